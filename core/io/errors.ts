@@ -1,0 +1,85 @@
+/**
+ * Errors that are the user's to solve, and the search for the name they probably meant.
+ *
+ * `core/` throws them and never prints; `cli/` turns each into one clear message and an exit code.
+ *
+ * @module
+ */
+
+/** What a process ends with. One list, so that scripts can rely on it. */
+export const exitCodes = {
+  done: 0,
+  failed: 1,
+  usage: 2,
+  noDevice: 3,
+  outOfMemory: 4,
+  interrupted: 130,
+} as const;
+
+/** One of the codes that quern exits with. */
+export type ExitCode = typeof exitCodes[keyof typeof exitCodes];
+
+/** The parts of a message that only some errors have. */
+export interface UserErrorParts {
+  /** The place: `run.yaml:9:15`, a path of the config, a file. */
+  where?: string;
+  /** What to try. */
+  hint?: string;
+  /** Default: 2, wrong usage or config. */
+  exitCode?: ExitCode;
+  cause?: unknown;
+}
+
+/** Something the user can mend: what happened, where, and what to try. Printed without a stack. */
+export class UserError extends Error {
+  override readonly name = "UserError";
+  readonly where: string | undefined;
+  readonly hint: string | undefined;
+  readonly exitCode: ExitCode;
+
+  constructor(message: string, parts: UserErrorParts = {}) {
+    super(message, parts.cause === undefined ? undefined : { cause: parts.cause });
+    this.where = parts.where;
+    this.hint = parts.hint;
+    this.exitCode = parts.exitCode ?? exitCodes.usage;
+  }
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * The candidate that `name` is probably a slip of, if one is near: at most a third of its letters
+ * away, and two at least so that a swap of neighbours counts in a short name.
+ */
+export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
+  let nearest: string | undefined;
+  let least = Math.max(2, Math.floor(name.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
+    if (distance < least && distance < candidate.length) [nearest, least] = [candidate, distance];
+  }
+  return nearest;
+}
+
+/** ` (did you mean "x"?)`, or nothing where no candidate is near. */
+export function didYouMean(name: string, candidates: Iterable<string>): string {
+  const nearest = nearestName(name, candidates);
+  return nearest === undefined ? "" : ` (did you mean "${nearest}"?)`;
+}
+
+/** Levenshtein's distance: insertions, deletions and replacements that turn `a` into `b`. */
+export function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row.push(Math.min(replaced, previous[j] + 1, row[j - 1] + 1));
+    }
+    previous = row;
+  }
+  return previous[b.length];
+}
