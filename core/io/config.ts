@@ -1,0 +1,171 @@
+/**
+ * Strict configs: YAML checked by a zod schema, with every fault shown where it stands in the file.
+ *
+ * Nothing is converted: a number where text is expected is an error, a key that the schema lacks is an
+ * error with the nearest name, and a key that stands twice is one too.
+ *
+ * @module
+ */
+import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
+import type { z } from "zod";
+import { applyOverride, type Override, parseOverride } from "./config_overrides.ts";
+import { exitCodes, nearestName, UserError } from "./errors.ts";
+import { type Path, type SchemaWalk, schemaWalk } from "./schema_walk.ts";
+
+/** A config's text, the name to call it by, and the `a.b=c` of every `--set`. */
+export interface ConfigSource {
+  readonly text: string;
+  readonly file: string;
+  readonly overrides?: readonly string[];
+}
+
+/** Reads and checks a config file; `overrides` are the arguments of `--set`, in order. */
+export async function loadConfig<S extends z.ZodType>(
+  schema: S,
+  file: string,
+  overrides: readonly string[] = [],
+): Promise<z.output<S>> {
+  return parseConfig(schema, { text: await readText(file), file, overrides });
+}
+
+/** Checks a config's text. Throws one `UserError` that lists every fault. */
+export function parseConfig<S extends z.ZodType>(schema: S, source: ConfigSource): z.output<S> {
+  const lines = new LineCounter();
+  const document = parseDocument(source.text, { lineCounter: lines, prettyErrors: false });
+  const place = (offset: number): Place => {
+    const { line, col } = lines.linePos(offset);
+    return { file: source.file, line, column: col, text: source.text.split("\n")[line - 1] ?? "" };
+  };
+  if (document.errors.length > 0) {
+    throw faultsError(document.errors.map((e) => ({ place: place(e.pos[0]), message: e.message })));
+  }
+  const walk = schemaWalk(schema);
+  const overrides = (source.overrides ?? []).map(parseOverride);
+  const data = overrides.reduce((data, o) => applyOverride(data, o, walk), document.toJS() ?? {});
+  const result = schema.safeParse(data);
+  if (result.success) return result.data;
+  const locate = (path: Path, key?: string) =>
+    overriding(overrides, path) ?? place(offsetOf(document, path, key));
+  const issues = result.error.issues.flatMap((issue) => flatten(issue));
+  throw faultsError(issues.flatMap((issue) => faultsOf(issue, data, walk, locate)));
+}
+
+/** Where a fault stands: in the file, or in an override on the command line. */
+type Place = { file: string; line: number; column: number; text: string } | Override;
+
+interface Fault {
+  place: Place;
+  message: string;
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** A plain union reports its members' faults apart: those of the member that fits best are shown. */
+function flatten(issue: Issue, prefix: Path = []): Issue[] {
+  const path = [...prefix, ...issue.path];
+  if (issue.code !== "invalid_union" || issue.errors.length === 0) return [{ ...issue, path }];
+  const depth = (issues: Issue[]) => Math.max(...issues.map((i) => i.path.length));
+  const [best] = [...issue.errors].sort((a, b) => depth(b) - depth(a) || a.length - b.length);
+  return best.flatMap((inner) => flatten(inner, path));
+}
+
+function faultsOf(
+  issue: Issue,
+  data: unknown,
+  walk: SchemaWalk,
+  locate: (path: Path, key?: string) => Place,
+): Fault[] {
+  const { path } = issue;
+  if (issue.code === "unrecognized_keys") {
+    const known = walk.keysAt(path, data) ?? [];
+    return issue.keys.map((key) => ({
+      place: locate(path, key),
+      message: `unknown key ${dotted([...path, key])}${suggestion(key, known)}`,
+    }));
+  }
+  const value = path.reduce<unknown>((at, key) => Object(at)[key], data);
+  return [{ place: locate(path), message: `${dotted(path)}: ${explain(issue, value)}` }];
+}
+
+function explain(issue: Issue, value: unknown): string {
+  if (issue.code === "invalid_type" && value === undefined) return `missing (${issue.expected})`;
+  if (issue.code === "invalid_type" && issue.expected === "string" && typeof value !== "object") {
+    return `expected text, found ${JSON.stringify(value)}; put it in quotes if text is meant`;
+  }
+  const choices = issue.code === "invalid_value"
+    ? issue.values
+    : issue.code === "invalid_union" && "options" in issue
+    ? issue.options
+    : undefined;
+  if (choices === undefined) return issue.message.replace(/^Invalid input: /, "");
+  const names = [...choices ?? []].map(String);
+  if (value === undefined) return `missing; one of: ${names.join(", ")}`;
+  const near = typeof value === "string" ? nearestName(value, names) : undefined;
+  const found = `found ${JSON.stringify(value)}, expected one of: ${names.join(", ")}`;
+  return near === undefined ? found : `${found} (did you mean "${near}"?)`;
+}
+
+function suggestion(key: string, known: readonly string[]): string {
+  const near = nearestName(key, known);
+  if (near !== undefined) return ` (did you mean "${near}"?)`;
+  return known.length === 0 ? "" : `; known here: ${known.join(", ")}`;
+}
+
+/** `model.blocks.0.mixer`; the root is called "the config". */
+export function dotted(path: Path): string {
+  return path.length === 0 ? "the config" : path.map(String).join(".");
+}
+
+/** The last override that set the value at `path`, something around it, or a part of it. */
+function overriding(overrides: readonly Override[], path: Path): Override | undefined {
+  const agrees = (o: Override) =>
+    o.path.every((key, i) => i >= path.length || key === String(path[i]));
+  return path.length === 0 ? undefined : overrides.findLast(agrees);
+}
+
+/** Where to point: at the key if one is named, else at the value, else at what is around it. */
+function offsetOf(document: Document, path: Path, key?: string): number {
+  const node = document.getIn(path, true);
+  if (key !== undefined && isMap(node)) {
+    const pair = node.items.find((p) => isScalar(p.key) && String(p.key.value) === key);
+    if (isNode(pair?.key) && pair.key.range) return pair.key.range[0];
+  }
+  if (isNode(node) && node.range) return node.range[0];
+  return path.length === 0 ? 0 : offsetOf(document, path.slice(0, -1));
+}
+
+/** One error of all faults; the first fault's place is its `where`. */
+function faultsError(faults: readonly Fault[]): UserError {
+  const [first, ...rest] = faults;
+  const others = rest.map(({ place, message }) => `${whereOf(place)}: ${message}${caret(place)}`);
+  return new UserError([first.message + caret(first.place), ...others].join("\n"), {
+    where: whereOf(first.place),
+  });
+}
+
+function whereOf(place: Place): string {
+  return "argument" in place
+    ? `--set ${place.argument}`
+    : `${place.file}:${place.line}:${place.column}`;
+}
+
+/** The line of the file with a caret under the column. */
+function caret(place: Place): string {
+  if ("argument" in place) return "";
+  const margin = `${place.line} | `;
+  const indent = " ".repeat(margin.length + place.column - 1);
+  return `\n  ${margin}${place.text.trimEnd()}\n  ${indent}^`;
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(file);
+  } catch (error) {
+    const reason = error instanceof Deno.errors.NotFound
+      ? "there is no such file"
+      : error instanceof Error
+      ? error.message
+      : String(error);
+    throw new UserError(reason, { where: file, exitCode: exitCodes.usage, cause: error });
+  }
+}

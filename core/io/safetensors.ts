@@ -1,0 +1,286 @@
+/**
+ * The safetensors format: eight bytes of header length, a JSON header, then the tensors' bytes.
+ *
+ * Writing streams: one tensor's values exist at a time. Reading is lazy: opening reads and checks the
+ * header only, so the names and shapes of a large file cost nothing.
+ *
+ * @module
+ */
+import { exitCodes, UserError } from "./errors.ts";
+import { writeAllBytes } from "./atomic.ts";
+
+/** Each dtype's bytes an element and the array its values come as; bf16 comes as its raw bits. */
+const arrays = {
+  F64: Float64Array,
+  I64: BigInt64Array,
+  F32: Float32Array,
+  I32: Int32Array,
+  U32: Uint32Array,
+  F16: Float16Array,
+  BF16: Uint16Array,
+  U8: Uint8Array,
+} as const;
+
+/** An element type of the format, by the format's own name. */
+export type SafetensorsDtype = keyof typeof arrays;
+
+/** The values of a tensor; `BF16` as a `Uint16Array` of bit patterns. */
+export type TensorData = InstanceType<typeof arrays[SafetensorsDtype]>;
+
+/** What the header says of a tensor. */
+export interface TensorInfo {
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+}
+
+/** A tensor to write; `data` is called when its turn comes and may be any view of the right size. */
+export interface TensorSource extends TensorInfo {
+  readonly name: string;
+  readonly data: () => ArrayBufferView | Promise<ArrayBufferView>;
+}
+
+interface Entry extends TensorInfo {
+  readonly begin: number; // bytes after the header
+  readonly end: number;
+}
+
+const maxHeaderBytes = 100_000_000; // the format's own limit
+
+/** The bytes that a tensor's values take. */
+export function tensorBytes({ dtype, shape }: TensorInfo): number {
+  return shape.reduce((product, size) => product * size, arrays[dtype].BYTES_PER_ELEMENT);
+}
+
+/**
+ * Writes tensors to `path` and syncs it to disk. Wide dtypes come first so that every tensor is
+ * aligned for readers that map the file. Not atomic by itself: see `writeFileAtomic`.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorSource[],
+  metadata: Record<string, string> = {},
+): Promise<void> {
+  const width = (t: TensorSource) => arrays[t.dtype].BYTES_PER_ELEMENT;
+  const ordered = [...tensors].sort((a, b) => width(b) - width(a)); // stable: else as given
+  using file = await Deno.open(path, { write: true, create: true, truncate: true });
+  await writeAllBytes(file, encodeHeader(ordered, metadata));
+  for (const tensor of ordered) {
+    const view = await tensor.data();
+    const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+    if (bytes.length !== tensorBytes(tensor)) {
+      throw new RangeError(
+        `safetensors: ${tensor.name} is ${tensor.dtype} [${tensor.shape}], ` +
+          `${tensorBytes(tensor)} bytes, but ${bytes.length} bytes came`,
+      );
+    }
+    await writeAllBytes(file, bytes);
+  }
+  await file.sync();
+}
+
+function encodeHeader(tensors: readonly TensorSource[], metadata: Record<string, string>) {
+  const entries: [string, unknown][] = [];
+  if (Object.keys(metadata).length > 0) entries.push(["__metadata__", metadata]);
+  const names = new Set(["__metadata__"]);
+  let begin = 0;
+  for (const tensor of tensors) {
+    if (names.has(tensor.name)) throw new RangeError(`safetensors: ${tensor.name} comes twice`);
+    names.add(tensor.name);
+    const end = begin + tensorBytes(tensor);
+    entries.push([tensor.name, {
+      dtype: tensor.dtype,
+      shape: tensor.shape,
+      data_offsets: [begin, end],
+    }]);
+    begin = end;
+  }
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(entries)));
+  const padded = Math.ceil(json.length / 8) * 8;
+  const header = new Uint8Array(8 + padded).fill(0x20); // spaces, as the format asks
+  new DataView(header.buffer).setBigUint64(0, BigInt(padded), true);
+  header.set(json, 8);
+  return header;
+}
+
+/** An open file of tensors; close it with `using`. */
+export class SafetensorsFile implements Disposable {
+  /** The tensors in file order. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly #entries: ReadonlyMap<string, Entry>;
+  readonly #file: Deno.FsFile;
+  readonly #dataStart: number;
+
+  constructor(readonly path: string) {
+    this.#file = Deno.openSync(path);
+    try {
+      const header = readHeader(path, this.#file);
+      this.metadata = header.metadata;
+      this.#dataStart = header.dataStart;
+      this.tensors = this.#entries = header.entries;
+    } catch (error) {
+      this.#file.close();
+      throw error;
+    }
+  }
+
+  /** The values of one tensor, read now into memory of their own. */
+  read(name: string): TensorData {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) throw broken(this.path, `there is no tensor named ${name}`);
+    const bytes = readAt(
+      this.path,
+      this.#file,
+      this.#dataStart + entry.begin,
+      entry.end - entry.begin,
+    );
+    return new arrays[entry.dtype](bytes.buffer);
+  }
+
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}
+
+/** Opens a safetensors file: its header is read and checked, its values are not. */
+export function openSafetensors(path: string): SafetensorsFile {
+  return new SafetensorsFile(path);
+}
+
+function readHeader(path: string, file: Deno.FsFile) {
+  const fileBytes = file.statSync().size;
+  if (fileBytes < 8) {
+    throw broken(path, `it ends after ${fileBytes} bytes, inside the header's length`);
+  }
+  const length = Number(new DataView(readAt(path, file, 0, 8).buffer).getBigUint64(0, true));
+  if (length > maxHeaderBytes) throw broken(path, `its header claims ${length} bytes`);
+  if (8 + length > fileBytes) {
+    throw broken(path, `its header claims ${length} bytes but the file ends after ${fileBytes}`);
+  }
+  const text = decodeHeader(path, readAt(path, file, 8, length));
+  const { __metadata__: metadata, ...rest } = parseHeader(path, text);
+  const entries = new Map(
+    Object.entries(rest)
+      .map(([name, value]) => [name, checkEntry(path, name, value)] as const)
+      .sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end),
+  );
+  checkLayout(path, entries, fileBytes - 8 - length);
+  return { entries, metadata: checkMetadata(path, metadata), dataStart: 8 + length };
+}
+
+function decodeHeader(path: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw broken(path, "its header is not UTF-8");
+  }
+}
+
+function parseHeader(path: string, text: string): Record<string, unknown> {
+  let header: unknown;
+  try {
+    header = JSON.parse(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    throw broken(path, `its header is not JSON: ${error.message}`);
+  }
+  if (!isRecord(header)) throw broken(path, "its header is not a JSON object");
+  const repeated = repeatedKey(text);
+  if (repeated !== undefined) throw broken(path, `${repeated} stands twice in its header`);
+  return header;
+}
+
+/** The first key that a JSON object's text holds twice at its top level; JSON.parse keeps the last. */
+function repeatedKey(text: string): string | undefined {
+  const seen = new Set<string>();
+  let depth = 0;
+  for (const [token, colon] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
+    if (token === "{" || token === "[") depth++;
+    else if (token === "}" || token === "]") depth--;
+    else if (depth === 1 && colon !== undefined) {
+      const key: string = JSON.parse(token.slice(0, token.length - colon.length));
+      if (seen.has(key)) return key;
+      seen.add(key);
+    }
+  }
+  return undefined;
+}
+
+function checkEntry(path: string, name: string, value: unknown): Entry {
+  if (!isRecord(value)) throw broken(path, `${name} is not described by an object`);
+  const { dtype, shape, data_offsets: offsets } = value;
+  if (!isDtype(dtype)) {
+    throw broken(
+      path,
+      `${name} has dtype ${JSON.stringify(dtype)}; known: ${Object.keys(arrays).join(" ")}`,
+    );
+  }
+  if (!isSizes(shape)) throw broken(path, `${name} has the shape ${JSON.stringify(shape)}`);
+  if (!isSizes(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) {
+    throw broken(path, `${name} has the offsets ${JSON.stringify(offsets)}`);
+  }
+  const [begin, end] = offsets;
+  const needed = tensorBytes({ dtype, shape });
+  if (end - begin !== needed) {
+    throw broken(path, `${name} is ${dtype} [${shape}], ${needed} bytes, but has ${end - begin}`);
+  }
+  return { dtype, shape, begin, end };
+}
+
+/** The tensors must fill the data exactly: no overlap, no hole, nothing missing, nothing after. */
+function checkLayout(path: string, entries: ReadonlyMap<string, Entry>, dataBytes: number): void {
+  let at = 0;
+  let before = "the header";
+  for (const [name, { begin, end }] of entries) {
+    if (begin < at) throw broken(path, `${name} overlaps ${before}`);
+    if (begin > at) {
+      throw broken(path, `${begin - at} bytes between ${before} and ${name} are unused`);
+    }
+    if (end > dataBytes) {
+      throw broken(
+        path,
+        `${name} ends at byte ${end} of the data but the file holds ${dataBytes}: truncated?`,
+      );
+    }
+    [at, before] = [end, name];
+  }
+  if (at !== dataBytes) throw broken(path, `${dataBytes - at} bytes follow its last tensor`);
+}
+
+function checkMetadata(path: string, metadata: unknown): Record<string, string> {
+  if (metadata === undefined) return {};
+  const isText = isRecord(metadata) && Object.values(metadata).every((v) => typeof v === "string");
+  if (!isText) throw broken(path, "its __metadata__ is not a map from text to text");
+  return Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key, String(value)]));
+}
+
+function readAt(path: string, file: Deno.FsFile, position: number, length: number) {
+  const bytes = new Uint8Array(length);
+  file.seekSync(position, Deno.SeekMode.Start);
+  for (let done = 0; done < length;) {
+    const count = file.readSync(bytes.subarray(done));
+    if (count === null) throw broken(path, `it ended while being read, at byte ${position + done}`);
+    done += count;
+  }
+  return bytes;
+}
+
+function broken(path: string, what: string): UserError {
+  return new UserError(`not a readable safetensors file: ${what}`, {
+    where: path,
+    exitCode: exitCodes.failed,
+  });
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isDtype(value: unknown): value is SafetensorsDtype {
+  return typeof value === "string" && Object.hasOwn(arrays, value);
+}
+
+function isSizes(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
+}
