@@ -1,0 +1,77 @@
+/** Table lookup. Its gradient adds rows in the order of their tokens, by lists built on the host: no atomics, the same bits always. */
+
+import {
+  apply,
+  type Attrs,
+  expect,
+  isFloat,
+  sizeOf,
+  type Spec,
+  type Tensor,
+} from "../core/graph/mod.ts";
+import { defineOp, type Kernel } from "./lowering.ts";
+
+/** (table [rows, width], ids i32 [...]) → [..., width]. Ids outside the table give zeros. */
+export const embeddingOp: Kernel = defineOp({
+  name: "embedding",
+  check([table, ids]: readonly Spec[]) {
+    expect(table.shape.length === 2 && isFloat(table.dtype), "takes a table [rows, width]");
+    expect(ids.dtype === "i32", "takes i32 ids");
+    return [{ shape: [...ids.shape, table.shape[1]], dtype: "f32" }];
+  },
+  reference([table, ids], [out], { inputs: [{ shape: [rows, width] }] }) {
+    for (let i = 0; i < ids.length; i++) {
+      for (let j = 0; j < width; j++) {
+        out[i * width + j] = ids[i] >= 0 && ids[i] < rows ? table[ids[i] * width + j] : 0;
+      }
+    }
+  },
+  vjp([table, ids], _y, [dy]) {
+    const rows = table.shape[0], [starts, order] = apply(tokenListsOp, [ids], { rows });
+    return [apply(embeddingGradOp, [dy!, starts, order], { rows })[0], undefined];
+  },
+  cost: ({ outputs: [y] }) => ({ flops: 0, bytes: 8 * sizeOf(y.shape) }),
+});
+
+/** ids → for each row of the table where its list starts [rows + 1], and the tokens' places sorted by id (stable) [tokens]. */
+export const tokenListsOp: Kernel = defineOp({
+  name: "token_lists",
+  host: true,
+  check: ([ids]: readonly Spec[], { rows }: Attrs) => [
+    { shape: [(rows as number) + 1], dtype: "i32" },
+    { shape: [sizeOf(ids.shape)], dtype: "i32" },
+  ],
+  reference([ids], [starts, order], { attrs }) {
+    const rows = attrs.rows as number, inside = (id: number) => id >= 0 && id < rows;
+    starts.fill(0);
+    for (const id of ids) if (inside(id)) starts[id + 1]++;
+    for (let row = 0; row < rows; row++) starts[row + 1] += starts[row];
+    const next = starts.slice(0, rows);
+    for (let i = 0; i < ids.length; i++) if (inside(ids[i])) order[next[ids[i]]++] = i;
+  },
+});
+
+/** (dy [..., width], starts, order) → [rows, width] */
+export const embeddingGradOp: Kernel = defineOp({
+  name: "embedding_grad",
+  check: (
+    [dy]: readonly Spec[],
+    { rows }: Attrs,
+  ) => [{ shape: [rows as number, dy.shape.at(-1)!], dtype: "f32" }],
+  reference([dy, starts, order], [out], { outputs: [{ shape: [rows, width] }] }) {
+    out.fill(0);
+    for (let row = 0; row < rows; row++) {
+      for (let at = starts[row]; at < starts[row + 1]; at++) {
+        for (let j = 0; j < width; j++) out[row * width + j] += dy[order[at] * width + j];
+      }
+    }
+  },
+  cost: ({ inputs: [dy], outputs: [y] }) => ({
+    flops: sizeOf(dy.shape),
+    bytes: 4 * (sizeOf(dy.shape) + sizeOf(y.shape)),
+  }),
+});
+
+export function embedding(table: Tensor, ids: Tensor): Tensor {
+  return apply(embeddingOp, [table, ids])[0];
+}

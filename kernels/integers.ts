@@ -1,0 +1,36 @@
+/** The little integer arithmetic that decoding on the device needs: positions, steps, token ids. */
+
+import { apply, type Attrs, expect, type Spec, type Tensor } from "../core/graph/mod.ts";
+import { defineOp, type Kernel } from "./lowering.ts";
+
+/** x + attrs.by, element by element, wrapping in 32 bits. */
+export const addIntegerOp: Kernel = defineOp({
+  name: "add_integer",
+  check([x]: readonly Spec[], _: Attrs) {
+    expect(x.dtype === "i32" || x.dtype === "u32", "takes integers");
+    return [{ shape: x.shape, dtype: x.dtype }];
+  },
+  reference: ([x], [out], { attrs }) =>
+    x.forEach((value, i) => out[i] = value + (attrs.by as number)),
+});
+
+/** Positions of new tokens: (start i32 [batch]) → i32 [batch, time], start[b] + t. */
+export const positionsOp: Kernel = defineOp({
+  name: "positions",
+  check([start]: readonly Spec[], { time }: Attrs) {
+    expect(start.dtype === "i32" && start.shape.length === 1, "takes i32 [batch]");
+    return [{ shape: [start.shape[0], time as number], dtype: "i32" }];
+  },
+  reference([start], [out], { attrs }) {
+    const time = attrs.time as number;
+    for (let i = 0; i < out.length; i++) out[i] = start[Math.floor(i / time)] + i % time;
+  },
+});
+
+export function addInteger(x: Tensor, by: number): Tensor {
+  return apply(addIntegerOp, [x], { by })[0];
+}
+
+export function positionsFrom(start: Tensor, time: number): Tensor {
+  return apply(positionsOp, [start], { time })[0];
+}

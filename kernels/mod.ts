@@ -1,0 +1,28 @@
+/** All operations, and differentiation bound to their arithmetic. */
+
+import { gradients as gradientsWith, makeValueAndGrad, type Tensor } from "../core/graph/mod.ts";
+import { add, fill } from "./elementwise.ts";
+
+export * from "./attention.ts";
+export * from "./constant.ts";
+export * from "./cross_entropy.ts";
+export * from "./elementwise.ts";
+export * from "./embedding.ts";
+export * from "./fused.ts";
+export * from "./integers.ts";
+export * from "./layout.ts";
+export * from "./lowering.ts";
+export * from "./matmul.ts";
+export * from "./norm.ts";
+export * from "./optimizer.ts";
+export * from "./random.ts";
+export * from "./reduce.ts";
+export * from "./rope.ts";
+export * from "./sample.ts";
+
+/** f(params, …rest) ↦ [loss, extra] becomes ↦ { value, extra, grads }. */
+export const valueAndGrad = makeValueAndGrad({ add, fill });
+
+export function gradients(loss: Tensor, leaves: readonly Tensor[]): Tensor[] {
+  return gradientsWith(loss, leaves, { add, fill });
+}

@@ -1,0 +1,139 @@
+/** Sums and maxima over the last axis or over leading axes, in an order fixed by the shape alone. */
+
+import {
+  apply,
+  type Attrs,
+  expect,
+  isFloat,
+  sizeOf,
+  type Spec,
+  stopGradient,
+  type Tensor,
+} from "../core/graph/mod.ts";
+import { add, equal, exp, expand, log, mul, reciprocal, sub } from "./elementwise.ts";
+import { permute, reshape } from "./layout.ts";
+import { defineOp, type Kernel } from "./lowering.ts";
+
+export type RowReduction = "sum" | "max";
+
+/** Reduces the last axis, which stays with size 1. The fuser takes it into chains of element-wise work. */
+export interface RowReduceOp extends Kernel {
+  readonly reduction: RowReduction;
+}
+
+export function isRowReduce(op: object): op is RowReduceOp {
+  return "reduction" in op;
+}
+
+function rowReduceOp(reduction: RowReduction, vjp: NonNullable<Kernel["vjp"]>): RowReduceOp {
+  return defineOp<RowReduceOp>({
+    reduction,
+    name: `${reduction}_last`,
+    check([x]: readonly Spec[]) {
+      expect(
+        x && isFloat(x.dtype) && x.shape.length > 0,
+        "takes a float tensor with at least one axis",
+      );
+      expect(x.shape.at(-1)! > 0, "the last axis is empty");
+      return [{ shape: [...x.shape.slice(0, -1), 1], dtype: "f32" }];
+    },
+    reference([x], [out], { inputs: [{ shape }] }) {
+      const width = shape.at(-1)!;
+      for (let row = 0; row < out.length; row++) {
+        let sum = reduction === "sum" ? 0 : -Infinity;
+        for (let i = row * width; i < (row + 1) * width; i++) {
+          sum = reduction === "sum" ? sum + x[i] : Math.max(sum, x[i]);
+        }
+        out[row] = sum;
+      }
+    },
+    vjp,
+    cost: ({ inputs: [x] }) => ({ flops: sizeOf(x.shape), bytes: 4 * sizeOf(x.shape) }),
+  });
+}
+
+export const sumLastOp = rowReduceOp("sum", ([x], _y, [dy]) => [expand(dy!, x.shape)]);
+// Among equal maxima each gets the whole cotangent; callers that care use logSumExp.
+export const maxLastOp = rowReduceOp("max", ([x], [y], [dy]) => [mul(dy!, equal(x, y))]);
+
+/** Sums over the first axes: [R…, C…] → [C…]. */
+export const sumLeadingOp: Kernel = defineOp({
+  name: "sum_leading",
+  check([x]: readonly Spec[], { axes }: Attrs) {
+    expect(
+      x && isFloat(x.dtype) && x.shape.length >= (axes as number),
+      "has too few axes to sum over",
+    );
+    return [{ shape: x.shape.slice(axes as number), dtype: "f32" }];
+  },
+  reference([x], [out]) {
+    // In double precision whatever the storage: this loop is the oracle of the tree sums of devices.
+    const columns = out.length, sums = new Float64Array(columns);
+    for (let i = 0; i < x.length; i++) sums[i % columns] += x[i];
+    out.set(sums as never);
+  },
+  vjp: ([x], _y, [dy]) => [expand(dy!, x.shape)],
+  cost: ({ inputs: [x] }) => ({ flops: sizeOf(x.shape), bytes: 4 * sizeOf(x.shape) }),
+});
+
+/** [..., n] → [..., 1] */
+export function sumLast(x: Tensor): Tensor {
+  return apply(sumLastOp, [x])[0];
+}
+
+export function maxLast(x: Tensor): Tensor {
+  return apply(maxLastOp, [x])[0];
+}
+
+export function meanLast(x: Tensor): Tensor {
+  return mul(sumLast(x), 1 / x.shape.at(-1)!);
+}
+
+/** log Σ exp over the last axis, stable. */
+export function logSumExpLast(x: Tensor): Tensor {
+  const top = stopGradient(maxLast(x));
+  return add(log(sumLast(exp(sub(x, top)))), top);
+}
+
+/** softmax over the last axis */
+export function softmaxLast(x: Tensor): Tensor {
+  const top = stopGradient(maxLast(x)), weights = exp(sub(x, top));
+  return mul(weights, reciprocal(sumLast(weights)));
+}
+
+export function sumLeading(x: Tensor, axes = x.shape.length - 1): Tensor {
+  return axes === 0 ? x : apply(sumLeadingOp, [x], { axes })[0];
+}
+
+/** The sum of all elements, a scalar. */
+export function sumAll(x: Tensor): Tensor {
+  const size = sizeOf(x.shape);
+  if (x.shape.length === 0) return x;
+  // Rows first, in one fused pass; then the short column.
+  const width = x.shape.at(-1)!;
+  return reshape(sumLeading(reshape(sumLast(x), [size / width, 1]), 1), []);
+}
+
+export function meanAll(x: Tensor): Tensor {
+  return mul(sumAll(x), 1 / sizeOf(x.shape));
+}
+
+/** Sums over the axes along which `shape` was broadcast to x's shape: the adjoint of `expand`. */
+export function sumTo(x: Tensor, shape: readonly number[]): Tensor {
+  if (x.shape.join() === shape.join()) return x;
+  const rank = x.shape.length,
+    aligned = [...new Array<number>(rank - shape.length).fill(1), ...shape];
+  const summed: number[] = [], kept: number[] = [];
+  x.shape.forEach((n, axis) => (n !== aligned[axis] ? summed : kept).push(axis));
+  if (summed.length === 0) return reshape(x, shape);
+  const keptShape = kept.map((axis) => x.shape[axis]);
+  const isTail = summed.every((axis, i) => axis === rank - summed.length + i);
+  if (isTail && kept.some((axis) => x.shape[axis] !== 1)) {
+    const width = sizeOf(summed.map((axis) => x.shape[axis]));
+    return reshape(sumLast(reshape(x, [...keptShape, width])), shape);
+  }
+  if (kept.every((axis) => x.shape[axis] === 1)) return reshape(sumAll(x), shape);
+  const order = [...summed, ...kept],
+    ordered = order.every((axis, i) => axis === i) ? x : permute(x, order);
+  return reshape(sumLeading(ordered, summed.length), shape);
+}
