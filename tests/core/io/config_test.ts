@@ -122,10 +122,9 @@ Deno.test("--set: faults name the path and the nearest name", () => {
   assert.equal(bad.where, "--set train.steps=-3");
   assert.match(bad.message, /^train\.steps: Too small/);
   assert.match(faultOf("train: {steps: 1}", ["train.steps"]).message, /path\.to\.key=value/);
-  assert.match(
-    faultOf("train: {steps: 1}", ["parts.3.heads=1"]).message,
-    /not one of the list's 0/,
-  );
+  const parts = "train: {steps: 1}\nparts: [{kind: attention, heads: 1}]";
+  assert.match(faultOf(parts, ["parts.3.heads=1"]).message, /not one of the list's 1 places/);
+  assert.equal(faultOf("train: {steps: 1}", ["parts.0.heads=1"]).where, "--set parts.0.heads=1");
 });
 
 Deno.test("config: a file that is not there is a clear error", async () => {

@@ -1,0 +1,202 @@
+/**
+ * Any Hugging Face `tokenizer.json`, through @huggingface/tokenizers, with that library's silent faults
+ * corrected or refused. Corrected here: decoding nothing; clean-up that deletes real spaces; a first space
+ * lost under Metaspace's `prepend_scheme: never`; special tokens spelled out in ordinary text.
+ *
+ * @module
+ */
+import { Tokenizer as Library } from "@huggingface/tokenizers";
+import { z } from "zod";
+import { exitCodes, messageOf, UserError } from "../io/errors.ts";
+import { checkId, decodeBytes, sha256, type Tokenizer } from "./tokenizer.ts";
+
+/** What ends a document in the tokenizers that are in use, the surest name first. */
+const endOfTextNames = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>"];
+
+const addedToken = z.looseObject({
+  id: z.int().min(0),
+  content: z.string().min(1),
+  special: z.boolean().default(false),
+  single_word: z.boolean().default(false),
+});
+const stage = z.looseObject({ type: z.string() }).nullable().default(null);
+const vocabulary = z.union([
+  z.record(z.string(), z.int().min(0)),
+  z.array(z.tuple([z.string(), z.number()])), // Unigram: the id is the place
+]);
+/** The parts of a tokenizer.json that are looked at here. */
+const fileSchema = z.looseObject({
+  added_tokens: z.array(addedToken).default([]),
+  normalizer: stage,
+  pre_tokenizer: stage,
+  post_processor: stage,
+  decoder: stage,
+  model: z.looseObject({
+    type: z.string().optional(),
+    vocab: vocabulary,
+    unk_token: z.string().nullish(),
+    byte_fallback: z.boolean().default(false),
+    dropout: z.number().nullish(),
+  }),
+});
+type TokenizerFile = z.output<typeof fileSchema>;
+
+/** The tokenizer that the text of a `tokenizer.json` describes; `where` names the file in errors. */
+export function huggingfaceTokenizer(text: string, where: string): Tokenizer {
+  const parsed = fileSchema.safeParse(JSON.parse(text));
+  if (!parsed.success) {
+    throw new UserError(`not a tokenizer.json: ${z.prettifyError(parsed.error)}`, { where });
+  }
+  const file = parsed.data;
+  const tokens = tokensById(file);
+  const fault = faultOf(file, tokens);
+  if (fault !== undefined) {
+    throw new UserError(fault, {
+      where,
+      hint: "it would give other ids or another text than the original; choose another tokenizer",
+      exitCode: exitCodes.failed,
+    });
+  }
+  const special = new Map(
+    file.added_tokens.filter((t) => t.special).map((t) => [t.content, t.id] as const),
+  );
+  const library = openLibrary(file, where);
+  const vocabSize = tokens.length;
+  const bytesOf = isByteLevel(file) ? tokenBytes(file, tokens) : undefined;
+  const specialIds = new Set(special.values());
+  return {
+    kind: "huggingface",
+    vocabSize,
+    encode: (text) => Uint32Array.from(library.encode(text, { add_special_tokens: false }).ids),
+    decode: bytesOf === undefined
+      ? (ids) => decodeWith(library, ids, specialIds, vocabSize)
+      : (ids) => decodeBytes(ids, bytesOf, vocabSize),
+    bytesOf,
+    endOfText: endOfTextNames.map((name) => special.get(name)).find((id) => id !== undefined),
+    specialTokens: special,
+    file: text,
+    hash: sha256(text),
+  };
+}
+
+/** Builds the library's object of a file whose special tokens it does not get to see. */
+function openLibrary(file: TokenizerFile, where: string): Library {
+  const added_tokens = file.added_tokens.filter((token) => !token.special);
+  const decoder = keepFirstSpace(file.decoder);
+  try {
+    return new Library({ ...file, added_tokens, decoder }, {});
+  } catch (error) {
+    throw new UserError(`this tokenizer is not supported: ${messageOf(error)}`, {
+      where,
+      exitCode: exitCodes.failed,
+      cause: error,
+    });
+  }
+}
+
+/** The library's Metaspace decoder always drops a first space; where none was put, none may go. */
+function keepFirstSpace(decoder: TokenizerFile["decoder"]): TokenizerFile["decoder"] {
+  if (decoder?.type !== "Metaspace" || decoder.prepend_scheme !== "never") return decoder;
+  const pattern = { String: decoder.replacement ?? "\u2581" };
+  return { type: "Sequence", decoders: [{ type: "Replace", pattern, content: " " }] };
+}
+
+function decodeWith(
+  library: Library,
+  ids: Iterable<number>,
+  special: ReadonlySet<number>,
+  vocabSize: number,
+): string {
+  const ordinary = [...ids].filter((id) => {
+    checkId(id, vocabSize);
+    return !special.has(id);
+  });
+  if (ordinary.length === 0) return ""; // the library throws
+  return library.decode(ordinary, { clean_up_tokenization_spaces: false });
+}
+
+/** Token texts by id; holes of the vocabulary are undefined. */
+function tokensById(file: TokenizerFile): (string | undefined)[] {
+  const { vocab } = file.model;
+  const tokens: (string | undefined)[] = [];
+  if (Array.isArray(vocab)) vocab.forEach(([token], id) => tokens[id] = token);
+  else for (const [token, id] of Object.entries(vocab)) tokens[id] = token;
+  for (const { content, id } of file.added_tokens) tokens[id] ??= content;
+  return tokens;
+}
+
+/** Why the library would silently do something else than the original, if it would. */
+function faultOf(file: TokenizerFile, tokens: readonly (string | undefined)[]): string | undefined {
+  const { model, added_tokens } = file;
+  const ids = new Map<string, number>(); // where a token stands first
+  tokens.forEach((token, id) => {
+    if (token !== undefined && !ids.has(token)) ids.set(token, id);
+  });
+  for (const { content, id, single_word } of added_tokens) {
+    const shown = JSON.stringify(content);
+    if (single_word) return `the added token ${shown} is "single_word", which is not supported`;
+    if (tokens[id] !== content) {
+      return `the added token ${shown} has id ${id}, which the vocabulary gives to ` +
+        JSON.stringify(tokens[id]);
+    }
+    if (ids.get(content) !== id) {
+      return `the added token ${shown} has id ${id} but stands in the vocabulary as ${
+        ids.get(content)
+      }`;
+    }
+  }
+  if (model.type === "Unigram" && model.byte_fallback) {
+    return "a Unigram model with byte_fallback is not supported: unknown characters would be lost";
+  }
+  if (model.dropout) return `its BPE dropout of ${model.dropout} would make encoding random`;
+  const isBpe = model.type === "BPE" || (model.type === undefined && !Array.isArray(model.vocab));
+  if (!isBpe || model.unk_token != null || model.byte_fallback) return undefined;
+  if (!isByteLevel(file)) {
+    return "characters outside its vocabulary would vanish: it has no unk_token";
+  }
+  const missing = [...byteCharacters.keys()].filter((character) => !ids.has(character));
+  return missing.length === 0
+    ? undefined
+    : `${missing.length} of the 256 bytes are not in its vocabulary: text with them would vanish`;
+}
+
+/** Whether the tokens' bytes, one after the other, are the text. */
+function isByteLevel({ decoder }: TokenizerFile): boolean {
+  return decoder?.type === "ByteLevel";
+}
+
+/** Whether the model is given bytes, each as a character of GPT-2's alphabet. */
+function splitsIntoBytes({ pre_tokenizer: stage }: TokenizerFile): boolean {
+  const parts = Array.isArray(stage?.pretokenizers) ? stage.pretokenizers : [stage];
+  return parts.some((part) => part?.type === "ByteLevel");
+}
+
+/** The bytes of each token, made when first asked for. */
+function tokenBytes(file: TokenizerFile, tokens: readonly (string | undefined)[]) {
+  const added = new Map(file.added_tokens.map((token) => [token.id, token.special]));
+  const cache: Uint8Array[] = [];
+  return (id: number): Uint8Array => {
+    const token = added.get(id) === true ? "" : tokens[id] ?? "";
+    return cache[id] ??= added.has(id) ? new TextEncoder().encode(token) : byteLevelBytes(token);
+  };
+}
+
+/** The bytes behind byte-level characters; a token with any other character stands for itself. */
+function byteLevelBytes(token: string): Uint8Array {
+  const bytes: number[] = [];
+  for (const character of token) {
+    const byte = byteCharacters.get(character);
+    if (byte === undefined) return new TextEncoder().encode(token);
+    bytes.push(byte);
+  }
+  return new Uint8Array(bytes);
+}
+
+/** GPT-2's alphabet: printable bytes stand for themselves, the rest for characters from U+0100 on. */
+export const byteCharacters: ReadonlyMap<string, number> = new Map(
+  Array.from({ length: 256 }, (_, byte) => byte).reduce<[string, number][]>((pairs, byte) => {
+    const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte !== 0xad);
+    const shifted = pairs.filter(([character]) => character >= "\u0100").length;
+    return [...pairs, [String.fromCharCode(printable ? byte : 0x100 + shifted), byte]];
+  }, []),
+);

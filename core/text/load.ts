@@ -1,0 +1,80 @@
+/**
+ * Tokenizers from files: quern's own and Hugging Face's, both called `tokenizer.json`.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { exitCodes, messageOf, UserError } from "../io/errors.ts";
+import { byteTokenizer, characterTokenizer, type Tokenizer } from "./tokenizer.ts";
+
+/** The name of a tokenizer's file in a data or run folder. */
+export const tokenizerFileName = "tokenizer.json";
+
+/** Loads the tokenizer in a file, or in the `tokenizer.json` of a folder. */
+export async function loadTokenizer(path: string): Promise<Tokenizer> {
+  const file = await isFolder(path) ? join(path, tokenizerFileName) : path;
+  return await parseTokenizer(await readText(file), file);
+}
+
+/** The tokenizer that a file's text describes; `where` names the file in errors. */
+export async function parseTokenizer(text: string, where: string): Promise<Tokenizer> {
+  const description = parseJson(text, where);
+  const kind = description.quern;
+  if (kind === "byte") return checkSame(byteTokenizer(), text, where);
+  if (kind === "character" && typeof description.characters === "string") {
+    return checkSame(characterTokenizer(description.characters), text, where);
+  }
+  if (kind !== undefined) {
+    throw new UserError(`quern knows no tokenizer ${JSON.stringify(kind)}`, {
+      where,
+      hint: "it may come from a newer version of quern",
+    });
+  }
+  const { huggingfaceTokenizer } = await import("./huggingface.ts");
+  return huggingfaceTokenizer(text, where);
+}
+
+/** A built-in tokenizer's file has one form; another form would have another hash. */
+function checkSame(tokenizer: Tokenizer, text: string, where: string): Tokenizer {
+  if (tokenizer.file === text) return tokenizer;
+  throw new UserError(`not the file that quern writes for its ${tokenizer.kind} tokenizer`, {
+    where,
+    hint: `make it again: quern tokenize --tokenizer ${tokenizer.kind}`,
+    exitCode: exitCodes.failed,
+  });
+}
+
+function parseJson(text: string, where: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`not JSON: ${messageOf(error)}`, { where, cause: error });
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new UserError("not a tokenizer: a JSON object is expected", { where });
+  }
+  return { ...value };
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isDirectory;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false; // reading it gives the better message
+    throw error;
+  }
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await Deno.readTextFile(file);
+  } catch (error) {
+    const missing = error instanceof Deno.errors.NotFound;
+    throw new UserError(missing ? "there is no such tokenizer file" : messageOf(error), {
+      where: file,
+      hint: "give byte, character, or the path of a tokenizer.json",
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * What every tokenizer can do, and the two that are built in: bytes and characters.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { exitCodes, UserError } from "../io/errors.ts";
+
+/**
+ * Text to ids and back. Special tokens are not text: `encode` never yields one, not even for text that
+ * spells its name, and `decode` leaves them out.
+ */
+export interface Tokenizer {
+  readonly kind: "byte" | "character" | "huggingface";
+  /** One more than the largest id. */
+  readonly vocabSize: number;
+  encode(text: string): Uint32Array<ArrayBuffer>;
+  decode(ids: Iterable<number>): string;
+  /**
+   * The bytes that a token adds to the text, none for a special token. Undefined where the bytes of a
+   * text are not its tokens' bytes in a row (decoders that look at neighbours).
+   */
+  readonly bytesOf: ((id: number) => Uint8Array) | undefined;
+  /** Closes each document in training data, and starts a text that has no prompt. */
+  readonly endOfText: number | undefined;
+  readonly specialTokens: ReadonlyMap<string, number>;
+  /** The text of its file, exactly as it is saved. */
+  readonly file: string;
+  /** SHA-256 of `file` in hexadecimal: two tokenizers are the same if this is. */
+  readonly hash: string;
+}
+
+/** The name that the built-in tokenizers give their end-of-text token. */
+export const endOfTextName = "<|endoftext|>";
+
+/** SHA-256 of a text's UTF-8 in hexadecimal. */
+export function sha256(data: string | Uint8Array): string {
+  return createHash("sha256").update(data).digest("hex");
+}
+
+/** Every UTF-8 byte is a token; id 256 ends a text. */
+export function byteTokenizer(): Tokenizer {
+  const endOfText = 256;
+  const bytesOf = (id: number) => id < 256 ? new Uint8Array([id]) : noBytes;
+  const file = `${JSON.stringify({ quern: "byte" })}\n`;
+  return {
+    kind: "byte",
+    vocabSize: 257,
+    encode: (text) => Uint32Array.from(new TextEncoder().encode(text)),
+    decode: (ids) => decodeBytes(ids, bytesOf, endOfText + 1),
+    bytesOf,
+    endOfText,
+    specialTokens: new Map([[endOfTextName, endOfText]]),
+    file,
+    hash: sha256(file),
+  };
+}
+
+/**
+ * Every character (Unicode code point) of a given set is a token, in the order of their code points; one
+ * more ends a text. A character outside the set is an error: there is no id for it.
+ */
+export function characterTokenizer(characters: Iterable<string>): Tokenizer {
+  const alphabet = [...new Set(characters)].sort((a, b) => codePoint(a) - codePoint(b));
+  const endOfText = alphabet.length;
+  const ids = new Map(alphabet.map((character, id) => [codePoint(character), id]));
+  const pieces = alphabet.map((character) => new TextEncoder().encode(character));
+  const bytesOf = (id: number) => pieces[id] ?? noBytes;
+  const file = `${JSON.stringify({ quern: "character", characters: alphabet.join("") })}\n`;
+  return {
+    kind: "character",
+    vocabSize: endOfText + 1,
+    encode: (text) => encodeCharacters(text, ids),
+    decode: (ids) => decodeBytes(ids, bytesOf, endOfText + 1),
+    bytesOf,
+    endOfText,
+    specialTokens: new Map([[endOfTextName, endOfText]]),
+    file,
+    hash: sha256(file),
+  };
+}
+
+function encodeCharacters(text: string, ids: ReadonlyMap<number, number>) {
+  const encoded = new Uint32Array(text.length); // an upper bound: astral characters are two units
+  let count = 0;
+  for (let i = 0; i < text.length; i++) {
+    const point = text.codePointAt(i)!;
+    const id = ids.get(point);
+    if (id === undefined) throw unknownCharacter(point, ids.size);
+    encoded[count++] = id;
+    if (point > 0xffff) i++;
+  }
+  return encoded.slice(0, count);
+}
+
+function unknownCharacter(point: number, known: number): UserError {
+  const name = `U+${point.toString(16).toUpperCase().padStart(4, "0")}`;
+  const shown = JSON.stringify(String.fromCodePoint(point));
+  return new UserError(
+    `the character ${shown} (${name}) is not among the ${known} that the tokenizer knows`,
+    {
+      hint:
+        "a character tokenizer knows only the text it was made from; the byte tokenizer knows all",
+      exitCode: exitCodes.failed,
+    },
+  );
+}
+
+const noBytes = new Uint8Array(0);
+
+/** The text of tokens whose bytes simply follow each other; invalid UTF-8 becomes U+FFFD. */
+export function decodeBytes(
+  ids: Iterable<number>,
+  bytesOf: (id: number) => Uint8Array,
+  vocabSize: number,
+): string {
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  let text = "";
+  for (const id of ids) {
+    checkId(id, vocabSize);
+    text += decoder.decode(bytesOf(id), { stream: true });
+  }
+  return text + decoder.decode();
+}
+
+/** Throws for an id that the vocabulary does not have. */
+export function checkId(id: number, vocabSize: number): void {
+  if (Number.isInteger(id) && id >= 0 && id < vocabSize) return;
+  throw new RangeError(`token id ${id} is outside the vocabulary of ${vocabSize}`);
+}
+
+function codePoint(character: string): number {
+  return character.codePointAt(0)!;
+}
