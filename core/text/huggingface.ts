@@ -151,7 +151,7 @@ function faultOf(file: TokenizerFile, tokens: readonly (string | undefined)[]): 
   if (model.dropout) return `its BPE dropout of ${model.dropout} would make encoding random`;
   const isBpe = model.type === "BPE" || (model.type === undefined && !Array.isArray(model.vocab));
   if (!isBpe || model.unk_token != null || model.byte_fallback) return undefined;
-  if (!isByteLevel(file)) {
+  if (!splitsIntoBytes(file)) {
     return "characters outside its vocabulary would vanish: it has no unk_token";
   }
   const missing = [...byteCharacters.keys()].filter((character) => !ids.has(character));
