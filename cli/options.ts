@@ -1,0 +1,52 @@
+/**
+ * Option values that several commands share. Each parser refuses an empty text and trailing rubbish,
+ * which `Number` would let through.
+ *
+ * @module
+ */
+import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
+
+/** A number in decimal notation, nothing before or after it. */
+export function parseNumber(text: string): number {
+  const value = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : NaN;
+  if (!Number.isFinite(value)) throw new InvalidArgumentError("Not a number.");
+  return value;
+}
+
+/** A parser for whole numbers of at least `least`. */
+export function wholeNumber(least: number): (text: string) => number {
+  return (text) => {
+    const value = parseNumber(text);
+    if (!Number.isSafeInteger(value) || value < least) {
+      throw new InvalidArgumentError(`Not a whole number of at least ${least}.`);
+    }
+    return value;
+  };
+}
+
+/** A parser for numbers from `least` up to `most`, both included. */
+export function numberBetween(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = parseNumber(text);
+    if (value < least || value > most) {
+      throw new InvalidArgumentError(
+        most === Infinity ? `Not at least ${least}.` : `Not between ${least} and ${most}.`,
+      );
+    }
+    return value;
+  };
+}
+
+/** The value of `--seed`: 32 bits, as the random number generator takes. */
+export function parseSeed(text: string): number {
+  const value = wholeNumber(0)(text);
+  if (value > 0xffffffff) throw new InvalidArgumentError("Not below 2^32.");
+  return value;
+}
+
+/** `--seed <n>`, also from QUERN_SEED; a command adds its default. */
+export function seedOption() {
+  return new Option("--seed <n>", "seed of everything random").env("QUERN_SEED").argParser(
+    parseSeed,
+  );
+}

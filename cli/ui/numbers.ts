@@ -1,0 +1,48 @@
+/**
+ * Numbers as people read them.
+ *
+ * @module
+ */
+
+/** 1234567 → "1,234,567". */
+export function formatCount(n: number): string {
+  return n.toLocaleString("en-US", { maximumFractionDigits: 0 });
+}
+
+/** Bytes in powers of 1024: 1536 → "1.5 KiB". */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = Math.min(
+    units.length - 1,
+    bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10),
+  );
+  return `${significant(bytes / 1024 ** power)} ${units[power]}`;
+}
+
+/** A quantity in powers of 1000: 5400000 → "5.4 M". */
+export function formatQuantity(n: number): string {
+  const units = ["", " k", " M", " G", " T"];
+  const power = Math.min(units.length - 1, n < 1 ? 0 : Math.floor(Math.log10(n) / 3));
+  return `${significant(n / 1000 ** power)}${units[power]}`;
+}
+
+/** Seconds: "0.42 s", "12.3 s", "2 min 05 s", "1 h 02 min". */
+export function formatDuration(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(2)} s`;
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
+  const total = Math.round(seconds);
+  const [small, large] = total < 3600
+    ? [`${two(total % 60)} s`, `${Math.floor(total / 60)} min`]
+    : [`${two(Math.floor(total / 60) % 60)} min`, `${Math.floor(total / 3600)} h`];
+  return `${large} ${small}`;
+}
+
+/** Three significant digits, without an exponent and without idle zeros. */
+function significant(n: number): string {
+  const digits = n >= 100 ? 0 : n >= 10 ? 1 : 2;
+  return n.toFixed(digits).replace(/\.0+$|(\.\d*?)0+$/, "$1");
+}
+
+function two(n: number): string {
+  return String(n).padStart(2, "0");
+}
