@@ -16,6 +16,7 @@ import {
 import { type FusedProgram, runProgram } from "./fused.ts";
 import { reshape } from "./layout.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { matmulWasm } from "./wasm/matmul.ts";
 
 export interface MatmulAttrs {
   readonly transA: boolean;
@@ -87,6 +88,7 @@ export const matmulOp: Kernel = defineOp({
     }
     if (epilogue) runProgram(epilogue, [product, ...rest], outputs);
   },
+  wasm: matmulWasm,
   vjp([a, b], _y, [dy], attrs) {
     const { transA, transB } = attrs as unknown as MatmulAttrs;
     const da = transA ? product(b, dy!, transB, true) : product(dy!, b, false, !transB);

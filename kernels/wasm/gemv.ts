@@ -1,0 +1,234 @@
+/**
+ * Few rows times a matrix that is read as it lies: decoding, where packing would cost more than multiplying. Memory sets the pace, so
+ * weights kept in bf16 are widened on the way.
+ */
+
+import type { JobArg, WasmFunction, WasmJob } from "../lowering.ts";
+import {
+  f32,
+  f32x4,
+  type FunctionBuilder,
+  type I32,
+  i32,
+  type Local,
+  madd,
+  type V128,
+  v128,
+} from "./encode.ts";
+import { sumsOfFour } from "./lanes.ts";
+import { readers, type Stored } from "./panels.ts";
+
+/** C[m, n] = A B with A dense along k and few rows. Strides are in bytes. */
+export interface Thin {
+  readonly a: {
+    readonly at: JobArg;
+    readonly stored: Stored;
+    readonly stride: number;
+    readonly batchStride: number;
+  };
+  readonly b: {
+    readonly at: JobArg;
+    readonly stored: Stored;
+    readonly dense: "outer" | "k";
+    readonly stride: number;
+    readonly batchStride: number;
+  };
+  readonly c: JobArg;
+  readonly batch: number;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
+const word = {
+  a: 0,
+  b: 1,
+  c: 2,
+  m: 3,
+  n: 4,
+  k: 5,
+  aStride: 6,
+  bStride: 7,
+  aBatch: 8,
+  bBatch: 9,
+} as const;
+
+/** Columns of C in a unit. */
+const dotColumns = 8, streamColumns = 256;
+
+export function gemvJob({ a, b, c, batch, m, n, k }: Thin, relaxed: boolean): WasmJob {
+  const columns = b.dense === "k" ? dotColumns : streamColumns;
+  const write = b.dense === "k" ? writeDots : writeStream;
+  const fn: WasmFunction = {
+    key: `gemv ${a.stored} ${b.stored} ${b.dense} ${relaxed}`,
+    build: (f) =>
+      eachBlock(f, columns, (block) => write(f, block, a.stored, b.stored, madd(relaxed))),
+  };
+  const args = [a.at, b.at, c, m, n, k, a.stride, b.stride, a.batchStride, b.batchStride];
+  return { fn, args, units: batch * Math.ceil(n / columns), work: 2 * m * k * columns };
+}
+
+/** One unit: addresses of A and C (of the batch's matrix, its first row), the block's first and last column. */
+interface Block {
+  readonly a: Local<"i32">;
+  readonly b: Local<"i32">;
+  readonly c: Local<"i32">;
+  readonly first: Local<"i32">;
+  readonly last: Local<"i32">;
+}
+
+function eachBlock(f: FunctionBuilder, columns: number, write: (block: Block) => void): void {
+  const n = f.arg(word.n), across = f.i32(i32.divU(i32.add(n, columns - 1), columns));
+  const unit = f.i32(),
+    matrix = f.i32(),
+    a = f.i32(),
+    b = f.i32(),
+    c = f.i32(),
+    first = f.i32(),
+    last = f.i32();
+  f.forRange(unit, f.begin, f.end, 1, () => {
+    f.set(matrix, i32.divU(unit, across));
+    f.set(first, i32.mul(i32.remU(unit, across), columns));
+    f.set(last, i32.minU(i32.add(first, columns), n));
+    f.set(a, i32.add(f.arg(word.a), i32.mul(matrix, f.arg(word.aBatch))));
+    f.set(b, i32.add(f.arg(word.b), i32.mul(matrix, f.arg(word.bBatch))));
+    f.set(c, i32.add(f.arg(word.c), i32.shl(i32.mul(i32.mul(matrix, f.arg(word.m)), n), 2)));
+    write({ a, b, c, first, last });
+  });
+}
+
+type Fused = (a: V128, b: V128, c: V128) => V128;
+
+/**
+ * B as rows of n, dense along k. Each result has one accumulator, whatever the number of rows and columns done together, so a token
+ * has the same bits alone and in a small batch.
+ */
+function writeDots(
+  f: FunctionBuilder,
+  block: Block,
+  aStored: Stored,
+  bStored: Stored,
+  fused: Fused,
+): void {
+  const m = f.arg(word.m), row = f.i32(), column = f.i32();
+  f.set(row, 0);
+  const columns = (rows: number) => {
+    f.set(column, block.first);
+    for (const together of rows === 1 ? [8, 4, 1] : [4, 1]) {
+      f.while(i32.leU(i32.add(column, together), block.last), () => {
+        dots(f, rows, together, block, row, column, { a: aStored, b: bStored, fused });
+        f.advance(column, together);
+      });
+    }
+    f.advance(row, rows);
+  };
+  f.while(i32.leU(i32.add(row, 2), m), () => columns(2));
+  f.if(i32.ltU(row, m), () => columns(1));
+}
+
+function dots(
+  f: FunctionBuilder,
+  rows: number,
+  columns: number,
+  { a, b, c }: Block,
+  row: I32,
+  column: I32,
+  how: { readonly a: Stored; readonly b: Stored; readonly fused: Fused },
+): void {
+  const k = f.arg(word.k), bStride = f.arg(word.bStride), n = f.arg(word.n);
+  const aReader = readers[how.a], bReader = readers[how.b];
+  const pointers = (base: I32, at: I32, stride: I32, count: number) =>
+    Array.from({ length: count }, (_, r) => f.i32(i32.add(base, i32.mul(i32.add(at, r), stride))));
+  const as = pointers(a, row, f.arg(word.aStride), rows);
+  const low = pointers(b, column, bStride, Math.min(columns, 4)), half = f.i32(i32.shl(bStride, 2));
+  // Eight pointers would not fit the registers: the second four are the first, further on.
+  const bs = Array.from(
+    { length: columns },
+    (_, j): I32 => j < 4 ? low[j] : i32.add(low[j - 4], half),
+  );
+  const sums = f.vectors(rows * columns),
+    zero = f.constant(0),
+    left = f.vectors(rows),
+    right = f.v128();
+  const rests = sums.map(() => f.f32(0)), i = f.i32();
+  sums.forEach((sum) => f.set(sum, zero));
+  const advance = (elements: number) => {
+    as.forEach((at) => f.advance(at, elements * aReader.bytes));
+    low.forEach((at) => f.advance(at, elements * bReader.bytes));
+  };
+  f.forRange(i, 0, i32.and(k, -4), 4, () => {
+    as.forEach((at, r) => f.set(left[r], aReader.four(at)));
+    bs.forEach((at, j) => {
+      f.set(right, bReader.four(at));
+      left.forEach((x, r) =>
+        f.set(sums[r * columns + j], how.fused(x, right, sums[r * columns + j]))
+      );
+    });
+    advance(4);
+  });
+  f.forRange(i, i, k, 1, () => {
+    rests.forEach((rest, at) => {
+      const x = aReader.one(as[Math.floor(at / columns)]), w = bReader.one(bs[at % columns]);
+      f.set(rest, f32.add(rest, f32.mul(x, w)));
+    });
+    advance(1);
+  });
+  for (let r = 0; r < rows; r++) {
+    const to = f.i32(i32.add(c, i32.shl(i32.add(i32.mul(i32.add(row, r), n), column), 2)));
+    for (let j = 0; j < columns; j += 4) {
+      const four = [0, 1, 2, 3].map((lane) => sums[r * columns + Math.min(j + lane, columns - 1)]);
+      const total = f.v128(sumsOfFour(f, four));
+      for (let lane = 0; lane < Math.min(4, columns); lane++) {
+        f.storeF32(
+          to,
+          f32.add(f32x4.extractLane(total, lane), rests[r * columns + j + lane]),
+          4 * (j + lane),
+        );
+      }
+    }
+  }
+}
+
+/** B as rows of k, dense along n: four of its rows at a time are added to a stretch of the result. */
+function writeStream(
+  f: FunctionBuilder,
+  { a, b, c, first, last }: Block,
+  aStored: Stored,
+  bStored: Stored,
+  fused: Fused,
+): void {
+  const aReader = readers[aStored],
+    bReader = readers[bStored],
+    k = f.arg(word.k),
+    stride = f.arg(word.bStride);
+  const row = f.i32(), i = f.i32(), to = f.i32(), x = f.i32(), from = f.i32();
+  const begin = f.i32(), end = f.i32(), value = f.v128();
+  const sweep = (together: number) => {
+    const factors = f.vectors(together), rows = Array.from({ length: together }, () => f.i32());
+    factors.forEach((factor, r) => f.set(factor, f32x4.splat(aReader.one(x, r * aReader.bytes))));
+    rows.forEach((at, r) => f.set(at, i32.add(from, i32.mul(stride, r))));
+    f.forRange(to, begin, i32.add(begin, i32.and(i32.sub(end, begin), -16)), 16, () => {
+      f.set(value, v128.load(to));
+      rows.forEach((at, r) => f.set(value, fused(factors[r], bReader.four(at), value)));
+      f.store(to, value);
+      rows.forEach((at) => f.advance(at, 4 * bReader.bytes));
+    });
+    f.forRange(to, to, end, 4, () => { // the last columns, as vectors of one
+      f.set(value, v128.load32Zero(to));
+      rows.forEach((at, r) => f.set(value, fused(factors[r], f32x4.splat(bReader.one(at)), value)));
+      f.store32Lane(to, value, 0);
+      rows.forEach((at) => f.advance(at, bReader.bytes));
+    });
+    f.advance(x, together * aReader.bytes);
+    f.advance(from, i32.mul(stride, together));
+  };
+  f.forRange(row, 0, f.arg(word.m), 1, () => {
+    f.set(begin, i32.add(c, i32.shl(i32.add(i32.mul(row, f.arg(word.n)), first), 2)));
+    f.set(end, i32.add(begin, i32.shl(i32.sub(last, first), 2)));
+    f.forRange(to, begin, end, 4, () => f.storeF32(to, 0));
+    f.set(x, i32.add(a, i32.mul(row, f.arg(word.aStride))));
+    f.set(from, i32.add(b, i32.mul(first, bReader.bytes)));
+    f.forRange(i, 0, i32.and(k, -4), 4, () => sweep(4));
+    f.forRange(i, i, k, 1, () => sweep(1));
+  });
+}

@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { matmulOp } from "../../../kernels/matmul.ts";
+import { checkWasm, load, plain, sample } from "./harness.ts";
+
+const forms = [[false, false], [false, true], [true, false], [true, true]] as const;
+
+function operands(
+  m: number,
+  n: number,
+  k: number,
+  [transA, transB]: readonly boolean[],
+  batch: readonly number[] = [],
+) {
+  return [
+    sample([...batch, ...(transA ? [k, m] : [m, k])], 1),
+    sample([...batch, ...(transB ? [n, k] : [k, n])], 2),
+  ];
+}
+
+Deno.test("matmul, WASM: every form, odd sizes, with and without a fused multiply-add", () => {
+  for (const [transA, transB] of forms) {
+    for (
+      const [m, n, k] of [[1, 1, 1], [3, 17, 5], [17, 65, 3], [65, 257, 31], [257, 8, 300], [
+        96,
+        100,
+        257,
+      ], [12, 24, 600]]
+    ) {
+      for (const relaxed of [true, false]) {
+        checkWasm(matmulOp, operands(m, n, k, [transA, transB]), { transA, transB }, 1e-6, {
+          ...plain,
+          relaxed,
+        });
+      }
+    }
+  }
+});
+
+Deno.test("matmul, WASM: any sizes", () => {
+  const size = fc.integer({ min: 1, max: 70 });
+  fc.assert(
+    fc.property(
+      size,
+      size,
+      size,
+      fc.integer({ min: 1, max: 3 }),
+      fc.constantFrom(...forms),
+      (m, n, k, batch, form) => {
+        checkWasm(
+          matmulOp,
+          operands(m, n, k, form, [batch]),
+          { transA: form[0], transB: form[1] },
+          1e-6,
+        );
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("matmul, WASM: few rows are read as they lie", () => {
+  for (const m of [1, 2, 3, 8]) {
+    for (const [transA, transB] of forms) {
+      for (const [n, k] of [[1, 7], [3, 4], [13, 66], [300, 19], [8, 256]]) {
+        checkWasm(matmulOp, operands(m, n, k, [transA, transB], [2]), { transA, transB }, 1e-6);
+      }
+    }
+  }
+});
+
+Deno.test("matmul, WASM: weights in bf16", () => {
+  for (const [transA, transB] of forms) {
+    for (const m of [1, 2, 50]) {
+      const [a, b] = operands(m, 37, 29, [transA, transB]);
+      checkWasm(matmulOp, [a, sample(b.shape, 3, "bf16")], { transA, transB }, 1e-6);
+      checkWasm(matmulOp, [sample(a.shape, 4, "bf16"), b], { transA, transB }, 1e-6, {
+        ...plain,
+        relaxed: false,
+      });
+    }
+  }
+});
+
+Deno.test("matmul, WASM: a token has the same bits alone and in a small batch", () => {
+  const weight = sample([70, 99], 5), rows = sample([5, 99], 6);
+  const together = load(matmulOp, [rows, weight], { transA: false, transB: true })!;
+  together.run();
+  for (let row = 0; row < 5; row++) {
+    const one = {
+      shape: [1, 99],
+      dtype: "f32" as const,
+      values: rows.values.slice(row * 99, row * 99 + 99),
+    };
+    const alone = load(matmulOp, [one, weight], { transA: false, transB: true })!;
+    alone.run();
+    assert.deepEqual(alone.outputs[0], together.outputs[0].slice(row * 70, row * 70 + 70));
+  }
+});
+
+Deno.test("matmul, WASM: a BLAS is asked for what it does well", () => {
+  const target = { ...plain, blas: true };
+  for (const [transA, transB] of forms) {
+    checkWasm(
+      matmulOp,
+      operands(9, 11, 13, [transA, transB], [2]),
+      { transA, transB },
+      1e-6,
+      target,
+    );
+  }
+  const [a, b] = operands(1, 11, 13, [false, true]);
+  assert.ok(
+    load(matmulOp, [a, b], { transA: false, transB: true }, target)!.lowering.jobs.every((job) =>
+      "fn" in job
+    ),
+  );
+});
