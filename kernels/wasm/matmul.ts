@@ -215,7 +215,7 @@ function gemmJobs({ a, b, c, batch, m, n, k }: Product): CpuJob[] {
   }));
 }
 
-function matrixOf({ shape, dtype }: Spec, at: Operand, dense: Dense): Matrix {
+export function matrixOf({ shape, dtype }: Spec, at: Operand, dense: Dense): Matrix {
   const bytes = bytesPerElement(dtype), [rows, columns] = shape.slice(-2);
   return {
     at,
@@ -226,8 +226,8 @@ function matrixOf({ shape, dtype }: Spec, at: Operand, dense: Dense): Matrix {
   };
 }
 
-/** Up to this many rows, a weight stored [out, in] is multiplied as it lies. */
-const thinRows = 8;
+/** Up to this many rows are multiplied as they lie, by how B is stored: measured, the packed form is faster from there on. */
+const thinRows: Readonly<Record<Dense, number>> = { k: 20, outer: 4 };
 
 export function matmulWasm(
   { inputs, attrs }: OpContext,
@@ -249,7 +249,7 @@ export function productJobs(product: Product, target: CpuTarget, packed: Operand
   // One row or column lies dense along k whichever way it is stored.
   const row: Matrix = m === 1 ? { ...a, dense: "k" } : a;
   const b: Matrix = n === 1 && dense === "outer" ? { ...product.b, dense: "k" } : product.b;
-  if (row.dense === "k" && m <= (b.dense === "k" ? thinRows : 2)) {
+  if (row.dense === "k" && m <= thinRows[b.dense]) {
     return { jobs: [gemvJob({ ...product, a: row, b }, target.relaxed)] };
   }
   if (target.blas && a.stored === "f32" && b.stored === "f32") return { jobs: gemmJobs(product) };
