@@ -44,7 +44,8 @@ export interface Plan<L = unknown> {
   readonly uploads: readonly (NamedSpec & { readonly offset: number })[];
   /** Indices in these are indices into `uploads`. */
   readonly host: readonly HostStep[];
-  readonly constants: readonly (Spec & { readonly offset: number; readonly values: ArrayBufferView })[];
+  readonly constants:
+    readonly (Spec & { readonly offset: number; readonly values: ArrayBufferView })[];
   readonly steps: readonly PlanStep<L>[];
   /** Handed out after each run through the ring. */
   readonly outputs: readonly (NamedSpec & { readonly storage: Storage })[];
@@ -74,5 +75,14 @@ export interface Target<L = unknown> {
   readonly slabBytes: number;
   /** Largest tensor that a kernel can bind. */
   readonly maxTensorBytes: number;
-  lower(op: Op, context: OpContext): { readonly lowered: L; readonly scratchBytes: readonly number[]; readonly dispatches: number };
+  /** Buffers that one kernel can bind. */
+  readonly maxOperands: number;
+  /** An output may take over the bytes of an operand that it reads at the same points only. */
+  readonly aliasing: boolean;
+  /** Matrix products take element-wise work into their kernel. */
+  readonly epilogues: boolean;
+  lower(
+    op: Op,
+    context: OpContext,
+  ): { readonly lowered: L; readonly scratchBytes: readonly number[]; readonly dispatches: number };
 }

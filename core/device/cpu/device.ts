@@ -1,0 +1,343 @@
+/** The cpu device: plans become WASM jobs for a pool of workers over one shared memory; what has no WASM form runs as its plain loop. */
+
+import {
+  type GemmJob,
+  type JobArg,
+  type Operand,
+  type WasmFunction,
+  type WasmJob,
+} from "../../../kernels/mod.ts";
+import { encodeKernels } from "../../../kernels/wasm/encode.ts";
+import { bytesOf, roundTo } from "../../graph/mod.ts";
+import type { NamedSpec, Plan, PlanStep, Storage } from "../../plan/types.ts";
+import { prepareUploads } from "../inputs.ts";
+import type { Device, Executable, HostArray, StateStore } from "../types.ts";
+import { addressOf, type Blas, findBlas } from "./blas.ts";
+import { createSharedMemory, type Region, type SharedMemory } from "./memory.ts";
+import { gemmWith, type Pool, startPool } from "./pool.ts";
+import { type Entry, makeWalk, type Program } from "./program.ts";
+import { type CpuLowered, cpuTarget, hasRelaxedSimd } from "./target.ts";
+import { numbersAt, type Placed, readAt, writeAt } from "./tensors.ts";
+
+export interface CpuOptions {
+  /** Members of the pool, the main thread among them; the machine's processors unless given. */
+  readonly threads?: number;
+  /** `off` never looks for one; a path opens that one. */
+  readonly blas?: "auto" | "off" | (string & Record<never, never>);
+  /** Off: reference loops only. */
+  readonly wasm?: boolean;
+}
+
+/** Below this much work a job stays on one member: splitting costs a wake-up. */
+const SPLIT_WORK = 16_384;
+
+export async function openCpu(
+  { threads = navigator.hardwareConcurrency, blas: wanted = "auto", wasm = true }: CpuOptions = {},
+): Promise<Device> {
+  const shared = createSharedMemory(), members = Math.max(1, Math.min(threads, 64));
+  const blas = wanted === "off" ? undefined : findBlas(wanted === "auto" ? undefined : wanted);
+  const target = cpuTarget({
+    threads: members,
+    relaxed: hasRelaxedSimd(),
+    blas: blas !== undefined,
+    wasm,
+  });
+  const pool = await startPool(shared.memory, members, blas);
+  const device = new CpuDevice(shared, pool, blas);
+  return {
+    target,
+    info: {
+      kind: "cpu",
+      name: `cpu, ${members} thread${members === 1 ? "" : "s"}${blas ? `, ${blas.version}` : ""}`,
+      details: {
+        threads: members,
+        blas: blas?.version ?? "none",
+        blas_library: blas?.path ?? "none",
+        relaxed_simd: hasRelaxedSimd(),
+      },
+    },
+    createState: (entries) => device.createState(entries),
+    compile: (plan, state, options) =>
+      device.compile(plan as Plan<CpuLowered>, state, options?.ring ?? 64),
+    usedBytes: () => shared.usedBytes(),
+    // Runs are done when they return; this lets signals, timers and workers' errors through.
+    idle: () => new Promise((resolve) => setTimeout(resolve, 0)),
+    async [Symbol.asyncDispose]() {
+      await pool[Symbol.asyncDispose]();
+      blas?.close();
+    },
+  };
+}
+
+interface CpuState extends StateStore {
+  readonly places: ReadonlyMap<string, Placed>;
+}
+
+class CpuDevice {
+  #programs = 0;
+  #memberScratch: { region: Region; each: number } | undefined;
+
+  constructor(
+    readonly shared: SharedMemory,
+    readonly pool: Pool,
+    readonly blas: Blas | undefined,
+  ) {}
+
+  createState(entries: readonly NamedSpec[]): CpuState {
+    const { shared } = this,
+      regions = entries.map((entry) => shared.allocate(bytesOf(entry) + 64, `state ${entry.name}`));
+    for (const { offset, bytes } of regions) new Uint8Array(shared.buffer, offset, bytes).fill(0);
+    const places = new Map(
+      entries.map((entry, i) => [entry.name, { offset: regions[i].offset, spec: entry }]),
+    );
+    const placeOf = (name: string) => {
+      const place = places.get(name);
+      if (!place) throw new Error(`the state has no ${name}`);
+      return place;
+    };
+    return {
+      entries,
+      places,
+      bytes: regions.reduce((sum, { bytes }) => sum + bytes, 0),
+      write: (name, values) => writeAt(shared.buffer, placeOf(name), values),
+      read: (name) => Promise.resolve(readAt(shared.buffer, placeOf(name))),
+      [Symbol.dispose]: () => regions.forEach((region) => shared.free(region)),
+    };
+  }
+
+  async compile(plan: Plan<CpuLowered>, state: StateStore, ring: number): Promise<Executable> {
+    const { shared } = this, regions: Region[] = [];
+    const allocate = (bytes: number, purpose: string) => {
+      const region = shared.allocate(bytes, purpose);
+      regions.push(region);
+      return region.offset;
+    };
+    const release = () => regions.splice(0).forEach((region) => shared.free(region));
+    try {
+      const { arenaBytes, uploadBytes, constantBytes } = plan.totals;
+      const bases = {
+        arena: allocate(arenaBytes, "intermediate tensors"),
+        upload: allocate(uploadBytes, "inputs"),
+        constant: allocate(constantBytes, "constants"),
+      };
+      const states = plan.state.map(({ name, shape, dtype }) => {
+        const place = (state as CpuState).places.get(name);
+        if (!place) throw new Error(`the plan needs state ${name}, which the store does not have`);
+        if (place.spec.dtype !== dtype || place.spec.shape.join() !== shape.join()) {
+          throw new Error(
+            `state ${name} is [${place.spec.shape}], but the plan was made for [${shape}]`,
+          );
+        }
+        return place.offset;
+      });
+      const addressOfStorage = (storage: Storage) =>
+        storage.space === "state" ? states[storage.index] : bases[storage.space] + storage.offset;
+      for (const { offset, values, ...spec } of plan.constants) {
+        writeAt(
+          shared.buffer,
+          { offset: bases.constant + offset, spec },
+          values as unknown as ArrayLike<number>,
+        );
+      }
+      const outputs = new Ring(
+        plan,
+        ring,
+        (storage, spec) => readAt(shared.buffer, { offset: addressOfStorage(storage), spec }),
+      );
+      const tasks: (() => void)[] = [];
+      const built = buildEntries(plan, addressOfStorage, tasks, shared.buffer, this.pool.members);
+      const argsAt = allocate(built.words.length * 4, "job arguments");
+      new Int32Array(shared.buffer, argsAt, built.words.length).set(built.words);
+      tasks.push(() => outputs.push());
+      const program: Program = {
+        id: this.#programs++,
+        module: built.functions.length > 0
+          ? await WebAssembly.compile(encodeKernels(built.functions))
+          : undefined,
+        entries: [
+          ...built.entries.map((entry) =>
+            entry.kind === "wasm" ? { ...entry, args: argsAt + 4 * entry.args } : entry
+          ),
+          { kind: "main", task: tasks.length - 1 },
+        ],
+        memberBytes: Math.max(0, ...plan.steps.map(({ lowered }) => lowered.memberBytes)),
+      };
+      const scratch = this.pool.members * program.memberBytes > 0
+        ? allocate(this.pool.members * align(program.memberBytes), "the members' scratch")
+        : 0;
+      const scratchOf = (member: number) => scratch + member * align(program.memberBytes);
+      await this.pool.load(program, scratchOf);
+      const gemm = this.blas && gemmWith(this.blas, addressOf(shared.buffer));
+      const walk = makeWalk({
+        program,
+        memory: shared.memory,
+        scratch: scratchOf(0),
+        gemm,
+        main: (task) => tasks[task](),
+      });
+      return {
+        plan,
+        run: (inputs = {}, times = 1) => {
+          prepareUploads(plan, inputs).forEach((values, i) => {
+            writeAt(shared.buffer, {
+              offset: bases.upload + plan.uploads[i].offset,
+              spec: plan.uploads[i],
+            }, values);
+          });
+          this.pool.run(program, walk, times);
+        },
+        outputs: () => outputs.take(),
+        [Symbol.dispose]: () => {
+          this.pool.forget(program.id);
+          release();
+        },
+      };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+}
+
+const align = (bytes: number) => Math.ceil(bytes / 64) * 64;
+
+interface Built {
+  readonly entries: Entry[];
+  /** Argument words of all jobs; an entry's `args` is its first word until the words have an address. */
+  readonly words: Int32Array;
+  readonly functions: WasmFunction[];
+}
+
+function buildEntries(
+  plan: Plan<CpuLowered>,
+  address: (storage: Storage) => number,
+  tasks: (() => void)[],
+  buffer: SharedArrayBuffer,
+  members: number,
+): Built {
+  const entries: Entry[] = [],
+    words: number[] = [],
+    functions = new Map<string, WasmFunction>(),
+    bits = new DataView(new ArrayBuffer(4));
+  for (const step of plan.steps) {
+    if (!step.lowered.jobs) {
+      tasks.push(referenceTask(step, address, buffer));
+      entries.push({ kind: "main", task: tasks.length - 1 });
+      continue;
+    }
+    const operand = ({ from, index }: Operand) =>
+      address(
+        (from === "input" ? step.inputs : from === "output" ? step.outputs : step.scratch)[index],
+      );
+    const word = (arg: JobArg): number => {
+      if (typeof arg === "number") return arg | 0;
+      if ("from" in arg) return operand(arg) | 0;
+      bits.setFloat32(0, arg.f32);
+      return bits.getInt32(0);
+    };
+    for (const job of step.lowered.jobs) {
+      if ("gemm" in job) entries.push(gemmEntry(job, operand, members));
+      else {
+        functions.set(job.fn.key, job.fn);
+        entries.push({
+          kind: "wasm",
+          fn: job.fn.key,
+          args: words.length,
+          units: job.units,
+          split: isSplit(job, members),
+        });
+        words.push(...job.args.map(word));
+        while (words.length % 4 !== 0) words.push(0);
+      }
+    }
+  }
+  return { entries, words: new Int32Array(words), functions: [...functions.values()] };
+}
+
+const isSplit = ({ units, work }: WasmJob, members: number) =>
+  members > 1 && units > 1 && units * work >= SPLIT_WORK;
+
+function gemmEntry(
+  { gemm, a, b, c, offsets }: GemmJob,
+  operand: (operand: Operand) => number,
+  members: number,
+): Entry {
+  const [fromA, fromB, fromC] = offsets;
+  const at = { a: operand(a) + 4 * fromA, b: operand(b) + 4 * fromB, c: operand(c) + 4 * fromC };
+  return {
+    kind: "gemm",
+    ...gemm,
+    ...at,
+    split: members > 1 && 2 * gemm.m * gemm.n * gemm.k >= 40 * SPLIT_WORK,
+  };
+}
+
+/** A step without a WASM form: its plain loop on views of the memory. */
+function referenceTask(
+  { op, context, inputs, outputs }: PlanStep<CpuLowered>,
+  address: (storage: Storage) => number,
+  buffer: SharedArrayBuffer,
+): () => void {
+  const from = inputs.map((storage, i): Placed => ({
+    offset: address(storage),
+    spec: context.inputs[i],
+  }));
+  const to = outputs.map((storage, i): Placed => ({
+    offset: address(storage),
+    spec: context.outputs[i],
+  }));
+  const isPacked = ({ spec }: Placed) => spec.dtype === "bf16" || spec.dtype === "f16";
+  return () => {
+    // An output may share an operand's bytes; the loop must not see its own results.
+    const read = from.map((placed) => {
+      const numbers = numbersAt(buffer, placed);
+      const shares = to.some(({ offset }) => offset === placed.offset) && !isPacked(placed);
+      return shares && !op.inplace ? numbers.slice() : numbers;
+    });
+    const written = to.map((placed) => numbersAt(buffer, placed));
+    op.reference(read, written, context);
+    to.forEach((placed, i) => {
+      if (!isPacked(placed)) return;
+      roundTo(placed.spec.dtype, written[i]);
+      writeAt(buffer, placed, written[i]);
+    });
+  };
+}
+
+/** Outputs of runs that nobody has read yet. */
+class Ring {
+  #runs: Record<string, HostArray>[] = [];
+  #dropped = 0;
+
+  constructor(
+    readonly plan: Plan,
+    readonly length: number,
+    readonly read: (storage: Storage, spec: NamedSpec) => HostArray,
+  ) {}
+
+  push(): void {
+    if (this.plan.outputs.length === 0) return;
+    this.#runs.push(
+      Object.fromEntries(
+        this.plan.outputs.map((output) => [output.name, this.read(output.storage, output)]),
+      ),
+    );
+    if (this.#runs.length > this.length) {
+      this.#runs.shift();
+      this.#dropped++;
+    }
+  }
+
+  take(): Promise<Record<string, HostArray>[]> {
+    if (this.#dropped > 0) {
+      return Promise.reject(
+        new Error(
+          `outputs of ${this.#dropped} runs were overwritten before they were read: read at least every ${this.length} runs`,
+        ),
+      );
+    }
+    const runs = this.#runs;
+    this.#runs = [];
+    return new Promise((resolve) => setTimeout(() => resolve(runs), 0));
+  }
+}

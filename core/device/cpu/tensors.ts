@@ -1,0 +1,53 @@
+/** Tensors in shared memory as JavaScript sees them. */
+
+import {
+  bytesOf,
+  type Numbers,
+  packHalves,
+  sizeOf,
+  type Spec,
+  unpackHalves,
+} from "../../graph/mod.ts";
+import type { HostArray } from "../types.ts";
+
+export interface Placed {
+  readonly offset: number;
+  readonly spec: Spec;
+}
+
+/** A view of the stored words; halves are packed. */
+function wordsAt(
+  buffer: SharedArrayBuffer,
+  { offset, spec }: Placed,
+): Float32Array | Int32Array | Uint32Array {
+  const words = bytesOf(spec) / 4;
+  if (spec.dtype === "f32") return new Float32Array(buffer, offset, words);
+  if (spec.dtype === "i32") return new Int32Array(buffer, offset, words);
+  return new Uint32Array(buffer, offset, words);
+}
+
+/** The values for a plain loop to read: a view, or for halves a widened copy. */
+export function numbersAt(buffer: SharedArrayBuffer, placed: Placed): Numbers {
+  const words = wordsAt(buffer, placed), { dtype, shape } = placed.spec;
+  return dtype === "bf16" || dtype === "f16"
+    ? unpackHalves(dtype, words as Uint32Array, sizeOf(shape))
+    : words;
+}
+
+export function writeAt(
+  buffer: SharedArrayBuffer,
+  placed: Placed,
+  values: ArrayLike<number>,
+): void {
+  const words = wordsAt(buffer, placed), { dtype } = placed.spec;
+  words.set(dtype === "bf16" || dtype === "f16" ? packHalves(dtype, values) : values);
+}
+
+/** A copy for the host. */
+export function readAt(buffer: SharedArrayBuffer, placed: Placed): HostArray {
+  const words = wordsAt(buffer, placed), { dtype, shape } = placed.spec;
+  if (dtype === "bf16" || dtype === "f16") {
+    return unpackHalves(dtype, (words as Uint32Array).slice(), sizeOf(shape));
+  }
+  return words.slice();
+}

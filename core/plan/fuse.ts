@@ -1,0 +1,233 @@
+/** Groups become `fused` nodes with a program; views and constants that somebody needs stored become small programs of their own. */
+
+import {
+  type Access,
+  castOp,
+  denseStrides,
+  fusedOp,
+  type FusedProgram,
+  type FusedStep,
+  isElementwise,
+  isRowReduce,
+  matmulOp,
+} from "../../kernels/mod.ts";
+import { type Op, sizeOf } from "../graph/mod.ts";
+import { collapse, viewOf } from "./access.ts";
+import { accessIn, type Group, groupNodes, isFree } from "./group.ts";
+import { foldEpilogues } from "./epilogue.ts";
+import { inOrder, type PlanNode, type Use, type Value } from "./simplify.ts";
+
+export interface FuseOptions {
+  /** Buffers a kernel may bind. */
+  readonly maxOperands: number;
+  /** Element-wise work on a product moves into the product's kernel. */
+  readonly epilogues: boolean;
+  /** Off, every node runs alone: the oracle of fusion. */
+  readonly fuse: boolean;
+}
+
+/** The same computation in fewer kernels. `results` are the uses that must be stored at the end. */
+export function fuse(
+  nodes: readonly PlanNode[],
+  results: readonly Use[],
+  options: FuseOptions,
+): { nodes: PlanNode[]; replaced: ReadonlyMap<Value, Value> } {
+  const groups = options.fuse ? groupNodes(nodes, options.maxOperands) : groupNodes(nodes, 0);
+  const stored = storedValues(nodes, groups, results);
+  const replaced = new Map<Value, Value>(), made: PlanNode[] = [];
+  const done = new Set<Group>();
+  for (const node of nodes) {
+    const group = groups.get(node);
+    if (group) {
+      if (!done.has(group)) made.push(groupNode(group, stored, replaced));
+      done.add(group);
+    } else if (isFree(node)) {
+      if (stored.has(node.outputs[0])) made.push(freeNode(node, replaced));
+    } else made.push(node);
+  }
+  for (const node of made) {
+    node.inputs.splice(
+      0,
+      node.inputs.length,
+      ...node.inputs.map((use) => current(use, replaced)),
+    );
+  }
+  const final = new Set(results.map((use) => current(use, replaced).value));
+  return {
+    nodes: options.epilogues && options.fuse
+      ? foldEpilogues(inOrder(made), final, matmulOp, replaced, options.maxOperands)
+      : inOrder(made),
+    replaced,
+  };
+}
+
+export function current(use: Use, replaced: ReadonlyMap<Value, Value>): Use {
+  let value = use.value;
+  while (replaced.has(value)) value = replaced.get(value)!;
+  return { value, spec: use.spec };
+}
+
+/** Values that must be in memory: read by a kernel other than their own group's, or results. */
+function storedValues(
+  nodes: readonly PlanNode[],
+  groups: ReadonlyMap<PlanNode, Group>,
+  results: readonly Use[],
+): Set<Value> {
+  const stored = new Set<Value>(results.map(({ value }) => value));
+  for (const node of nodes) {
+    const group = groups.get(node);
+    if (isFree(node) && !group) continue;
+    for (const use of node.inputs) {
+      if (!group) stored.add(use.value);
+      else {
+        const base = viewOf(use).base.value;
+        if (groups.get(base.producer) !== group) stored.add(base);
+      }
+    }
+  }
+  // A stored view reads what is below it.
+  for (const value of stored) {
+    if (isFree(value.producer) && value.producer.op.name !== "fill") {
+      stored.add(viewOf(value.producer.inputs[0]).base.value);
+    }
+  }
+  return stored;
+}
+
+function groupNode(
+  group: Group,
+  stored: ReadonlySet<Value>,
+  replaced: Map<Value, Value>,
+): PlanNode {
+  const steps: FusedStep[] = [],
+    stepOf = new Map<Value, number>(),
+    inputs: Use[] = [],
+    accesses: Access[] = [];
+  const known = new Map<string, number>(), ids = new Map<Value, number>();
+  const push = (step: FusedStep, key?: string): number => {
+    if (key !== undefined && known.has(key)) return known.get(key)!;
+    steps.push(step);
+    if (key !== undefined) known.set(key, steps.length - 1);
+    return steps.length - 1;
+  };
+  const read = (node: PlanNode, use: Use): number => {
+    const { base, access } = accessIn(group, node, use);
+    const inside = stepOf.get(base.value);
+    if (inside !== undefined) return inside;
+    const { op, attrs } = base.value.producer;
+    if (op.name === "fill") {
+      return push({ op: "constant", value: attrs.value as number }, `constant ${attrs.value}`);
+    }
+    if (!ids.has(base.value)) ids.set(base.value, ids.size);
+    const key = `input ${ids.get(base.value)} ${access!.strides} ${access!.offset}`;
+    if (known.has(key)) return known.get(key)!;
+    inputs.push(base);
+    accesses.push(access!);
+    return push({ op: "input", input: inputs.length - 1 }, key);
+  };
+  for (const node of group.nodes) {
+    const args = node.inputs.map((use) => read(node, use));
+    stepOf.set(node.outputs[0], stepFor(node, args, push));
+  }
+  const outgoing = group.nodes.filter((node) => stored.has(node.outputs[0]));
+  const outputs = outgoing.map((node) => ({
+    value: stepOf.get(node.outputs[0])!,
+    extent: group.levels.get(node)!,
+    spec: node.outputs[0].spec,
+  }));
+  return fusedNode(
+    program(group.shape, accesses, steps, outputs, group.width !== undefined),
+    inputs,
+    outgoing.map((node) => node.outputs[0]),
+    group.nodes.at(-1)!,
+    replaced,
+  );
+}
+
+function stepFor(node: PlanNode, args: number[], push: (step: FusedStep) => number): number {
+  const { op, attrs } = node;
+  if (isRowReduce(op)) {
+    return push({ op: op.reduction === "sum" ? "reduce_sum" : "reduce_max", args: [args[0]] });
+  }
+  if (isElementwise(op)) return push({ op: op.scalar, args });
+  if (op !== (castOp as Op)) throw new Error(`${op.name} is not fusable`);
+  if (attrs.dtype === "f32") return args[0];
+  return push({ op: attrs.dtype === "bf16" ? "round_bf16" : "round_f16", args });
+}
+
+/** A view or constant that must be stored. */
+function freeNode(node: PlanNode, replaced: Map<Value, Value>): PlanNode {
+  const [value] = node.outputs, { shape } = value.spec;
+  const outputs: FusedProgram["outputs"] = [{ value: 0, extent: "element", spec: value.spec }];
+  if (node.op.name === "fill") {
+    return fusedNode(
+      program(shape, [], [{ op: "constant", value: node.attrs.value as number }], outputs, false),
+      [],
+      [value],
+      node,
+      replaced,
+    );
+  }
+  const { base, access } = viewOf({ value, spec: value.spec });
+  return fusedNode(
+    program(shape, [access], [{ op: "input", input: 0 }], outputs, false),
+    [base],
+    [value],
+    node,
+    replaced,
+  );
+}
+
+/** A program over the fewest axes. */
+function program(
+  shape: readonly number[],
+  accesses: readonly Access[],
+  steps: readonly FusedStep[],
+  outputs: FusedProgram["outputs"],
+  keepsRow: boolean,
+): FusedProgram {
+  const joined = collapse(shape, accesses.map(({ strides }) => strides), keepsRow ? 1 : 0);
+  const scalar = joined.shape.length === 0;
+  return {
+    shape: scalar ? [1] : joined.shape,
+    accesses: accesses.map(({ offset }, i) => ({
+      offset,
+      strides: scalar ? [0] : joined.strides[i],
+    })),
+    steps,
+    outputs,
+  };
+}
+
+function fusedNode(
+  program: FusedProgram,
+  inputs: Use[],
+  values: readonly Value[],
+  like: PlanNode,
+  replaced: Map<Value, Value>,
+): PlanNode {
+  const outputs: Value[] = [];
+  const node: PlanNode = {
+    op: fusedOp,
+    attrs: { program },
+    inputs,
+    outputs,
+    path: like.path,
+    order: like.order,
+  };
+  values.forEach((value, index) => {
+    const output: Value = { producer: node, index, spec: value.spec };
+    outputs.push(output);
+    replaced.set(value, output);
+  });
+  return node;
+}
+
+/** Whether output `o` of a fused node may take the place of input `i`: read and written at the same points only. */
+export function mayAlias(program: FusedProgram, i: number, o: number): boolean {
+  const dense = denseStrides(program.shape), { strides, offset } = program.accesses[i];
+  const out = program.outputs[o];
+  return out.extent === "element" && offset === 0 &&
+    sizeOf(out.spec.shape) === sizeOf(program.shape) &&
+    program.shape.every((n, axis) => n === 1 || strides[axis] === dense[axis]);
+}

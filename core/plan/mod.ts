@@ -1,0 +1,2 @@
+export { PlanError, planGraph, type PlanOptions } from "./plan.ts";
+export * from "./types.ts";
