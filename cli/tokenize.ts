@@ -1,4 +1,170 @@
-import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
+/**
+ * `quern tokenize`: text and jsonl files to token shards.
+ *
+ * @module
+ */
+import {
+  Command,
+  type CommandUnknownOpts,
+  InvalidArgumentError,
+  Option,
+} from "@commander-js/extra-typings";
+import type { TokenizeJob, TokenizeResult } from "../core/data/tokenize.ts";
+import { numberBetween, seedOption, wholeNumber } from "./options.ts";
+import { listenForInterrupt } from "./ui/interrupt.ts";
+import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
+import { progressLine } from "./ui/progress.ts";
+
+const help = `
+Documents: a jsonl line, or a whole text file unless --document-separator cuts it.
+Validation: the last part of a whole text file; of other documents, some drawn by --seed.
+Each document is closed by the tokenizer's end-of-text token, if it has one.
+
+Examples:
+  quern tokenize corpus.txt --out data/corpus --tokenizer character
+  quern tokenize stories.jsonl --out data/stories --tokenizer byte --field story
+  quern tokenize a.txt b.txt --out data/ab --tokenizer path/to/tokenizer.json`;
+
+/** The command with its options. */
 export function tokenizeCommand(): CommandUnknownOpts {
-  return new Command("tokenize");
+  return new Command("tokenize")
+    .summary("turn text or jsonl files into token shards")
+    .description("Turns text or jsonl files into a folder of token shards for `quern pretrain`.")
+    .argument("<inputs...>", "text or jsonl files")
+    .requiredOption("--out <folder>", "folder for the shards")
+    .option("--tokenizer <name>", "byte, character, or the path of a tokenizer.json", "byte")
+    .addOption(
+      new Option("--val-fraction <x>", "part of the text that is held out for validation")
+        .argParser(numberBetween(0, 1)).default(0.1),
+    )
+    .addOption(
+      new Option("--format <name>", "auto goes by the file's name")
+        .choices(["auto", "text", "jsonl"] as const).default("auto" as const),
+    )
+    .option("--field <name>", "field of a jsonl record that holds the text", "text")
+    .addOption(
+      new Option("--document-separator <text>", "what stands between documents; \\n is a line feed")
+        .argParser(parseSeparator),
+    )
+    .addOption(
+      new Option("--on-error <policy>", "what to do with a document that cannot be used")
+        .choices(["stop", "skip"] as const).default("stop" as const),
+    )
+    .addOption(
+      new Option("--shard-mib <n>", "size limit of one shard file").argParser(wholeNumber(1))
+        .default(256),
+    )
+    .addOption(seedOption().default(0))
+    .option("--overwrite", "replace the folder if it exists", false)
+    .option("--json", "print the result as one JSON object", false)
+    .option("--quiet", "say nothing but errors", false)
+    .addHelpText("after", help)
+    .action(async (inputs, options) => {
+      const job: TokenizeJob = {
+        inputs,
+        reading: {
+          format: options.format,
+          field: options.field,
+          separator: options.documentSeparator,
+          onError: options.onError,
+        },
+        tokenizer: options.tokenizer,
+        valFraction: options.valFraction,
+        seed: options.seed,
+        target: {
+          folder: options.out,
+          ifExists: options.overwrite ? "replace" : "fail",
+          shardBytes: options.shardMib * 2 ** 20,
+        },
+      };
+      const startedAt = performance.now();
+      const result = await runWithProgress(job, options.quiet ? "quiet" : "normal");
+      const seconds = (performance.now() - startedAt) / 1000;
+      if (options.json) console.log(JSON.stringify(summaryOf(job, result, seconds)));
+      else if (!options.quiet) console.log(describe(job, result, seconds));
+    });
+}
+
+/** Tokenizes with a line on stderr; Ctrl-C leaves nothing behind. */
+async function runWithProgress(job: TokenizeJob, verbosity: "quiet" | "normal") {
+  const { tokenizeFiles } = await import("../core/data/tokenize.ts");
+  const total = await totalBytes(job.inputs);
+  const progress = progressLine(verbosity);
+  using interruption = listenForInterrupt("interrupted; nothing was written");
+  try {
+    return await tokenizeFiles(job, {
+      signal: interruption.signal,
+      onSkip: ({ where, message }) => progress.note(`skipped ${where}: ${message}`),
+      onProgress: ({ documents, tokens, bytes }) =>
+        progress.update(() =>
+          `tokenizing ${percent(bytes, total)}  ${formatCount(documents)} documents  ` +
+          `${formatCount(tokens)} tokens  ${formatBytes(bytes)} of ${formatBytes(total)}`
+        ),
+    });
+  } finally {
+    progress.end();
+  }
+}
+
+/** The inputs' size; a file that cannot be asked counts nothing here, reading it says why. */
+async function totalBytes(inputs: readonly string[]): Promise<number> {
+  const sizes = await Promise.all(
+    inputs.map((path) => Deno.stat(path).then(({ size }) => size, () => 0)),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+function percent(part: number, whole: number): string {
+  return `${Math.min(100, Math.floor(100 * part / Math.max(1, whole)))} %`;
+}
+
+/** What `--json` prints; the names are stable. */
+function summaryOf(job: TokenizeJob, { index, skipped }: TokenizeResult, seconds: number) {
+  const { train, val } = index.splits;
+  const counts = ({ tokens, documents, bytes }: typeof train) => ({ tokens, documents, bytes });
+  return {
+    out: job.target.folder,
+    tokenizer: index.tokenizer,
+    vocab_size: index.vocab_size,
+    end_of_text: index.end_of_text,
+    dtype: index.dtype,
+    train: counts(train),
+    val: counts(val),
+    skipped,
+    seconds: Number(seconds.toFixed(3)),
+  };
+}
+
+function describe(job: TokenizeJob, result: TokenizeResult, seconds: number): string {
+  const { index, tokenizer, skipped } = result;
+  const line = (name: "train" | "val") => {
+    const { tokens, documents, bytes } = index.splits[name];
+    const each = tokens === 0 ? "" : `, ${(bytes / tokens).toFixed(2)} bytes a token`;
+    return `  ${name.padEnd(5)}  ${formatCount(tokens)} tokens in ${
+      plural(documents, "document")
+    }${each}`;
+  };
+  const end = tokenizer.endOfText === undefined
+    ? "no end-of-text token: documents follow each other without a mark"
+    : `end of text ${tokenizer.endOfText}`;
+  return [
+    `${job.target.folder}: ${tokenizer.kind} tokenizer, vocabulary ${
+      formatCount(index.vocab_size)
+    }, ${end}`,
+    line("train"),
+    line("val"),
+    ...(skipped === 0 ? [] : [`  ${plural(skipped, "document")} skipped`]),
+    `  ${formatDuration(seconds)}`,
+  ].join("\n");
+}
+
+function plural(count: number, noun: string): string {
+  return `${formatCount(count)} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** A separator with its escapes resolved: a shell passes `\n` as two characters. */
+function parseSeparator(text: string): string {
+  if (text === "") throw new InvalidArgumentError("It may not be empty.");
+  const escapes: Record<string, string> = { n: "\n", r: "\r", t: "\t", "\\": "\\" };
+  return text.replace(/\\(.)/g, (both, letter: string) => escapes[letter] ?? both);
 }

@@ -1,0 +1,168 @@
+/**
+ * From files of text to a folder of token shards.
+ *
+ * @module
+ */
+import { Buffer } from "node:buffer";
+import { UserError } from "../io/errors.ts";
+import { loadTokenizer } from "../text/load.ts";
+import { byteTokenizer, characterTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { readDocuments, type ReadOptions, type SourceDocument } from "./documents.ts";
+import { purposes, uniformBelow } from "./philox.ts";
+import type { ShardIndex, SplitName } from "./shard_index.ts";
+import { type EncodedDocument, type ShardTarget, writeShards } from "./shard_writer.ts";
+
+/** What is read, by which tokenizer, and where the tokens go. */
+export interface TokenizeJob {
+  readonly inputs: readonly string[];
+  readonly reading: ReadOptions;
+  /** "byte", "character", or the path of a tokenizer.json. */
+  readonly tokenizer: string;
+  /** The part of the text that is held out for validation, from 0 up to 1. */
+  readonly valFraction: number;
+  readonly seed: number;
+  readonly target: ShardTarget;
+}
+
+/** What the caller may watch and stop. */
+export interface TokenizeEvents {
+  onProgress?(done: { documents: number; tokens: number; bytes: number }): void;
+  onSkip?(fault: UserError): void;
+  signal?: AbortSignal;
+}
+
+/** What was made. */
+export interface TokenizeResult {
+  readonly index: ShardIndex;
+  readonly tokenizer: Tokenizer;
+  readonly skipped: number;
+}
+
+/** Tokenizes files into a folder of shards. */
+export async function tokenizeFiles(
+  job: TokenizeJob,
+  events: TokenizeEvents = {},
+): Promise<TokenizeResult> {
+  const read = (onSkip: (fault: UserError) => void) =>
+    readDocuments(job.inputs, job.reading, onSkip);
+  const tokenizer = await chooseTokenizer(job.tokenizer, () => read(() => {}));
+  let skipped = 0;
+  const onSkip = (fault: UserError) => {
+    skipped++;
+    events.onSkip?.(fault);
+  };
+  const parts = divide(read(onSkip), job.valFraction, job.seed);
+  const onFault = job.reading.onError === "skip" ? onSkip : (fault: UserError) => {
+    throw fault;
+  };
+  const encoded = encodeDocuments(parts, tokenizer, { ...events, onFault });
+  const index = await writeShards(job.target, tokenizer, encoded);
+  return { index, tokenizer, skipped };
+}
+
+/** A character tokenizer is made from the text itself, so the text is read twice. */
+async function chooseTokenizer(
+  choice: string,
+  read: () => AsyncIterable<SourceDocument>,
+): Promise<Tokenizer> {
+  if (choice === "byte") return byteTokenizer();
+  if (choice !== "character") return await loadTokenizer(choice);
+  const seen = new Set<string>();
+  for await (const { text } of read()) for (const character of text) seen.add(character);
+  return characterTokenizer(seen);
+}
+
+/** A text, the split that it belongs to, and where it came from. */
+export interface SplitText {
+  readonly split: SplitName;
+  readonly text: string;
+  readonly where: string;
+}
+
+/**
+ * Holds out a fraction for validation. A whole file is cut, its last part held out, as nanoGPT does;
+ * of other documents one in each run of 1/fraction is drawn by the seed, so few are enough to hold
+ * some out, and a regular order of the input cannot fall in step with the choice.
+ */
+export async function* divide(
+  documents: AsyncIterable<SourceDocument> | Iterable<SourceDocument>,
+  fraction: number,
+  seed: number,
+): AsyncGenerator<SplitText> {
+  let number = 0;
+  for await (const { text, where, isWholeFile } of documents) {
+    if (!isWholeFile) {
+      yield { split: isHeldOut(number++, fraction, seed) ? "val" : "train", text, where };
+      continue;
+    }
+    const cut = cutPoint(text, fraction);
+    if (cut > 0) yield { split: "train", text: text.slice(0, cut), where };
+    if (cut < text.length) yield { split: "val", text: text.slice(cut), where };
+  }
+}
+
+function isHeldOut(number: number, fraction: number, seed: number): boolean {
+  if (fraction <= 0) return false;
+  const group = Math.floor(number * fraction);
+  const first = Math.ceil(group / fraction);
+  const size = Math.ceil((group + 1) / fraction) - first;
+  return number - first === uniformBelow(seed, purposes.validation, group, size);
+}
+
+/** Where the held-out part of a text begins, never inside a character. */
+function cutPoint(text: string, fraction: number): number {
+  const cut = Math.floor(text.length * (1 - fraction) + 1e-9); // 1 - 0.9 is a little under 0.1
+  const isInside = cut > 0 && /[\uDC00-\uDFFF]/.test(text[cut] ?? "");
+  return isInside ? cut - 1 : cut;
+}
+
+async function* encodeDocuments(
+  parts: AsyncIterable<SplitText>,
+  tokenizer: Tokenizer,
+  { onProgress, signal, onFault }: TokenizeEvents & { onFault: (fault: UserError) => void },
+): AsyncGenerator<EncodedDocument> {
+  const done = { documents: 0, tokens: 0, bytes: 0 };
+  for await (const { split, text, where } of parts) {
+    signal?.throwIfAborted();
+    const document = encodeOrFault({ split, text, where }, tokenizer);
+    if (document instanceof UserError) {
+      onFault(document);
+      continue;
+    }
+    done.documents++;
+    done.tokens += document.ids.length;
+    done.bytes += document.bytes;
+    onProgress?.(done);
+    yield document;
+  }
+}
+
+/** A text that the tokenizer cannot express is the document's fault: it says where that is. */
+function encodeOrFault({ split, text, where }: SplitText, tokenizer: Tokenizer) {
+  try {
+    return encodeDocument(split, text, tokenizer);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const { hint, exitCode } = error;
+    return new UserError(error.message, {
+      where,
+      exitCode,
+      ...(hint === undefined ? {} : { hint }),
+    });
+  }
+}
+
+/** A document's tokens, closed by the end-of-text token if there is one. */
+export function encodeDocument(
+  split: SplitName,
+  text: string,
+  tokenizer: Tokenizer,
+): EncodedDocument {
+  const encoded = tokenizer.encode(text);
+  const bytes = Buffer.byteLength(text, "utf8");
+  if (tokenizer.endOfText === undefined) return { split, ids: encoded, bytes };
+  const ids = new Uint32Array(encoded.length + 1);
+  ids.set(encoded);
+  ids[encoded.length] = tokenizer.endOfText;
+  return { split, ids, bytes };
+}
