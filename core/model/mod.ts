@@ -1,0 +1,4 @@
+export * from "./config.ts";
+export * from "./model.ts";
+export * from "./params.ts";
+export * from "./schema.ts";

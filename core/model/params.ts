@@ -1,0 +1,64 @@
+/** What can be said and done with parameters before a device has them: counts, and first values. */
+
+import { leavesOf, normals, sizeOf } from "../graph/mod.ts";
+import { type ParamDescription, type Role, roles } from "../nn/mod.ts";
+
+export interface NamedParam extends ParamDescription {
+  /** Its place in the tree: `layers.3.mlp.up`. */
+  readonly path: string;
+}
+
+export function namedParams(tree: unknown): NamedParam[] {
+  return leavesOf<ParamDescription>(tree).map(({ path, leaf }) => ({ ...leaf, path }));
+}
+
+/** First values, from the seed and the parameter's own path: adding a part changes no other part's start. */
+export function initialValues({ path, shape, init }: NamedParam, seed: number): Float32Array {
+  const size = sizeOf(shape);
+  if (init.kind === "constant") return new Float32Array(size).fill(init.value);
+  return normals(seed, `init.${path}`, size).map((x) => x * init.std);
+}
+
+/** Parameters of one part of the model, by role. */
+export interface PartCount {
+  /** `input`, `layers.*.mixer`, …: layers are taken together. */
+  readonly part: string;
+  readonly total: number;
+  readonly byRole: Readonly<Partial<Record<Role, number>>>;
+}
+
+export function countByPart(params: readonly NamedParam[]): PartCount[] {
+  const counts = new Map<string, Partial<Record<Role, number>>>();
+  for (const { path, role, shape } of params) {
+    const [part] = path.replace(/^layers\.\d+/, "layers.*").match(/^layers\.\*\.\w+|^\w+/)!;
+    const count = counts.get(part) ?? {};
+    counts.set(part, { ...count, [role]: (count[role] ?? 0) + sizeOf(shape) });
+  }
+  return [...counts].map(([part, byRole]) => ({
+    part,
+    byRole,
+    total: Object.values(byRole).reduce((sum, n) => sum + n, 0),
+  }));
+}
+
+/** One line of the roles' table: how many tensors and numbers an optimizer group has. */
+export interface RoleCount {
+  readonly role: Role;
+  readonly tensors: number;
+  readonly total: number;
+}
+
+export function countByRole(params: readonly NamedParam[]): RoleCount[] {
+  return roles.map((role) => {
+    const group = params.filter((param) => param.role === role);
+    return {
+      role,
+      tensors: group.length,
+      total: group.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
+    };
+  }).filter(({ tensors }) => tensors > 0);
+}
+
+export function countAll(params: readonly NamedParam[]): number {
+  return params.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+}

@@ -1,0 +1,137 @@
+/** Tiny models with values, run by the plain loops. */
+
+import {
+  interpret,
+  leavesOf,
+  mapTree,
+  type Numbers,
+  placeholder,
+  type Spec,
+  type Tensor,
+} from "../../../core/graph/mod.ts";
+import {
+  buildModel,
+  completeModel,
+  initialValues,
+  type LabelledRows,
+  type Model,
+  modelConfig,
+  type ModelTree,
+  namedParams,
+} from "../../../core/model/mod.ts";
+import type { TensorTree } from "../../../core/nn/mod.ts";
+
+export const vocab = 11;
+
+export function tinyModel(config: unknown, positions = 16): Model {
+  return buildModel(
+    completeModel(modelConfig.parse(config), {
+      vocab_size: vocab,
+      max_position_embeddings: positions,
+    }),
+  );
+}
+
+export const llama = {
+  hidden_size: 8,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  intermediate_size: 12,
+};
+
+/** Models that between them have every part and every option. */
+export const variants: Record<string, unknown> = {
+  "llama-like": llama,
+  "untied, qk-norm, partly rotary": {
+    ...llama,
+    tie_word_embeddings: false,
+    qk_norm: true,
+    partial_rotary_factor: 0.5,
+    head_dim: 4,
+  },
+  "gelu, layer norm, biases, window, softcaps, a replayed layer": {
+    hidden_size: 8,
+    blocks: [
+      {
+        mixer: {
+          kind: "attention",
+          num_attention_heads: 2,
+          window: 3,
+          softcap: 5,
+          attention_bias: true,
+        },
+        mlp: { kind: "gelu", intermediate_size: 12 },
+        residual: { kind: "pre_norm", norm: { kind: "layer_norm" } },
+      },
+      {
+        mixer: { kind: "attention", num_attention_heads: 2, partial_rotary_factor: 0 },
+        mlp: { kind: "swiglu", intermediate_size: 8 },
+      },
+    ],
+    order: [0, 1, 0],
+    norm: { kind: "layer_norm", bias: false },
+    head: { kind: "linear", softcap: 3 },
+    remat: true,
+  },
+};
+
+/** Numbers that are neither regular nor large. */
+export function wave(count: number, phase: number): Float32Array {
+  return Float32Array.from({ length: count }, (_, i) => Math.sin(1.7 * i + phase));
+}
+
+/** Placeholders for a tree, and their values by a rule. */
+export class Values {
+  readonly map = new Map<Tensor, ArrayLike<number>>();
+
+  tree<T>(specs: unknown, fill: (spec: Spec, path: string) => ArrayLike<number>): T {
+    return mapTree(specs, (spec: Spec, path) => {
+      const tensor = placeholder(spec, path, "state");
+      this.map.set(tensor, fill(spec, path));
+      return tensor;
+    }) as T;
+  }
+
+  /** i32 [rows, columns] */
+  integers(values: readonly (readonly number[])[]): Tensor {
+    const tensor = placeholder(
+      { shape: [values.length, values[0].length], dtype: "i32" },
+      "integers",
+      "upload",
+    );
+    this.map.set(tensor, values.flat());
+    return tensor;
+  }
+
+  vector(values: readonly number[]): Tensor {
+    const tensor = placeholder({ shape: [values.length], dtype: "i32" }, "vector", "upload");
+    this.map.set(tensor, [...values]);
+    return tensor;
+  }
+
+  run(outputs: readonly Tensor[]): Numbers[] {
+    return interpret(outputs, this.map);
+  }
+}
+
+/** The model's first weights, spread wider so that differences show. */
+export function weights(model: Model, values: Values): ModelTree<TensorTree> {
+  const described = new Map(namedParams(model.params).map((param) => [param.path, param]));
+  return values.tree(model.params, (_, path) => {
+    const param = described.get(path)!, first = initialValues(param, 7);
+    return param.role === "bias" ? wave(first.length, 1) : first.map((x) => 10 * x);
+  });
+}
+
+export function rowsOf(values: Values, ids: number[][], targets = ids): LabelledRows {
+  return {
+    ids: values.integers(ids),
+    targets: values.integers(targets),
+    positions: values.integers(ids.map((row) => row.map((_, t) => t))),
+  };
+}
+
+export function pathsOf(tree: unknown): string[] {
+  return leavesOf(tree).map(({ path }) => path);
+}
