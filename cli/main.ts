@@ -6,9 +6,9 @@
  * @module
  */
 import { Command, CommanderError, type CommandUnknownOpts } from "@commander-js/extra-typings";
-import project from "../deno.json" with { type: "json" };
 import { exitCodes } from "../core/io/errors.ts";
 import { explainError } from "./ui/errors.ts";
+import { version } from "./version.ts";
 
 /** A command's name and its line in `quern --help`; `load` brings its file. */
 interface CommandEntry {
@@ -34,7 +34,7 @@ Examples:
 async function buildProgram(args: readonly string[]): Promise<Command> {
   const program = new Command("quern")
     .description("Trains small language models from text, and generates with them.")
-    .version(project.version)
+    .version(version)
     .exitOverride()
     .showSuggestionAfterError()
     .showHelpAfterError("(add --help for usage)")

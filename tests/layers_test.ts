@@ -25,7 +25,7 @@ const mayImport: Record<string, readonly string[]> = {
   "core/generate": ["core", "kernels"],
   "core/quant": ["core", "kernels"],
   "core/inspect": ["core", "kernels"],
-  "cli": ["core", "kernels"],
+  "cli": ["core", "kernels", "configs", "deno.json"],
 };
 
 interface SourceFile {

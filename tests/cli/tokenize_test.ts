@@ -1,0 +1,148 @@
+import assert from "node:assert/strict";
+import { openShards } from "../../core/data/shard_reader.ts";
+import { quern, testWithShared, withTempDir } from "../support.ts";
+import { byteLevelBpe } from "../core/text/fixtures.ts";
+
+/** The text of a split of a data folder. */
+async function textOf(folder: string, split: "train" | "val"): Promise<string> {
+  using reader = await openShards(folder);
+  const { tokens, read } = reader.splits[split];
+  const ids = new Int32Array(tokens);
+  read(0, ids);
+  return reader.tokenizer.decode(ids);
+}
+
+Deno.test("quern tokenize: a text file becomes shards that hold its text", async () => {
+  await withTempDir(async (cwd) => {
+    const text = "To be, or not to be: that is the question.\n".repeat(50);
+    await Deno.writeTextFile(`${cwd}/a.txt`, text);
+    for (const tokenizer of ["byte", "character"]) {
+      const args = ["tokenize", "a.txt", "--out", tokenizer, "--tokenizer", tokenizer];
+      const { code, stdout, stderr } = await quern(args, { cwd });
+      assert.equal(code, 0, stderr);
+      assert.match(stdout, /train {2}1,936 tokens in 1 document, 1\.00 bytes a token/);
+      const [train, val] = [
+        await textOf(`${cwd}/${tokenizer}`, "train"),
+        await textOf(`${cwd}/${tokenizer}`, "val"),
+      ];
+      assert.equal(train + val, text);
+      assert.equal(val.length, text.length / 10);
+    }
+  });
+});
+
+Deno.test("quern tokenize: jsonl with a Hugging Face tokenizer, result as JSON", async () => {
+  await withTempDir(async (cwd) => {
+    await Deno.writeTextFile(`${cwd}/tokenizer.json`, JSON.stringify(byteLevelBpe()));
+    const lines = Array.from({ length: 20 }, (_, i) => JSON.stringify({ story: `the end ${i}` }));
+    await Deno.writeTextFile(`${cwd}/a.jsonl`, lines.join("\n"));
+    const args = ["tokenize", "a.jsonl", "--field", "story", "--tokenizer", "tokenizer.json"];
+    const { code, stdout, stderr } = await quern([...args, "--out", "d", "--json"], { cwd });
+    assert.equal(code, 0, stderr);
+    const result = JSON.parse(stdout);
+    assert.equal(result.train.documents, 18);
+    assert.equal(result.val.documents, 2);
+    assert.equal(result.dtype, "u16");
+    assert.match(await textOf(`${cwd}/d`, "train"), /^the end 0the end 1/);
+  });
+});
+
+Deno.test("replay: microsoft/promptflow 3670: BOM, CRLF and blank lines give the same token file", async () => {
+  await withTempDir(async (cwd) => {
+    await Deno.writeTextFile(`${cwd}/clean.jsonl`, '{"text":"one"}\n{"text":"two"}\n');
+    await Deno.writeTextFile(`${cwd}/messy.jsonl`, '\uFEFF{"text":"one"}\r\n\r\n{"text":"two"}');
+    for (const name of ["clean", "messy"]) {
+      const { code, stdout } = await quern(
+        ["tokenize", `${name}.jsonl`, "--out", name, "--quiet"],
+        { cwd },
+      );
+      assert.deepEqual({ code, stdout }, { code: 0, stdout: "" });
+    }
+    for (const file of ["index.json", "train-00000.bin", "train.documents.bin"]) {
+      assert.deepEqual(
+        await Deno.readFile(`${cwd}/clean/${file}`),
+        await Deno.readFile(`${cwd}/messy/${file}`),
+      );
+    }
+  });
+});
+
+Deno.test("quern tokenize: a bad document stops with its place and leaves nothing, or is skipped", async () => {
+  await withTempDir(async (cwd) => {
+    await Deno.writeTextFile(`${cwd}/a.jsonl`, '{"text":"one"}\n{"text":2}\n{"text":"three"}\n');
+    const stopped = await quern(["tokenize", "a.jsonl", "--out", "d"], { cwd });
+    assert.equal(stopped.code, 1);
+    assert.equal(stopped.stdout, "");
+    assert.match(stopped.stderr, /^error: a\.jsonl:2: the field "text" is not text\nhint: /);
+    assert.deepEqual([...Deno.readDirSync(cwd)].map((entry) => entry.name), ["a.jsonl"]);
+
+    const skipped = await quern(["tokenize", "a.jsonl", "--out", "d", "--on-error", "skip"], {
+      cwd,
+    });
+    assert.equal(skipped.code, 0);
+    assert.match(skipped.stderr, /skipped a\.jsonl:2: the field "text" is not text/);
+    assert.match(skipped.stdout, /1 document skipped/);
+  });
+});
+
+Deno.test("quern tokenize: wrong usage ends with code 2 and says what to try", async () => {
+  await withTempDir(async (cwd) => {
+    await Deno.writeTextFile(`${cwd}/a.txt`, "text");
+    const fails = async (args: string[], message: RegExp) => {
+      const { code, stderr } = await quern(["tokenize", ...args], { cwd });
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, message);
+    };
+    await fails(["a.txt"], /required option '--out <folder>'/);
+    await fails(["none.txt", "--out", "d"], /none\.txt: there is no such file/);
+    await fails(["a.txt", "--out", "d", "--tokenizr", "byte"], /Did you mean --tokenizer/);
+    await fails(
+      ["a.txt", "--out", "d", "--tokenizer", "bytes"],
+      /bytes: there is no such tokenizer file/,
+    );
+    await fails(["a.txt", "--out", "d", "--val-fraction", ""], /Not a number/);
+    await fails(["a.txt", "--out", "d", "--seed", "1x"], /Not a number/);
+    await Deno.mkdir(`${cwd}/d`);
+    await fails(["a.txt", "--out", "d"], /d: the folder exists already\nhint: .*--overwrite/);
+  });
+});
+
+Deno.test("quern tokenize: a separator cuts documents; --overwrite replaces shards", async () => {
+  await withTempDir(async (cwd) => {
+    await Deno.writeTextFile(`${cwd}/a.txt`, "one\n\ntwo\n\nthree\n");
+    const args = [
+      "tokenize",
+      "a.txt",
+      "--out",
+      "d",
+      "--document-separator",
+      "\\n\\n",
+      "--val-fraction",
+      "0",
+    ];
+    for (const extra of [[], ["--overwrite"]]) {
+      const { code, stdout, stderr } = await quern([...args, ...extra], { cwd });
+      assert.equal(code, 0, stderr);
+      assert.match(stdout, /in 3 documents/);
+    }
+    assert.equal(await textOf(`${cwd}/d`, "train"), "onetwothree\n");
+  });
+});
+
+testWithShared("quern tokenize: tinyshakespeare has 65 characters and nanoGPT's split", [
+  "data/tinyshakespeare.txt",
+], async ([path]) => {
+  await withTempDir(async (cwd) => {
+    const { stdout } = await quern([
+      "tokenize",
+      path,
+      "--out",
+      "d",
+      "--tokenizer",
+      "character",
+      "--json",
+    ], { cwd });
+    const { vocab_size, train, val } = JSON.parse(stdout);
+    assert.deepEqual([vocab_size, train.bytes, val.bytes], [65 + 1, 1_003_854, 111_540]);
+  });
+});
