@@ -1,0 +1,10 @@
+export { findAdapter, isSoftware } from "./adapter.ts";
+export { openWebgpu, WebgpuDevice } from "./device.ts";
+export {
+  assumedLimits,
+  type GpuLowering,
+  kernelsFor,
+  type Variants,
+  type WebgpuTarget,
+  webgpuTarget,
+} from "./target.ts";
