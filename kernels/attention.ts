@@ -13,6 +13,9 @@ import {
   type Tensor,
 } from "../core/graph/mod.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { attentionSizes } from "./sizes.ts";
+
+export { attentionSizes } from "./sizes.ts";
 
 export interface AttentionAttrs {
   /** Query i sees keys j ≤ i. */
@@ -23,21 +26,6 @@ export interface AttentionAttrs {
   readonly scale: number;
   /** Scores become cap · tanh(score / cap); 0 leaves them. */
   readonly softcap: number;
-}
-
-interface Sizes {
-  readonly batch: number;
-  readonly time: number;
-  readonly heads: number;
-  readonly width: number;
-  readonly kv_heads: number;
-  /** Key positions: `time`, or the capacity of the cache. */
-  readonly keys: number;
-}
-
-export function attentionSizes([q, k]: readonly Spec[]): Sizes {
-  const [batch, time, heads, width] = q.shape;
-  return { batch, time, heads, width, kv_heads: k.shape[2], keys: k.shape[1] };
 }
 
 function checkHeads([q, k, v]: readonly Spec[]): void {

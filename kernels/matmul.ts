@@ -16,7 +16,10 @@ import {
 import { type FusedProgram, runProgram } from "./fused.ts";
 import { reshape } from "./layout.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { matmulSizes } from "./sizes.ts";
 import { matmulWasm } from "./wasm/matmul.ts";
+
+export { type MatmulSizes, matmulSizes } from "./sizes.ts";
 
 export interface MatmulAttrs {
   readonly transA: boolean;
@@ -26,25 +29,6 @@ export interface MatmulAttrs {
    * node's inputs from 2 on; its shape is [batch, m, n].
    */
   readonly epilogue?: FusedProgram;
-}
-
-/** The sizes of a product. Batches of B may be 1 for all of A's (a weight). */
-export interface MatmulSizes {
-  readonly batch: number;
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-}
-
-export function matmulSizes([a, b]: readonly Spec[], attrs: Attrs): MatmulSizes {
-  const { transA, transB } = attrs as unknown as MatmulAttrs;
-  const [rows, columns] = a.shape.slice(-2), [bRows, bColumns] = b.shape.slice(-2);
-  return {
-    batch: sizeOf(a.shape.slice(0, -2)),
-    m: transA ? columns : rows,
-    k: transA ? rows : columns,
-    n: transB ? bRows : bColumns,
-  };
 }
 
 export const matmulOp: Kernel = defineOp({

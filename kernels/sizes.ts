@@ -1,0 +1,36 @@
+/** Sizes that declarations and kernels both read off specs; here so that neither has to import the other. */
+
+import { type Attrs, sizeOf, type Spec } from "../core/graph/mod.ts";
+
+/** The sizes of a matrix product. */
+export interface MatmulSizes {
+  readonly batch: number;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
+export function matmulSizes([a, b]: readonly Spec[], { transA, transB }: Attrs): MatmulSizes {
+  const [rows, columns] = a.shape.slice(-2), [bRows, bColumns] = b.shape.slice(-2);
+  return {
+    batch: sizeOf(a.shape.slice(0, -2)),
+    m: transA ? columns : rows,
+    k: transA ? rows : columns,
+    n: transB ? bRows : bColumns,
+  };
+}
+
+export interface AttentionSizes {
+  readonly batch: number;
+  readonly time: number;
+  readonly heads: number;
+  readonly width: number;
+  readonly kv_heads: number;
+  /** Key positions: `time`, or the capacity of the cache. */
+  readonly keys: number;
+}
+
+export function attentionSizes([q, k]: readonly Spec[]): AttentionSizes {
+  const [batch, time, heads, width] = q.shape;
+  return { batch, time, heads, width, kv_heads: k.shape[2], keys: k.shape[1] };
+}
