@@ -55,17 +55,26 @@ export interface CommandResult {
   stderr: string;
 }
 
-/** Runs `quern` as a user would: a process of its own, in `cwd`, its output read from the pipes. */
-export async function quern(
-  args: string[],
-  options: { cwd?: string; env?: Record<string, string> } = {},
-): Promise<CommandResult> {
-  const command = new Deno.Command(Deno.execPath(), {
+/** Where a `quern` process runs, and what it finds in its environment. */
+export interface CommandOptions {
+  cwd?: string;
+  env?: Record<string, string>;
+}
+
+/** Starts `quern` as a process of its own, both outputs piped. */
+export function startQuern(args: string[], { cwd, env }: CommandOptions = {}): Deno.ChildProcess {
+  return new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", `--config=${root}deno.json`, `${root}cli/main.ts`, ...args],
-    env: { NO_COLOR: "1", ...options.env },
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-  });
-  const { code, stdout, stderr } = await command.output();
+    env: { NO_COLOR: "1", ...env },
+    ...(cwd === undefined ? {} : { cwd }),
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+/** Runs `quern` as a user would: a process of its own, in `cwd`, its output read from the pipes. */
+export async function quern(args: string[], options: CommandOptions = {}): Promise<CommandResult> {
+  const { code, stdout, stderr } = await startQuern(args, options).output();
   const text = new TextDecoder();
   return { code, stdout: text.decode(stdout), stderr: text.decode(stderr) };
 }

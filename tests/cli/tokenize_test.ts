@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { openShards } from "../../core/data/shard_reader.ts";
-import { quern, testWithShared, withTempDir } from "../support.ts";
+import { quern, startQuern, testWithShared, withTempDir } from "../support.ts";
 import { byteLevelBpe } from "../core/text/fixtures.ts";
 
 /** The text of a split of a data folder. */
@@ -126,6 +126,29 @@ Deno.test("quern tokenize: a separator cuts documents; --overwrite replaces shar
       assert.match(stdout, /in 3 documents/);
     }
     assert.equal(await textOf(`${cwd}/d`, "train"), "onetwothree\n");
+  });
+});
+
+Deno.test("quern tokenize: Ctrl-C ends with code 130 and leaves nothing", async () => {
+  await withTempDir(async (cwd) => {
+    await Deno.writeTextFile(`${cwd}/tokenizer.json`, JSON.stringify(byteLevelBpe()));
+    const line = JSON.stringify({ text: "the end of the day ".repeat(100) });
+    await Deno.writeTextFile(`${cwd}/a.jsonl`, `${line}\n`.repeat(20_000)); // minutes of work
+    const child = startQuern(
+      ["tokenize", "a.jsonl", "--out", "d", "--tokenizer", "tokenizer.json"],
+      { cwd },
+    );
+    const hasBegun = () =>
+      [...Deno.readDirSync(cwd)].some(({ name }) => name.startsWith(".d.partial-"));
+    while (!hasBegun()) await new Promise((resolve) => setTimeout(resolve, 20));
+    child.kill("SIGINT");
+    const { code, stderr } = await child.output();
+    assert.equal(code, 130);
+    assert.match(new TextDecoder().decode(stderr), /error: interrupted; nothing was written/);
+    assert.deepEqual([...Deno.readDirSync(cwd)].map(({ name }) => name).sort(), [
+      "a.jsonl",
+      "tokenizer.json",
+    ]);
   });
 });
 

@@ -1,0 +1,49 @@
+/**
+ * README's commands, run in order in a folder of their own, as a reader would.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { makeCorpus } from "../core/data/corpus.ts";
+import { quern, root, withTempDir } from "./support.ts";
+
+/** The lines of README's shell blocks, comments cut off. */
+async function readmeCommands(): Promise<string[]> {
+  const text = await Deno.readTextFile(`${root}README.md`);
+  return [...text.matchAll(/^```sh\n(.*?)^```$/gms)]
+    .flatMap(([, block]) => block.split("\n"))
+    .map((line) => line.replace(/\s+#.*$/, "").trim())
+    .filter((line) => line !== "");
+}
+
+/** A command line's words, quotes removed. */
+function wordsOf(line: string): string[] {
+  return [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain);
+}
+
+Deno.test("README: every task that it names exists, with the Deno that CI uses", async () => {
+  const { tasks } = JSON.parse(await Deno.readTextFile(`${root}deno.json`));
+  const text = await Deno.readTextFile(`${root}README.md`);
+  const named = [...text.matchAll(/\bdeno(?:@[\d.]+)? task (\w+)/g)].map(([, task]) => task);
+  assert.deepEqual(named.filter((task) => !Object.hasOwn(tasks, task)), []);
+  const ci = await Deno.readTextFile(`${root}.ci/run`);
+  const versions = [...`${text}${ci}`.matchAll(/deno@([\d.]+\d)/g)].map(([, version]) => version);
+  assert.equal(new Set(versions).size, 1);
+});
+
+Deno.test("README: its quern commands work, one after the other", async () => {
+  const commands = await readmeCommands();
+  const ours = commands.filter((line) => line.startsWith("quern "));
+  assert.deepEqual(
+    commands.filter((line) => !/^(quern|npx --yes deno@[\d.]+ task) /.test(line)),
+    [],
+  );
+  await withTempDir(async (cwd) => {
+    const { documents } = makeCorpus({ seed: 1, bytes: 50_000 });
+    await Deno.writeTextFile(`${cwd}/corpus.txt`, documents.join("\n"));
+    for (const line of ours) {
+      const { code, stderr } = await quern(wordsOf(line).slice(1), { cwd });
+      assert.equal(code, 0, `${line}\n${stderr}`);
+    }
+  });
+});
