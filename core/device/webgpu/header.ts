@@ -8,6 +8,7 @@
 
 import type { Dtype } from "../../graph/mod.ts";
 import type { Binding, GpuPass } from "../../../kernels/lowering.ts";
+import { helpersIn } from "../../../kernels/scalar_wgsl.ts";
 
 /** Storage types of a pass's bindings, by name. */
 export type BindingTypes = Readonly<Record<string, Dtype>>;
@@ -18,7 +19,9 @@ export function shaderText(pass: GpuPass, types: BindingTypes): string {
   const names = Object.keys(pass.bindings);
   const accessors = names.flatMap((name) => accessorsOf(name, pass.bindings[name], types[name]))
     .filter(([name]) => uses(name));
-  const body = [...accessors.map(([, text]) => text), pass.wgsl].join("\n");
+  const body = [...helpersIn(pass.wgsl), ...accessors.map(([, text]) => text), pass.wgsl].join(
+    "\n",
+  );
   const needed = new Set<string>();
   for (const [name] of halfHelpers) {
     if (new RegExp(`\\b${name}\\b`).test(body)) needed.add(name);
