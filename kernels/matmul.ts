@@ -18,6 +18,7 @@ import { reshape } from "./layout.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
 import { matmulSizes } from "./sizes.ts";
 import { matmulWasm } from "./wasm/matmul.ts";
+import { matmulKernels } from "./webgpu/matmul.ts";
 
 export { type MatmulSizes, matmulSizes } from "./sizes.ts";
 
@@ -72,6 +73,7 @@ export const matmulOp: Kernel = defineOp({
     }
     if (epilogue) runProgram(epilogue, [product, ...rest], outputs);
   },
+  kernels: matmulKernels,
   wasm: matmulWasm,
   vjp([a, b], _y, [dy], attrs) {
     const { transA, transB } = attrs as unknown as MatmulAttrs;

@@ -1,0 +1,250 @@
+/**
+ * WGSL of products in tiles. A tile of each factor is staged in workgroup memory k-major, four rows (or columns) to a vector, so that
+ * every layout multiplies alike: transposition happens in registers while a 4 × 4 block is loaded.
+ */
+
+/** Block of the workgroup, depth of a step, block of a thread; all multiples of four. */
+export interface Tile {
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  readonly threadRows: number;
+  readonly threadColumns: number;
+}
+
+export const tileThreads = (t: Tile) => (t.rows / t.threadRows) * (t.columns / t.threadColumns);
+export const tileBytes = (t: Tile) => (t.rows + t.columns) * t.depth * 4;
+
+/** How the factors lie. `quads…`: that factor is bound as vectors. */
+export interface Form {
+  readonly transA: boolean;
+  readonly transB: boolean;
+  readonly quadsA: boolean;
+  readonly quadsB: boolean;
+}
+
+/** A printed product kernel that covers `rows` × `columns` of the result with each workgroup. */
+export interface Printed {
+  readonly wgsl: string;
+  readonly rows: number;
+  readonly columns: number;
+  readonly workgroupBytes: number;
+}
+
+const range = (n: number) => Array.from({ length: n }, (_, i) => i);
+
+export const entry = (threads: number, body: string) => `
+@compute @workgroup_size(${threads})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+${body}
+}
+`;
+
+/**
+ * `quad_x(base, outer, inner)`: four neighbours along the axis that is dense, zeros beyond `inner_size`. `outer` is not checked.
+ * A row of the dense axis is `inner_size` long.
+ */
+export function quadWgsl(x: string, size: string, quads: boolean): string {
+  const at = `base + outer * params.${size} + inner`;
+  if (quads) {
+    return `
+fn quad_${x}(base: u32, outer: u32, inner: u32) -> vec4f {
+  if (inner >= params.${size}) { return vec4f(0.0); }
+  return load4_${x}((${at}) / 4u);
+}`;
+  }
+  const one = (i: number) =>
+    `if (inner + ${i}u < params.${size}) { v.${"xyzw"[i]} = load_${x}(at + ${i}u); }`;
+  return `
+fn quad_${x}(base: u32, outer: u32, inner: u32) -> vec4f {
+  let at = ${at};
+  var v = vec4f(0.0);
+  ${range(4).map(one).join("\n  ")}
+  return v;
+}`;
+}
+
+/** `outer` of a factor: rows of A, columns of B. `dense`: the axis along which memory runs. */
+interface Side {
+  readonly x: "a" | "b";
+  readonly outer: "m" | "n";
+  readonly dense: "k" | "outer";
+  readonly quads: boolean;
+}
+
+export function sides({ transA, transB, quadsA, quadsB }: Form): [Side, Side] {
+  return [
+    { x: "a", outer: "m", dense: transA ? "outer" : "k", quads: quadsA },
+    { x: "b", outer: "n", dense: transB ? "k" : "outer", quads: quadsB },
+  ];
+}
+
+export const sideQuad = ({ x, outer, dense, quads }: Side) =>
+  quadWgsl(x, dense === "k" ? "k" : outer, quads);
+
+/** Loads block `block` of the tile at (first, k0): four k of four rows, stored as four vectors over rows. */
+function stageWgsl({ x, outer, dense }: Side, extent: number): string {
+  const across = extent / 4;
+  const load = dense === "k"
+    ? `let row = first + (block % ${across}u) * 4u;
+  let k = k0 + (block / ${across}u) * 4u;
+  ${
+      range(4).map((i) =>
+        `var v${i} = vec4f(0.0);
+  if (row + ${i}u < params.${outer}) { v${i} = quad_${x}(base, row + ${i}u, k); }`
+      ).join("\n  ")
+    }`
+    : `let row = first + (block % ${across}u) * 4u;
+  let k = k0 + (block / ${across}u) * 4u;
+  ${
+      range(4).map((i) =>
+        `var v${i} = vec4f(0.0);
+  if (k + ${i}u < params.k) { v${i} = quad_${x}(base, k + ${i}u, row); }`
+      ).join("\n  ")
+    }`;
+  const stored = (i: number) =>
+    dense === "k" ? `vec4f(${range(4).map((j) => `v${j}.${"xyzw"[i]}`).join(", ")})` : `v${i}`;
+  return `
+fn stage_${x}(base: u32, first: u32, k0: u32, block: u32) {
+  ${load}
+  let to = (block / ${across}u) * ${extent}u + block % ${across}u;
+  ${range(4).map((i) => `tile_${x}[to + ${i * across}u] = ${stored(i)};`).join("\n  ")}
+}`;
+}
+
+/** Calls that stage both tiles, the blocks shared out over the threads. */
+function staging(tile: Tile): string {
+  const threads = tileThreads(tile);
+  const blocksA = tile.rows * tile.depth / 16, blocksB = tile.columns * tile.depth / 16;
+  const a = (block: string) => `stage_a(a_base, first_row, k0, ${block});`;
+  const b = (block: string) => `stage_b(b_base, first_column, k0, ${block});`;
+  const lines: string[] = [];
+  for (let from = 0; from < blocksA + blocksB; from += threads) {
+    const to = from + threads;
+    if (to <= blocksA) lines.push(a(`thread + ${from}u`));
+    else if (from >= blocksA && to <= blocksA + blocksB) {
+      lines.push(b(`thread + ${from - blocksA}u`));
+    } else {
+      const block = `thread + ${from}u`;
+      lines.push(
+        `if (${block} < ${blocksA}u) { ${a(block)} }`,
+        `else if (${block} < ${blocksA + blocksB}u) { ${b(`${block} - ${blocksA}u`)} }`,
+      );
+    }
+  }
+  return lines.join("\n    ");
+}
+
+/** Wants params m, n, k, batch, a_offset, b_offset, tiles_m, tiles_n, k_split, splits and a `store_quad`. */
+export function tileWgsl(tile: Tile, form: Form): string {
+  const { rows, columns, depth, threadRows, threadColumns } = tile;
+  const across = columns / threadColumns, down = rows / threadRows;
+  const quadRows = range(threadRows / 4), quadColumns = range(threadColumns / 4);
+  const [a, b] = sides(form);
+  const sums = quadRows.flatMap((i) =>
+    range(4).flatMap((r) => quadColumns.map((j) => ({ i, r, j, name: `sum${i}${r}_${j}` })))
+  );
+  return `
+var<workgroup> tile_a: array<vec4f, ${rows * depth / 4}>;
+var<workgroup> tile_b: array<vec4f, ${columns * depth / 4}>;
+${sideQuad(a)}${sideQuad(b)}${stageWgsl(a, rows)}${stageWgsl(b, columns)}
+${
+    entry(
+      down * across,
+      `  // Tiles go in bands of eight rows of tiles, so that neighbours in time share both factors in the cache.
+  let per_matrix = params.tiles_m * params.tiles_n;
+  let number = group.x + group.y * groups.x;
+  if (number >= per_matrix * params.batch * params.splits) { return; }
+  let z = number / per_matrix;
+  let matrix = z % params.batch;
+  let place = number % per_matrix;
+  let band = place / (8u * params.tiles_n);
+  let height = min(8u, params.tiles_m - band * 8u);
+  let within = place - band * 8u * params.tiles_n;
+  let first_row = (band * 8u + within % height) * ${rows}u;
+  let first_column = (within / height) * ${columns}u;
+  let a_base = params.a_offset + matrix * params.m * params.k;
+  let b_base = params.b_offset + matrix * params.k * params.n;
+  let k_first = (z / params.batch) * params.k_split;
+  let k_end = min(k_first + params.k_split, params.k);
+  let x = thread % ${across}u;
+  let y = thread / ${across}u;
+  ${sums.map(({ name }) => `var ${name} = vec4f(0.0);`).join("\n  ")}
+  for (var k0 = k_first; k0 < k_end; k0 += ${depth}u) {
+    ${staging(tile)}
+    workgroupBarrier();
+    for (var k = 0u; k < ${depth}u; k++) {
+      ${
+        quadRows.map((i) => `let a${i} = tile_a[k * ${rows / 4}u + y + ${i * down}u];`).join(
+          "\n      ",
+        )
+      }
+      ${
+        quadColumns.map((j) => `let b${j} = tile_b[k * ${columns / 4}u + x + ${j * across}u];`)
+          .join("\n      ")
+      }
+      ${
+        sums.map(({ i, r, j, name }) => `${name} = fma(vec4f(a${i}.${"xyzw"[r]}), b${j}, ${name});`)
+          .join("\n      ")
+      }
+    }
+    workgroupBarrier();
+  }
+  ${
+        sums.map(({ i, r, j, name }) =>
+          `store_quad(z, first_row + (y + ${i * down}u) * 4u + ${r}u, ` +
+          `first_column + (x + ${j * across}u) * 4u, ${name});`
+        ).join("\n  ")
+      }`,
+    )
+  }`;
+}
+
+/** Four rows and four columns to a thread, no workgroup memory: what software adapters run best. */
+export function plainWgsl(form: Form): Printed {
+  const [a, b] = sides(form);
+  const rows = 32, columns = 32;
+  const one = ({ x, outer, dense }: Side, i: number) => {
+    const line = `${outer === "m" ? "row" : "column"}${i}`;
+    const at = dense === "k" ? `${line} * params.k + k` : `k * params.${outer} + ${line}`;
+    return `load_${x}(${x}_base + ${at})`;
+  };
+  return {
+    rows,
+    columns,
+    workgroupBytes: 0,
+    wgsl: `${b.dense === "outer" ? sideQuad(b) : ""}
+${
+      entry(
+        64,
+        `  let tiles_n = (params.n + ${columns - 1}u) / ${columns}u;
+  let per_matrix = tiles_n * ((params.m + ${rows - 1}u) / ${rows}u);
+  let number = group.x + group.y * groups.x;
+  if (number >= per_matrix * params.batch) { return; }
+  let z = number / per_matrix;
+  let place = number % per_matrix;
+  let row = (place / tiles_n) * ${rows}u + (thread / 8u) * 4u;
+  let column = (place % tiles_n) * ${columns}u + (thread % 8u) * 4u;
+  let a_base = params.a_offset + z * params.m * params.k;
+  let b_base = params.b_offset + z * params.k * params.n;
+  // Rows and columns beyond the end repeat the last one and are dropped when stored.
+  ${range(4).map((i) => `let row${i} = min(row + ${i}u, params.m - 1u);`).join("\n  ")}
+  ${range(4).map((i) => `let column${i} = min(column + ${i}u, params.n - 1u);`).join("\n  ")}
+  ${range(4).map((i) => `var sum${i} = vec4f(0.0);`).join("\n  ")}
+  for (var k = 0u; k < params.k; k++) {
+    let y = ${
+          b.dense === "outer"
+            ? `quad_b(b_base, k, column)`
+            : `vec4f(${range(4).map((i) => one(b, i)).join(", ")})`
+        };
+    ${range(4).map((i) => `sum${i} = fma(vec4f(${one(a, i)}), y, sum${i});`).join("\n    ")}
+  }
+  ${range(4).map((i) => `store_quad(z, row + ${i}u, column, sum${i});`).join("\n  ")}`,
+      )
+    }`,
+  };
+}
