@@ -13,6 +13,7 @@ import {
   type Tensor,
 } from "../core/graph/mod.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { attentionGradWasm, attentionWasm, cachedAttentionWasm } from "./wasm/attention.ts";
 import { attentionSizes } from "./sizes.ts";
 
 export { attentionSizes } from "./sizes.ts";
@@ -83,6 +84,7 @@ function logSumExp(scores: readonly { score: number }[]): number {
  */
 export const attentionOp: Kernel = defineOp({
   name: "attention",
+  wasm: attentionWasm,
   check(inputs: readonly Spec[], _: Attrs) {
     checkHeads(inputs);
     const [q, k, , segments] = inputs;
@@ -143,6 +145,7 @@ export const attentionOp: Kernel = defineOp({
 /** (q, k, v, out, lse, dout[, segment_ids]) → dq, dk, dv. */
 export const attentionGradOp: Kernel = defineOp({
   name: "attention_grad",
+  wasm: attentionGradWasm,
   check: ([q, k, v]: readonly Spec[]) => [q, k, v].map(({ shape }) => ({ shape, dtype: "f32" })),
   reference([q, k, v, out, lse, dout, segments], [dq, dk, dv], { inputs, attrs }) {
     const { batch, time, heads, width, kv_heads } = attentionSizes(inputs),
@@ -194,6 +197,7 @@ export const attentionGradOp: Kernel = defineOp({
  */
 export const cachedAttentionOp: Kernel = defineOp({
   name: "cached_attention",
+  wasm: cachedAttentionWasm,
   check(inputs: readonly Spec[], _: Attrs) {
     checkHeads(inputs);
     const [q, , , start] = inputs;
