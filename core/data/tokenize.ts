@@ -4,7 +4,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { UserError } from "../io/errors.ts";
+import { exitCodes, UserError } from "../io/errors.ts";
 import { loadTokenizer } from "../text/load.ts";
 import { byteTokenizer, characterTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { readDocuments, type ReadOptions, type SourceDocument } from "./documents.ts";
@@ -135,6 +135,8 @@ async function* encodeDocuments(
     onProgress?.(done);
     yield document;
   }
+  if (done.documents > 0) return;
+  throw new UserError("there is no text in the input", { exitCode: exitCodes.failed });
 }
 
 /** A text that the tokenizer cannot express is the document's fault: it says where that is. */

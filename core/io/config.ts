@@ -36,8 +36,9 @@ export function parseConfig<S extends z.ZodType>(schema: S, source: ConfigSource
     const { line, col } = lines.linePos(offset);
     return { file: source.file, line, column: col, text: source.text.split("\n")[line - 1] ?? "" };
   };
-  if (document.errors.length > 0) {
-    throw faultsError(document.errors.map((e) => ({ place: place(e.pos[0]), message: e.message })));
+  const broken = [...document.errors, ...document.warnings]; // a warning is a tag that has no meaning
+  if (broken.length > 0) {
+    throw faultsError(broken.map((e) => ({ place: place(e.pos[0]), message: e.message })));
   }
   const walk = schemaWalk(schema);
   const overrides = (source.overrides ?? []).map(parseOverride);

@@ -67,7 +67,7 @@ export function huggingfaceTokenizer(text: string, where: string): Tokenizer {
   return {
     kind: "huggingface",
     vocabSize,
-    encode: (text) => Uint32Array.from(library.encode(text, { add_special_tokens: false }).ids),
+    encode: (text) => encodeWith(library, text, where),
     decode: bytesOf === undefined
       ? (ids) => decodeWith(library, ids, specialIds, vocabSize)
       : (ids) => decodeBytes(ids, bytesOf, vocabSize),
@@ -99,6 +99,19 @@ function keepFirstSpace(decoder: TokenizerFile["decoder"]): TokenizerFile["decod
   if (decoder?.type !== "Metaspace" || decoder.prepend_scheme !== "never") return decoder;
   const pattern = { String: decoder.replacement ?? "\u2581" };
   return { type: "Sequence", decoders: [{ type: "Replace", pattern, content: " " }] };
+}
+
+function encodeWith(library: Library, text: string, where: string): Uint32Array<ArrayBuffer> {
+  const { ids } = library.encode(text, { add_special_tokens: false });
+  // typed as number[], but a token outside the vocabulary of a model without <unk> comes as undefined
+  const hole = ids.findIndex((id) => !Number.isInteger(id));
+  if (hole < 0) return Uint32Array.from(ids);
+  const token = JSON.stringify(library.tokenize(text)[hole]);
+  throw new UserError(`it has no token for ${token}, and none for unknown text`, {
+    where,
+    hint: "choose a tokenizer that covers this text",
+    exitCode: exitCodes.failed,
+  });
 }
 
 function decodeWith(

@@ -85,6 +85,15 @@ Deno.test("quern tokenize: a bad document stops with its place and leaves nothin
   });
 });
 
+Deno.test("quern tokenize: input without text is an error", async () => {
+  await withTempDir(async (cwd) => {
+    await Deno.writeTextFile(`${cwd}/a.txt`, "\n\n");
+    const { code, stderr } = await quern(["tokenize", "a.txt", "--out", "d"], { cwd });
+    assert.equal(code, 1);
+    assert.match(stderr, /there is no text in the input/);
+  });
+});
+
 Deno.test("quern tokenize: wrong usage ends with code 2 and says what to try", async () => {
   await withTempDir(async (cwd) => {
     await Deno.writeTextFile(`${cwd}/a.txt`, "text");

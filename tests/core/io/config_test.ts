@@ -88,6 +88,7 @@ Deno.test("config: a key that stands twice, and broken YAML, are errors with a p
   assert.equal(twice.where, "run.yaml:3:1");
   assert.match(twice.message, /unique/i);
   assert.match(faultOf("train: {steps: 1").where ?? "", /^run\.yaml:1:/);
+  assert.match(faultOf("train: {steps: !much 1}").message, /unresolved tag/i);
 });
 
 Deno.test("config: the member of a plain union that fits best explains the fault", () => {

@@ -123,6 +123,15 @@ Deno.test("tokenizer.json: what the library would do wrongly is refused by name"
   refused({ model: 3 }, /not a tokenizer\.json/);
 });
 
+Deno.test("tokenizer.json: text that a model without <unk> cannot express is an error, not id 0", () => {
+  const { model, ...rest } = wordPiece();
+  const tokenizer = open({ ...rest, added_tokens: [], model: { ...model, unk_token: "[NONE]" } });
+  assert.throws(() => tokenizer.encode("the zebra"), {
+    name: "UserError",
+    message: /no token for/,
+  });
+});
+
 Deno.test("loadTokenizer: files and folders, and the saved file keeps its hash", async () => {
   await withTempDir(async (dir) => {
     const hf = open(byteLevelBpe());
