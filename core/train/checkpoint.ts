@@ -1,0 +1,192 @@
+/**
+ * Checkpoints: `checkpoints/step-N/` with `model.safetensors`, `optimizer.safetensors` and `state.json`, whole or not
+ * there; the file `checkpoints/latest` names the one to go on from. Optimizer state is keyed by parameter path.
+ */
+
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { z } from "zod";
+import type { Cursor } from "../data/batches.ts";
+import { exists, replaceFolder, writeFileAtomic } from "../io/atomic.ts";
+import { exitCodes, messageOf, UserError } from "../io/errors.ts";
+import {
+  openSafetensors,
+  type SafetensorsFile,
+  type TensorSource,
+  writeSafetensors,
+} from "../io/safetensors.ts";
+
+const cursorSchema = z.discriminatedUnion("packing", [
+  z.strictObject({ packing: z.literal("windows"), window: z.int().min(0) }),
+  z.strictObject({
+    packing: z.literal("documents"),
+    epoch: z.int().min(0),
+    document: z.int().min(0),
+    offset: z.int().min(0),
+  }),
+]) satisfies z.ZodType<Cursor>;
+
+const stateSchema = z.strictObject({
+  format: z.literal("quern-checkpoint"),
+  version: z.literal(1),
+  /** Updates done. */
+  step: z.int().min(0),
+  /** Targets trained on. */
+  tokens: z.int().min(0),
+  /** Where the data go on. */
+  cursor: cursorSchema,
+  /** Names the data and the tokenizer that the cursor belongs to. */
+  data_sha256: z.string(),
+  tokenizer_sha256: z.string(),
+  files: z.record(z.string(), z.strictObject({ bytes: z.int(), sha256: z.string() })),
+});
+
+/** `state.json` of a checkpoint. */
+export type CheckpointState = z.output<typeof stateSchema>;
+
+/** What the trainer knows of the state; the files' hashes are added when they are written. */
+export type Progress = Omit<CheckpointState, "format" | "version" | "files">;
+
+export const modelFile = "model.safetensors", optimizerFile = "optimizer.safetensors";
+const stateFile = "state.json", latestFile = "latest";
+
+export function checkpointsFolder(run: string): string {
+  return join(run, "checkpoints");
+}
+
+export interface CheckpointTensors {
+  readonly model: readonly TensorSource[];
+  readonly optimizer: readonly TensorSource[];
+}
+
+/** Writes a checkpoint, moves the pointer to it, and removes all but the newest `keep` (0: none). Returns its folder. */
+export async function saveCheckpoint(
+  run: string,
+  progress: Progress,
+  tensors: CheckpointTensors,
+  keep: number,
+): Promise<string> {
+  const folder = checkpointsFolder(run), name = `step-${progress.step}`, path = join(folder, name);
+  await replaceFolder(path, async (temporary) => {
+    const files: CheckpointState["files"] = {};
+    for (
+      const [file, sources] of [[modelFile, tensors.model], [
+        optimizerFile,
+        tensors.optimizer,
+      ]] as const
+    ) {
+      await writeSafetensors(join(temporary, file), sources);
+      files[file] = await fingerprint(join(temporary, file));
+    }
+    const state: CheckpointState = { format: "quern-checkpoint", version: 1, ...progress, files };
+    await Deno.writeTextFile(join(temporary, stateFile), `${JSON.stringify(state, null, 2)}\n`);
+  });
+  await writeFileAtomic(join(folder, latestFile), `${name}\n`);
+  if (keep > 0) await removeOld(folder, keep);
+  return path;
+}
+
+async function removeOld(folder: string, keep: number): Promise<void> {
+  for (const step of (await savedSteps(folder)).slice(0, -keep)) {
+    await Deno.remove(join(folder, `step-${step}`), { recursive: true });
+  }
+}
+
+/** The steps of the complete checkpoints in a folder, oldest first. */
+async function savedSteps(folder: string): Promise<number[]> {
+  const steps: number[] = [];
+  for await (const { name } of Deno.readDir(folder)) {
+    const step = name.match(/^step-(\d+)$/)?.[1];
+    if (step !== undefined) steps.push(Number(step));
+  }
+  return steps.sort((a, b) => a - b);
+}
+
+/** An opened checkpoint whose files are what they were when they were written. */
+export interface Checkpoint extends Disposable {
+  readonly path: string;
+  readonly state: CheckpointState;
+  readonly model: SafetensorsFile;
+  readonly optimizer: SafetensorsFile;
+}
+
+/** The checkpoint folder that `path` means: itself, or the latest of a run folder. */
+export async function findCheckpoint(path: string): Promise<string> {
+  if (await exists(join(path, stateFile))) return path;
+  const folder = checkpointsFolder(path), pointer = join(folder, latestFile);
+  if (await exists(pointer)) return join(folder, (await Deno.readTextFile(pointer)).trim());
+  const isRun = await exists(folder) || await exists(join(path, "config.yaml"));
+  throw new UserError(
+    isRun ? "the run has no checkpoint yet" : "neither a run folder nor a checkpoint",
+    { where: path, exitCode: exitCodes.failed },
+  );
+}
+
+/** Opens a checkpoint and holds sizes and hashes of its files against `state.json`. */
+export async function openCheckpoint(path: string): Promise<Checkpoint> {
+  const state = await readState(path);
+  for (const [file, written] of Object.entries(state.files)) {
+    const found = await fingerprint(join(path, file));
+    if (found.bytes !== written.bytes || found.sha256 !== written.sha256) {
+      throw new UserError(
+        found.bytes === written.bytes
+          ? "its contents changed since it was written"
+          : `has ${found.bytes} bytes, but ${written.bytes} were written`,
+        {
+          where: join(path, file),
+          hint: "the checkpoint is damaged: go on from another one of its run",
+          exitCode: exitCodes.failed,
+        },
+      );
+    }
+  }
+  using stack = new DisposableStack();
+  const model = stack.use(openSafetensors(join(path, modelFile)));
+  const optimizer = stack.use(openSafetensors(join(path, optimizerFile)));
+  const owned = stack.move();
+  return { path, state, model, optimizer, [Symbol.dispose]: () => owned.dispose() };
+}
+
+async function readState(path: string): Promise<CheckpointState> {
+  const where = join(path, stateFile);
+  const broken = (what: string, cause?: unknown) =>
+    new UserError(what, { where, exitCode: exitCodes.failed, cause });
+  let text: string;
+  try {
+    text = await Deno.readTextFile(where);
+  } catch (error) {
+    throw broken(messageOf(error), error);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw broken(`not JSON: ${messageOf(error)}`, error);
+  }
+  const parsed = stateSchema.safeParse(value);
+  if (!parsed.success) throw broken(`not a checkpoint's state: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}
+
+async function fingerprint(path: string): Promise<{ bytes: number; sha256: string }> {
+  const hash = createHash("sha256");
+  let bytes = 0;
+  const file = await openExisting(path);
+  for await (const chunk of file.readable) { // the end of the stream closes the file
+    hash.update(chunk);
+    bytes += chunk.length;
+  }
+  return { bytes, sha256: hash.digest("hex") };
+}
+
+async function openExisting(path: string): Promise<Deno.FsFile> {
+  try {
+    return await Deno.open(path);
+  } catch (error) {
+    throw new UserError(messageOf(error), {
+      where: path,
+      exitCode: exitCodes.failed,
+      cause: error,
+    });
+  }
+}

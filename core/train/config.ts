@@ -1,0 +1,96 @@
+/** The schema of a pretraining config, and what it means once the data are known. */
+
+import { z } from "zod";
+import { packings } from "../data/batches.ts";
+import { completeModel, modelConfig, type OuterSizes } from "../model/mod.ts";
+import { adamWConfig, decayTable } from "../optim/mod.ts";
+
+const positive = z.int().positive(), counted = z.int().nonnegative();
+
+const forms = z.strictObject({
+  model: modelConfig,
+  data: z.strictObject({
+    /** A folder that `quern tokenize` wrote. */
+    path: z.string().min(1),
+    /** `documents`: each once an epoch, packed, kept apart. `windows`: random windows of the text as one long row. */
+    packing: z.enum(packings).default("documents"),
+  }),
+  /** Tokens of a row. */
+  sequence_length: positive,
+  /** Rows of an update. */
+  batch_size: positive,
+  /** The rows of an update are done in so many equal parts, which needs less memory and changes nothing else. */
+  accumulation: positive.default(1),
+  /** Updates in all; schedules end here. */
+  steps: positive,
+  /** Ends the run after so many minutes, if the steps are not done before. 0 is no limit. */
+  max_minutes: z.number().nonnegative().default(0),
+  optimizer: z.discriminatedUnion("kind", [adamWConfig]),
+  validation: z.strictObject({
+    /** Steps between measurements; 0 measures at the end only. */
+    every: counted.default(0),
+    /** Targets that are measured at most, from the start of the split; 0 is the whole split. */
+    max_tokens: counted.default(0),
+  }).default({ every: 0, max_tokens: 0 }),
+  checkpoint: z.strictObject({
+    /** Steps between checkpoints; 0 saves at the end only. */
+    every: counted.default(0),
+    /** The newest so many are kept; 0 keeps all. */
+    keep: counted.default(2),
+  }).default({ every: 0, keep: 2 }),
+  /** Steps between lines of `metrics.jsonl`. */
+  log_every: positive.default(10),
+  /** First weights and the order of the data. */
+  seed: z.int().min(0).max(0xffffffff).default(0),
+});
+
+export type PretrainConfig = z.output<typeof forms>;
+
+/** Pairs of fields that must agree, each said at its place. */
+const agreements: readonly {
+  path: string[];
+  broken(config: PretrainConfig): string | undefined;
+}[] = [
+  {
+    path: ["accumulation"],
+    broken: ({ batch_size, accumulation }) =>
+      batch_size % accumulation === 0
+        ? undefined
+        : `${batch_size} rows (batch_size) cannot be done in ${accumulation} equal parts`,
+  },
+  {
+    path: ["sequence_length"],
+    broken: ({ sequence_length, model: { max_position_embeddings } }) =>
+      max_position_embeddings === undefined || sequence_length <= max_position_embeddings
+        ? undefined
+        : `rows of ${sequence_length} tokens need more than the model's ` +
+          `${max_position_embeddings} positions (model.max_position_embeddings)`,
+  },
+];
+
+export const pretrainConfig = forms.check((ctx) => {
+  for (const { path, broken } of agreements) {
+    const message = broken(ctx.value);
+    if (message) ctx.issues.push({ code: "custom", input: ctx.value, path, message });
+  }
+});
+
+/** A config that leaves nothing open: what a run is made from, and what `config.yaml` in its folder says. */
+export type ResolvedConfig = PretrainConfig & { readonly model: OuterSizes };
+
+/** Fills in what follows from the data: the vocabulary, and the context where it is left out. */
+export function resolveConfig(config: PretrainConfig, vocab_size: number): ResolvedConfig {
+  return {
+    ...config,
+    model: completeModel(config.model, {
+      vocab_size,
+      max_position_embeddings: config.sequence_length,
+    }),
+    optimizer: { ...config.optimizer, weight_decay: decayTable(config.optimizer) },
+  };
+}
+
+/** Rows that are on the device at once. */
+export function microRows({ batch_size, accumulation }: PretrainConfig): number {
+  return batch_size / accumulation;
+}

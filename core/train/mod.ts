@@ -1,0 +1,5 @@
+export * from "./checkpoint.ts";
+export * from "./config.ts";
+export * from "./pretrain.ts";
+export * from "./run_folder.ts";
+export * from "./trainer.ts";

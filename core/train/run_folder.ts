@@ -1,0 +1,112 @@
+/** A run's folder: it describes itself, so that it can be continued, compared and generated from without anything else. */
+
+import { join } from "node:path";
+import { stringify } from "yaml";
+import type { DeviceInfo } from "../device/types.ts";
+import type { ShardReader } from "../data/shard_reader.ts";
+import { exists, removePartials, writeFileAtomic, writeFolderAtomic } from "../io/atomic.ts";
+import { loadConfig } from "../io/config.ts";
+import { exitCodes, UserError } from "../io/errors.ts";
+import { checkpointsFolder } from "./checkpoint.ts";
+import { type PretrainConfig, pretrainConfig, type ResolvedConfig } from "./config.ts";
+
+export const configFile = "config.yaml", metricsFile = "metrics.jsonl";
+const manifestFile = "manifest.json";
+
+/** How a process came to work on a run. */
+export interface Session {
+  readonly version: string;
+  readonly command: readonly string[];
+  readonly device: DeviceInfo;
+}
+
+/** Makes a run folder: config, manifest, tokenizer, an empty file of metrics. Whatever is there already is an error. */
+export async function createRun(
+  run: string,
+  config: ResolvedConfig,
+  data: ShardReader,
+  session: Session,
+): Promise<void> {
+  if (await exists(run)) {
+    const resumable = await exists(join(run, configFile));
+    throw new UserError("it exists already", {
+      where: run,
+      hint: resumable
+        ? `go on with it: quern pretrain --resume ${run}; or choose another --out`
+        : "choose another --out",
+    });
+  }
+  await writeFolderAtomic(run, async (folder) => {
+    await Deno.writeTextFile(join(folder, configFile), stringify(config));
+    await Deno.writeTextFile(join(folder, data.index.tokenizer.file), data.tokenizer.file);
+    await Deno.writeTextFile(join(folder, metricsFile), "");
+    await Deno.mkdir(checkpointsFolder(folder));
+    await Deno.writeTextFile(
+      join(folder, manifestFile),
+      manifest(config, data, [entry(session, 0)]),
+    );
+  });
+}
+
+/** Adds a continued session to the manifest, and cuts the metrics back to the step it goes on from. */
+export async function reopenRun(
+  run: string,
+  config: ResolvedConfig,
+  data: ShardReader,
+  session: Session,
+  step: number,
+): Promise<void> {
+  const path = join(run, manifestFile);
+  const { sessions } = JSON.parse(await Deno.readTextFile(path)) as { sessions: unknown[] };
+  await writeFileAtomic(path, manifest(config, data, [...sessions, entry(session, step)]));
+  const metrics = join(run, metricsFile);
+  const lines = (await Deno.readTextFile(metrics)).split("\n").filter((line) =>
+    isWhole(line) && (JSON.parse(line) as { step: number }).step <= step
+  );
+  await writeFileAtomic(metrics, lines.map((line) => `${line}\n`).join(""));
+}
+
+/** A kill may leave half a line, the last. */
+function isWhole(line: string): boolean {
+  return line.startsWith("{") && line.endsWith("}");
+}
+
+function entry({ version, command, device }: Session, from_step: number) {
+  return { started: new Date().toISOString(), from_step, version, command, device };
+}
+
+function manifest(config: ResolvedConfig, data: ShardReader, sessions: readonly unknown[]): string {
+  const contents = {
+    format: "quern-run",
+    seed: config.seed,
+    data: { path: data.folder, sha256: data.hash },
+    tokenizer: { kind: data.tokenizer.kind, sha256: data.tokenizer.hash },
+    sessions,
+  };
+  return `${JSON.stringify(contents, null, 2)}\n`;
+}
+
+/** The config of a run, with overrides. */
+export async function readRunConfig(
+  run: string,
+  overrides: readonly string[] = [],
+): Promise<PretrainConfig> {
+  const path = join(run, configFile);
+  if (await exists(path)) return await loadConfig(pretrainConfig, path, overrides);
+  throw new UserError("not a run folder: it has no config.yaml", {
+    where: run,
+    exitCode: exitCodes.usage,
+  });
+}
+
+/** Removes what a killed process left of checkpoints that it was writing, and names it. */
+export async function removeBrokenCheckpoints(run: string): Promise<string[]> {
+  const folder = checkpointsFolder(run);
+  return await exists(folder) ? await removePartials(folder) : [];
+}
+
+/** Appends lines to a run's metrics, each whole. */
+export function appendMetrics(run: string, record: Readonly<Record<string, number>>): void {
+  const line = JSON.stringify(record);
+  Deno.writeTextFileSync(join(run, metricsFile), `${line}\n`, { append: true });
+}

@@ -1,0 +1,257 @@
+/** A model in training on a device: its state, its plans, and one update at a time. Knows neither files nor schedules. */
+
+import type { Batch } from "../data/batches.ts";
+import type { Device, Executable, HostArray, StateStore } from "../device/types.ts";
+import { exitCodes, UserError } from "../io/errors.ts";
+import type { TensorSource } from "../io/safetensors.ts";
+import type { Graph } from "../graph/mod.ts";
+import { initialValues, type Model, type NamedParam, namedParams } from "../model/mod.ts";
+import type { AdamWConfig } from "../optim/mod.ts";
+import { type NamedSpec, type Plan, planGraph, type Target } from "../plan/mod.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { traceProbe } from "./probe.ts";
+import {
+  type RowShape,
+  traceAccumulate,
+  traceApply,
+  traceLosses,
+  traceUpdate,
+} from "./programs.ts";
+
+/** What training is made from, apart from the data. */
+export interface Training {
+  readonly model: Model;
+  readonly optimizer: AdamWConfig;
+  /** Rows on the device at once. */
+  readonly shape: RowShape;
+  /** Parts of an update. */
+  readonly accumulation: number;
+}
+
+/** The plans of a training, by what they do. With one part an update is one plan, `update`. */
+export interface TrainPlans<L = unknown> {
+  readonly update: Plan<L>;
+  readonly accumulate: Plan<L> | undefined;
+  readonly losses: Plan<L>;
+}
+
+export function planTraining<L>(
+  { model, optimizer, shape, accumulation }: Training,
+  target: Target<L>,
+): TrainPlans<L> {
+  const plan = (graph: Graph) => planGraph(graph, target);
+  const losses = plan(traceLosses(model, shape));
+  if (accumulation === 1) {
+    return { update: plan(traceUpdate(model, optimizer, shape)), accumulate: undefined, losses };
+  }
+  return {
+    update: plan(traceApply(model, optimizer)),
+    accumulate: plan(traceAccumulate(model, shape)),
+    losses,
+  };
+}
+
+/** All state of the plans, each entry once. */
+export function stateOf(plans: readonly Plan[]): NamedSpec[] {
+  const entries = plans.flatMap(({ state }) => state);
+  return [...new Map(entries.map((entry) => [entry.name, entry])).values()];
+}
+
+/** What an update found out. */
+export interface UpdateResult {
+  readonly lossSum: number;
+  /** ‖mean gradient‖₂ before clipping. */
+  readonly norm: number;
+  /** Whether this update and all before it had finite gradients. Where not, nothing was changed. */
+  readonly isHealthy: boolean;
+}
+
+export class Trainer implements Disposable {
+  readonly params: readonly NamedParam[];
+  readonly #training: Training;
+  readonly #device: Device;
+  readonly #state: StateStore;
+  readonly #update: Executable;
+  readonly #accumulate: Executable | undefined;
+  readonly #losses: Executable;
+
+  private constructor(
+    training: Training,
+    device: Device,
+    state: StateStore,
+    executables: { update: Executable; accumulate: Executable | undefined; losses: Executable },
+  ) {
+    this.#training = training;
+    this.#device = device;
+    this.#state = state;
+    this.#update = executables.update;
+    this.#accumulate = executables.accumulate;
+    this.#losses = executables.losses;
+    this.params = namedParams(training.model.params);
+  }
+
+  /** `ring`: updates whose results are kept until they are read. */
+  static async create(training: Training, device: Device, ring: number): Promise<Trainer> {
+    const plans = planTraining(training, device.target);
+    using stack = new DisposableStack();
+    const state = stack.use(
+      device.createState(
+        stateOf([plans.update, plans.losses, ...(plans.accumulate ? [plans.accumulate] : [])]),
+      ),
+    );
+    const compile = async (plan: Plan, ring: number) =>
+      stack.use(await device.compile(plan, state, { ring }));
+    const trainer = new Trainer(training, device, state, {
+      update: await compile(plans.update, ring),
+      accumulate: plans.accumulate && await compile(plans.accumulate, 1),
+      losses: await compile(plans.losses, 2),
+    });
+    stack.move();
+    return trainer;
+  }
+
+  /** First weights; moments are zero. */
+  initialize(seed: number): void {
+    for (const param of this.params) {
+      this.#state.write(`params.${param.path}`, initialValues(param, seed));
+    }
+    this.#state.write("healthy", [1]);
+  }
+
+  /** Weights and moments of a checkpoint. A tensor that is missing, too many or of another shape is an error. */
+  restore({ model, optimizer }: Checkpoint): void {
+    const fill = (file: Checkpoint["model"], prefix: string, entries: readonly Entry[]) =>
+      fillState(this.#state, file, prefix, entries);
+    fill(model, "params.", this.params.map((param) => ({ ...param, name: param.path })));
+    fill(optimizer, "", this.#moments());
+    this.#state.write("healthy", [1]);
+  }
+
+  #moments(): Entry[] {
+    return ["m", "v"].flatMap((moment) =>
+      this.params.map(({ path, shape }) => ({ name: `${moment}.${path}`, shape }))
+    );
+  }
+
+  /** Submits an update on the rows of `parts`; waits for nothing. `hyper` as from `hyperAt`. */
+  update(parts: readonly Batch[], hyper: Float32Array): void {
+    const { optimizer: { max_norm }, shape } = this.#training;
+    const scalars = { hyper, max_norm, count: parts.reduce((sum, part) => sum + countOf(part), 0) };
+    if (!this.#accumulate) {
+      this.#update.run({ ...rowInputs(parts[0], shape), ...scalars });
+      return;
+    }
+    parts.forEach((part, i) =>
+      this.#accumulate!.run({ ...rowInputs(part, shape), keep: i === 0 ? 0 : 1 })
+    );
+    this.#update.run(scalars);
+  }
+
+  /** Results of the updates since the last call, in order; more may be submitted before it resolves. */
+  async results(): Promise<UpdateResult[]> {
+    const runs = await this.#update.outputs();
+    return runs.map(({ loss_sum, norm, healthy }) => ({
+      lossSum: loss_sum[0],
+      norm: norm[0],
+      isHealthy: healthy[0] === 1,
+    }));
+  }
+
+  /** Loss in nats summed over the targets, in their order and in double precision: the size of a batch does not enter. */
+  async measure(batches: Iterable<Batch>): Promise<{ loss: number; targets: number }> {
+    let sum = 0, targets = 0;
+    const read = async (outputs: Promise<Readonly<Record<string, HostArray>>[]>) => {
+      for (const { losses } of await outputs) for (const loss of losses) sum += loss;
+    };
+    let pending: Promise<void> = Promise.resolve();
+    for (const batch of batches) {
+      this.#losses.run(rowInputs(batch, this.#training.shape));
+      targets += countOf(batch);
+      const outputs = this.#losses.outputs();
+      await pending;
+      pending = read(outputs);
+    }
+    await pending;
+    return { loss: sum / targets, targets };
+  }
+
+  /** The first tensor, in the order of a step, that is not finite on these rows; undefined if all are. */
+  async firstBadTensor(parts: readonly Batch[]): Promise<string | undefined> {
+    const { model, shape } = this.#training;
+    const { graph, names } = traceProbe(model, shape);
+    using probe = await this.#device.compile(
+      planGraph(graph, this.#device.target),
+      this.#state,
+      { ring: 1 },
+    );
+    for (const part of parts) {
+      probe.run(rowInputs(part, shape));
+      const [checks] = await probe.outputs();
+      const bad = names.findIndex((_, i) => !Number.isFinite(checks[`check_${i}`][0]));
+      if (bad >= 0) return names[bad];
+    }
+    return undefined;
+  }
+
+  /** The tensors of a checkpoint; values are read when their turn to be written comes. */
+  tensors(): { model: TensorSource[]; optimizer: TensorSource[] } {
+    const source = ({ name, shape }: Entry, key: string): TensorSource => ({
+      name,
+      shape,
+      dtype: "F32",
+      data: () => this.#state.read(key),
+    });
+    return {
+      model: this.params.map(({ path, shape }) => source({ name: path, shape }, `params.${path}`)),
+      optimizer: this.#moments().map((entry) => source(entry, entry.name)),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#losses[Symbol.dispose]();
+    this.#accumulate?.[Symbol.dispose]();
+    this.#update[Symbol.dispose]();
+    this.#state[Symbol.dispose]();
+  }
+}
+
+interface Entry {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** Copies a file's tensors into the state entries `prefix + name`; both must have the same ones. */
+export function fillState(
+  state: StateStore,
+  file: Checkpoint["model"],
+  prefix: string,
+  entries: readonly Entry[],
+): void {
+  const fail = (what: string): never => {
+    throw new UserError(what, { where: file.path, exitCode: exitCodes.failed });
+  };
+  for (const { name, shape } of entries) {
+    const found = file.tensors.get(name);
+    if (!found) return fail(`has no tensor ${name}`);
+    if (found.dtype !== "F32" || found.shape.join() !== shape.join()) {
+      return fail(`${name} is ${found.dtype} [${found.shape}], the model needs F32 [${shape}]`);
+    }
+    state.write(prefix + name, file.read(name) as Float32Array);
+  }
+  const known = new Set(entries.map(({ name }) => name));
+  const extra = [...file.tensors.keys()].find((name) => !known.has(name));
+  if (extra) fail(`has a tensor ${extra} that the model has not`);
+}
+
+export function countOf({ targets }: Batch): number {
+  return targets.reduce((count, target) => count + (target < 0 ? 0 : 1), 0);
+}
+
+function rowInputs(batch: Batch, { segments }: RowShape): Record<string, Int32Array> {
+  return {
+    "rows.ids": batch.ids,
+    "rows.targets": batch.targets,
+    "rows.positions": batch.positions,
+    ...(segments ? { "rows.segment_ids": batch.segmentIds } : {}),
+  };
+}
