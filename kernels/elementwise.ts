@@ -20,7 +20,9 @@ import {
 } from "../core/graph/mod.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
 import { erf } from "./special.ts";
+import { programOf } from "./program_of.ts";
 import { sumTo } from "./reduce.ts";
+import { programWasm } from "./wasm/fused.ts";
 
 /** A tensor, or a number that broadcasts to every element. */
 export type Value = Tensor | number;
@@ -201,7 +203,7 @@ export function isElementwise(op: Op): op is ElementwiseOp {
 
 function elementwiseOp(scalar: ScalarName): ElementwiseOp {
   const { arity, flops, f, d }: Scalar = scalars[scalar];
-  return defineOp<ElementwiseOp>({
+  const op: ElementwiseOp = defineOp<ElementwiseOp>({
     scalar,
     name: scalar,
     check(inputs: readonly Spec[]) {
@@ -237,7 +239,9 @@ function elementwiseOp(scalar: ScalarName): ElementwiseOp {
         bytes: 4 * (n + inputs.reduce((sum, x) => sum + sizeOf(x.shape), 0)),
       };
     },
+    wasm: (node, target) => programWasm(programOf(op, node), node, target),
   });
+  return op;
 }
 
 export const elementwiseOps = Object.fromEntries(
@@ -265,7 +269,7 @@ export function cast(x: Tensor, dtype: "f32" | "bf16" | "f16"): Tensor {
   return x.dtype === dtype ? x : apply(castOp, [x], { dtype })[0];
 }
 
-export const castOp: Op = {
+export const castOp: Kernel = {
   name: "cast",
   check([x]: readonly Spec[], { dtype }: Attrs) {
     expect(x && isFloat(x.dtype), "takes a float tensor");
@@ -274,6 +278,7 @@ export const castOp: Op = {
   reference: ([x], [out]) => void out.set(x),
   vjp: (_x, _y, [dy]) => [dy],
   cost: ({ inputs: [x] }) => ({ flops: sizeOf(x.shape), bytes: 8 * sizeOf(x.shape) }),
+  wasm: (node, target) => programWasm(programOf(castOp, node), node, target),
 };
 
 /** x repeated to `shape` by broadcasting. */
@@ -281,7 +286,7 @@ export function expand(x: Tensor, shape: readonly number[]): Tensor {
   return x.shape.join() === shape.join() ? x : apply(expandOp, [x], { shape: [...shape] })[0];
 }
 
-export const expandOp: Op = {
+export const expandOp: Kernel = {
   name: "expand",
   check([x]: readonly Spec[], attrs: Attrs) {
     const shape = attrs.shape as number[];
@@ -299,6 +304,7 @@ export const expandOp: Op = {
     );
   },
   vjp: ([x], _y, [dy]) => [sumTo(dy!, x.shape)],
+  wasm: (node, target) => programWasm(programOf(expandOp, node), node, target),
 };
 
 // Function declarations, as rows of the table above use them.

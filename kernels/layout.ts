@@ -3,6 +3,8 @@
 import { apply, type Attrs, expect, sizeOf, type Spec, type Tensor } from "../core/graph/mod.ts";
 import { fill, forEachStrided } from "./elementwise.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { programOf } from "./program_of.ts";
+import { programWasm } from "./wasm/fused.ts";
 
 /** Element strides of a dense row-major tensor. */
 export function denseStrides(shape: readonly number[]): number[] {
@@ -60,6 +62,7 @@ export const permuteOp: Kernel = defineOp({
     const order = attrs.order as number[];
     return [permute(dy!, order.map((_, axis) => order.indexOf(axis)))];
   },
+  wasm: (node, target) => programWasm(programOf(permuteOp, node), node, target),
 });
 
 /** x[..., start : start + length, ...] along one axis. */
@@ -89,6 +92,7 @@ export const sliceOp: Kernel = defineOp({
     if (rest > 0) parts.push(fill(x.shape.with(axis, rest), 0));
     return [parts.length === 1 ? dy : concat(parts, axis)];
   },
+  wasm: (node, target) => programWasm(programOf(sliceOp, node), node, target),
 });
 
 /** Joined along one axis. */

@@ -13,6 +13,8 @@ import {
 import { add, equal, exp, expand, log, mul, reciprocal, sub } from "./elementwise.ts";
 import { permute, reshape } from "./layout.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { programOf } from "./program_of.ts";
+import { programWasm } from "./wasm/fused.ts";
 
 export type RowReduction = "sum" | "max";
 
@@ -26,7 +28,7 @@ export function isRowReduce(op: object): op is RowReduceOp {
 }
 
 function rowReduceOp(reduction: RowReduction, vjp: NonNullable<Kernel["vjp"]>): RowReduceOp {
-  return defineOp<RowReduceOp>({
+  const op: RowReduceOp = defineOp<RowReduceOp>({
     reduction,
     name: `${reduction}_last`,
     check([x]: readonly Spec[]) {
@@ -49,7 +51,9 @@ function rowReduceOp(reduction: RowReduction, vjp: NonNullable<Kernel["vjp"]>): 
     },
     vjp,
     cost: ({ inputs: [x] }) => ({ flops: sizeOf(x.shape), bytes: 4 * sizeOf(x.shape) }),
+    wasm: (node, target) => programWasm(programOf(op, node), node, target),
   });
+  return op;
 }
 
 export const sumLastOp = rowReduceOp("sum", ([x], _y, [dy]) => [expand(dy!, x.shape)]);

@@ -83,6 +83,8 @@ export interface Loaded {
   readonly lowering: CpuLowering;
   /** All jobs in order, each split over this many members. */
   run(members?: number): void;
+  /** Throws if anything was written past the end of an output. */
+  assertInside(): void;
   /** Copies of what the outputs hold now. */
   readonly outputs: readonly Float32Array[];
 }
@@ -105,13 +107,18 @@ export function load(
   ];
   const words = lowering.jobs.reduce((sum, job) => sum + ("fn" in job ? job.args.length : 0), 0);
   const arena = arenaOf(sizes.reduce((sum, size) => sum + size + 2 * slackBytes, 4 * words + 4096));
+  const inputPlaces = inputs.map((x) => arena.place(bytesOf(x)));
   const places = {
-    input: inputs.map((x) => arena.place(bytesOf(x))),
-    output: outputs.map((x) => arena.place(bytesOf(x))),
+    input: inputPlaces,
+    output: outputs.map((x, n) => {
+      const over = op.inplace?.[n];
+      return over === undefined ? arena.place(bytesOf(x)) : inputPlaces[over];
+    }),
     scratch: scratchBytes.map((size) => arena.place(size)),
   };
   const scratch = Array.from({ length: members }, () => arena.place(memberBytes));
-  inputs.forEach((x, n) => store(arena.buffer, places.input[n], x));
+  const storeInputs = () => inputs.forEach((x, n) => store(arena.buffer, places.input[n], x));
+  storeInputs();
   const address = ({ from, index }: Operand) => places[from][index];
   const kernels = lowering.jobs.flatMap((job) => "fn" in job ? [job.fn] : []);
   const module = new WebAssembly.Module(encodeKernels(kernels, arena.buffer.byteLength / 65536));
@@ -120,7 +127,8 @@ export function load(
     if (!("fn" in job)) return () => runGemm(arena.buffer, job, address);
     const at = writeArguments(arena, job, address), call = exports[job.fn.key] as WasmKernel;
     return (count: number) => {
-      for (let member = 0; member < count; member++) {
+      // The last share first: what a member writes past its share would spoil what is there already.
+      for (let member = count - 1; member >= 0; member--) {
         const share = (p: number) => Math.floor((p * job.units) / count);
         call(at, share(member), share(member + 1), scratch[member]);
       }
@@ -129,7 +137,16 @@ export function load(
   const steps = lowering.jobs.map(prepare);
   return {
     lowering,
-    run: (count = 1) => steps.forEach((step) => step(count)),
+    run(count = 1) {
+      if (op.inplace) storeInputs();
+      for (const step of steps) step(count);
+    },
+    assertInside() {
+      outputs.forEach((x, n) => {
+        const after = new Uint8Array(arena.buffer, places.output[n] + bytesOf(x), slackBytes);
+        assert.ok(after.every((byte) => byte === 0xff), `${op.name} wrote past output ${n}`);
+      });
+    },
     get outputs() {
       return outputs.map((x, n) => read(arena.buffer, places.output[n], x));
     },
@@ -194,6 +211,7 @@ export function checkWasm(
   const whole = loaded.outputs;
   loaded.run(3);
   const split = loaded.outputs;
+  loaded.assertInside();
   const label = `${op.name} ${inputs.map((x) => `[${x.shape}]`).join(" ")} ${
     JSON.stringify(attrs)
   }`;

@@ -1,0 +1,103 @@
+/**
+ * Four elements at a time, to and from memory, in every storage type and stride. Reads may pass the end of a row (buffers keep 64
+ * bytes of slack); writes never do, as the next bytes may be another member's.
+ */
+
+import type { Dtype } from "../../core/graph/tensor.ts";
+import { f32, f32x4, type I32, i32, i32x4, type Local, type V128, v128 } from "./encode.ts";
+import type { Stored } from "./panels.ts";
+import { bf16Bits, type VectorMath } from "./scalar.ts";
+
+/** How a type is moved: integers as floats, bit by bit. `undefined` for f16, which has no WASM form. */
+export function storedAs(dtype: Dtype): Stored | undefined {
+  return dtype === "f16" ? undefined : dtype === "bf16" ? "bf16" : "f32";
+}
+
+/** log2 of the bytes that one element takes. */
+export const sizeShift = (type: Stored) => type === "bf16" ? 1 : 2;
+
+/** Elements 4 · vector .. from `address` on. */
+export function loadDense(type: Stored, address: I32, vector = 0): V128 {
+  return type === "f32"
+    ? v128.load(address, 16 * vector)
+    : i32x4.shl(v128.load16x4u(address, 8 * vector), 16);
+}
+
+/** One element in all lanes. */
+export function loadRepeated(type: Stored, address: I32): V128 {
+  return type === "f32"
+    ? v128.load32Splat(address)
+    : i32x4.shl(i32x4.splat(i32.load16u(address)), 16);
+}
+
+/** Elements at four addresses. */
+export function loadGathered(type: Stored, addresses: readonly I32[]): V128 {
+  const [first, ...rest] = addresses;
+  if (type === "f32") {
+    return rest.reduce<V128>(
+      (sum, at, n) => v128.load32Lane(at, sum, n + 1),
+      v128.load32Zero(first),
+    );
+  }
+  const halves = rest.reduce<V128>(
+    (sum, at, n) => i32x4.replaceLane(sum, n + 1, i32.load16u(at)),
+    i32x4.splat(i32.load16u(first)),
+  );
+  return i32x4.shl(halves, 16);
+}
+
+/** bf16 bits of four lanes, packed into the low half. */
+function packed(s: VectorMath, value: Local<"v128">): V128 {
+  const bits = s.keep(bf16Bits(s, value));
+  return v128.shuffle16(bits, bits, [0, 2, 4, 6, 0, 2, 4, 6]);
+}
+
+export function storeDense(
+  s: VectorMath,
+  type: Stored,
+  address: I32,
+  value: Local<"v128">,
+  vector = 0,
+): void {
+  if (type === "f32") s.f.store(address, value, 16 * vector);
+  else s.f.store64Lane(address, packed(s, value), 0, 8 * vector);
+}
+
+/** The first `rest` elements, 1 to 3. */
+export function storePart(
+  s: VectorMath,
+  type: Stored,
+  address: Local<"i32">,
+  value: Local<"v128">,
+  rest: Local<"i32">,
+): void {
+  const { f } = s, odd = i32.and(rest, 1), pair = i32.and(rest, 2);
+  if (type === "f32") {
+    f.if(pair, () => {
+      f.store64Lane(address, value, 0);
+      f.if(odd, () => f.store32Lane(address, value, 2, 8));
+    }, () => f.store32Lane(address, value, 0));
+    return;
+  }
+  const halves = s.keep(packed(s, value));
+  f.if(pair, () => {
+    f.store32Lane(address, halves, 0);
+    f.if(odd, () => f.store16(address, i32x4.extractLane(halves, 1), 4));
+  }, () => f.store16(address, i32x4.extractLane(halves, 0)));
+}
+
+/** One element, from the first lane. */
+export function storeOne(
+  s: VectorMath,
+  type: Stored,
+  address: Local<"i32">,
+  value: Local<"v128">,
+): void {
+  if (type === "f32") s.f.storeF32(address, f32x4.extractLane(value, 0));
+  else s.f.store16(address, i32x4.extractLane(s.keep(bf16Bits(s, value)), 0));
+}
+
+/** All bits in the first `rest` lanes, 1 to 3. */
+export function firstLanes(s: VectorMath, rest: I32): V128 {
+  return f32x4.lt(s.f.constants([0, 1, 2, 3]), f32x4.splat(f32.convertI32S(rest)));
+}
