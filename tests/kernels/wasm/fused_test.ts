@@ -79,7 +79,7 @@ Deno.test("fused: row sums and maxima, wide rows in chunks", () => {
   }
   // 2²⁰ ones and a half each: a running f32 sum would be off by percents.
   const ones = elementsOf([1 << 20], (i) => Math.fround(i % 2 ? 1.1 : 0.4));
-  checkWasm(sumLastOp, [ones], {}, 1e-6);
+  checkWasm(sumLastOp, [ones], {}, sumTolerance);
 });
 
 Deno.test("fused: NaN in a row is its maximum and its sum", () => {
