@@ -1,0 +1,89 @@
+/**
+ * Strided reads in WGSL: axes that all reads walk alike are merged, and what remains is printed as index arithmetic whose sizes and
+ * strides come from the uniform. Only the pattern (which strides are 0 or 1) is in the text.
+ */
+
+import type { Access } from "./fused.ts";
+import { denseStrides } from "./layout.ts";
+
+/** An iteration space with as few axes as its reads allow. */
+export interface Space {
+  readonly dims: readonly number[];
+  readonly accesses: readonly Access[];
+}
+
+/** The same walk, in the same order, with axes of size 1 dropped and neighbours merged where every access allows it. */
+export function collapse(shape: readonly number[], accesses: readonly Access[]): Space {
+  const dims: number[] = [], strides: number[][] = accesses.map(() => []);
+  shape.forEach((size, axis) => {
+    if (size === 1) return;
+    const last = dims.length - 1;
+    const merges = last >= 0 &&
+      accesses.every((access, i) => strides[i][last] === access.strides[axis] * size);
+    if (merges) dims[last] *= size;
+    else dims.push(size);
+    accesses.forEach((access, i) => strides[i][merges ? last : last + 1] = access.strides[axis]);
+  });
+  return {
+    dims,
+    accesses: accesses.map(({ offset }, i) => ({ strides: strides[i], offset })),
+  };
+}
+
+/** Index expressions of a space's accesses at the linear point `i`. */
+export interface Indices {
+  /** Lines that take `i` apart, if any expression needs it. */
+  readonly lines: readonly string[];
+  /** For each access its element index as a u32 expression. */
+  readonly expressions: readonly string[];
+  readonly uints: Readonly<Record<string, number>>;
+}
+
+/** `i` names the point's u32 variable; names of parameters begin with `prefix`. */
+export function indicesWgsl({ dims, accesses }: Space, i: string, prefix = "x"): Indices {
+  const uints: Record<string, number> = {}, dense = denseStrides(dims).join();
+  const one = dims.length <= 1;
+  let apart = false;
+  const expressions = accesses.map(({ strides, offset }, k) => {
+    const terms: string[] = [];
+    if (offset !== 0) {
+      uints[`${prefix}${k}_first`] = offset;
+      terms.push(`params.${prefix}${k}_first`);
+    }
+    if (dims.length > 0 && strides.join() === dense) terms.push(i);
+    else {
+      strides.forEach((stride, axis) => {
+        if (stride === 0) return;
+        const at = one ? i : `${i}_${axis}`;
+        if (!one) apart = true;
+        if (stride === 1) terms.push(at);
+        else {
+          uints[`${prefix}${k}_stride${axis}`] = stride;
+          terms.push(`${at} * params.${prefix}${k}_stride${axis}`);
+        }
+      });
+    }
+    return terms.join(" + ") || "0u";
+  });
+  return { lines: apart ? takeApart(dims, i, prefix, uints) : [], expressions, uints };
+}
+
+function takeApart(
+  dims: readonly number[],
+  i: string,
+  prefix: string,
+  uints: Record<string, number>,
+): string[] {
+  const lines: string[] = [];
+  let rest = i;
+  for (let axis = dims.length - 1; axis > 0; axis--) {
+    const size = `params.${prefix}_size${axis}`;
+    uints[`${prefix}_size${axis}`] = dims[axis];
+    lines.push(
+      `let ${i}_${axis} = ${rest} % ${size};`,
+      `let ${i}_above${axis} = ${rest} / ${size};`,
+    );
+    rest = `${i}_above${axis}`;
+  }
+  return [...lines, `let ${i}_0 = ${rest};`];
+}
