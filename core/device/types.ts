@@ -52,11 +52,13 @@ export interface Device extends AsyncDisposable {
 /** No usable device (exit code 3). */
 export class DeviceError extends Error {
   override name = "DeviceError";
+  readonly exitCode = 3;
 }
 
 /** Too little memory on the device (exit code 4); the message names sizes and a knob. */
 export class OutOfMemoryError extends Error {
   override name = "OutOfMemoryError";
+  readonly exitCode = 4;
 }
 
 export function describeSpec({ shape, dtype }: Spec): string {

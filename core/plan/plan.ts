@@ -17,6 +17,7 @@ import type { HostStep, NamedSpec, Plan, PlanStep, Storage, Target } from "./typ
 /** A computation that the target cannot hold or bind, with what to change. */
 export class PlanError extends Error {
   override name = "PlanError";
+  readonly exitCode = 4;
 }
 
 export interface PlanOptions {
@@ -187,7 +188,10 @@ class Placement<L> {
     const work = this.nodes.filter(({ op }) => !op.placeholder && !op.host && !op.constant);
     const lastRead = new Map<Value, number>();
     work.forEach((node, i) => node.inputs.forEach(({ value }) => lastRead.set(value, i)));
-    const results = new Set(this.graph.outputs.map(({ value }) => this.use(value).value));
+    const results = new Set([
+      ...this.graph.outputs.map(({ value }) => this.use(value).value),
+      ...this.#movedState(),
+    ]);
     const steps: Step[] = [];
     work.forEach((node, i) => {
       for (const [, input] of Object.entries(node.op.inplace ?? {})) {
@@ -202,6 +206,14 @@ class Placement<L> {
       steps.push({ node, context: contextOf(node) });
     });
     return steps;
+  }
+
+  /** State inputs that replace other state unchanged. */
+  #movedState(): Value[] {
+    return this.graph.updates.flatMap(({ input, value }) => {
+      const moved = this.use(value).value;
+      return moved.producer.op.placeholder && moved !== this.#inputValueOf(input) ? [moved] : [];
+    });
   }
 
   /** Whether this state may be overwritten by the node's output: the graph replaces it by exactly that. */
@@ -241,7 +253,9 @@ class Placement<L> {
         node.inputs.forEach(({ value }) => lastRead.set(value, i));
       });
     index();
-    const copies: Step[] = [];
+    // State that moves as it is into other state is read at the very end.
+    for (const value of this.#movedState()) lastRead.set(value, Infinity);
+    const early: Step[] = [], copies: Step[] = [];
     const stateAt = new Map(this.#state.map(({ name }, i) => [name, i]));
     for (const { name, input, value } of this.graph.updates) {
       const state = stateAt.get(name)!, final = this.use(value), old = this.#inputValueOf(input);
@@ -249,12 +263,19 @@ class Placement<L> {
       if (this.#writesDirectly(final, old, steps, position, lastRead, owners)) {
         owners.set(final.value, state);
       } else {
-        const copy = copyOf(final.value, final.spec, final.value.producer);
+        let source = final.value;
+        if (this.#storage.get(source)?.space === "state") {
+          // Two states may change places: all are read before any is written.
+          const held = copyOf(source, final.spec, source.producer);
+          early.push({ node: held, context: contextOf(held) });
+          source = held.outputs[0];
+        }
+        const copy = copyOf(source, final.spec, source.producer);
         owners.set(copy.outputs[0], state);
         copies.push({ node: copy, context: contextOf(copy) });
       }
     }
-    steps.push(...copies);
+    steps.push(...early, ...copies);
     return owners;
   }
 
@@ -299,17 +320,19 @@ class Placement<L> {
     // Values that share storage: in-place outputs, and element-wise outputs over an operand that ends here.
     for (const [value, index] of owners) this.#storage.set(value, { space: "state", index });
     steps.forEach(({ node }, i) => {
+      const taken = new Set<Value>(), dies = (value: Value) => lastRead.get(value) === i;
       node.outputs.forEach((value, o) => {
         const through = node.op.inplace?.[o];
         const source = through !== undefined
           ? node.inputs[through].value
-          : this.#reusable(node, o, i, lastRead, owners);
+          : owners.has(value)
+          ? undefined
+          : this.#reusable(node, o, dies, taken);
         if (source === undefined) return;
+        taken.add(source);
         const below = rootOf(source), storage = this.#storage.get(below);
         if (storage) this.#storage.set(value, storage);
-        else if (owners.has(value)) return;
         else root.set(value, below);
-        lastRead.set(source, Math.max(lastRead.get(source) ?? i, i));
       });
     });
     const first = new Map<Value, number>(),
@@ -347,45 +370,20 @@ class Placement<L> {
     };
   }
 
-  /** An operand of a fused node that dies here and whose bytes the output may take over. */
+  /** An operand of a fused node that dies here, is not taken yet, and whose bytes the output may take over. */
   #reusable(
     node: PlanNode,
     o: number,
-    i: number,
-    lastRead: ReadonlyMap<Value, number>,
-    owners: ReadonlyMap<Value, number>,
+    dies: (value: Value) => boolean,
+    taken: ReadonlySet<Value>,
   ): Value | undefined {
-    if (!this.target.aliasing || node.op !== fusedOp || owners.has(node.outputs[o])) {
-      return undefined;
-    }
+    if (!this.target.aliasing || node.op !== fusedOp) return undefined;
     const program = node.attrs.program as FusedProgram, out = node.outputs[o].spec;
-    const found = node.inputs.findIndex(({ value }, k) =>
-      !this.#storage.has(value) && lastRead.get(value) === i && value.spec.dtype === out.dtype &&
-      sizeOf(value.spec.shape) === sizeOf(out.shape) &&
-      node.inputs.every((use, other) => use.value !== value || mayAlias(program, other, o)) &&
-      this.#firstTaker(node, k, o, lastRead, i, out.dtype)
-    );
-    return found < 0 ? undefined : node.inputs[found].value;
-  }
-
-  /** Each operand's bytes go to one output only: the first that could take them. */
-  #firstTaker(
-    node: PlanNode,
-    k: number,
-    o: number,
-    _lastRead: ReadonlyMap<Value, number>,
-    _i: number,
-    dtype: string,
-  ): boolean {
-    const value = node.inputs[k].value;
-    const candidates = node.outputs.filter((out) =>
-      out.spec.dtype === dtype && sizeOf(out.spec.shape) === sizeOf(value.spec.shape)
-    );
-    const inputs = node.inputs.map((use) => use.value).filter((v, at, all) =>
-      all.indexOf(v) === at && v.spec.dtype === dtype &&
-      sizeOf(v.spec.shape) === sizeOf(value.spec.shape)
-    );
-    return inputs.indexOf(value) === candidates.indexOf(node.outputs[o]);
+    const fits = ({ value }: Use) =>
+      !this.#storage.has(value) && dies(value) && !taken.has(value) &&
+      value.spec.dtype === out.dtype && sizeOf(value.spec.shape) === sizeOf(out.shape) &&
+      node.inputs.every((use, k) => use.value !== value || mayAlias(program, k, o));
+    return node.inputs.find(fits)?.value;
   }
 
   #checkSize(value: Value, node: PlanNode): void {

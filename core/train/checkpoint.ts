@@ -125,26 +125,39 @@ export async function findCheckpoint(path: string): Promise<string> {
 /** Opens a checkpoint and holds sizes and hashes of its files against `state.json`. */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const state = await readState(path);
-  for (const [file, written] of Object.entries(state.files)) {
-    const found = await fingerprint(join(path, file));
-    if (found.bytes !== written.bytes || found.sha256 !== written.sha256) {
-      throw new UserError(
-        found.bytes === written.bytes
-          ? "its contents changed since it was written"
-          : `has ${found.bytes} bytes, but ${written.bytes} were written`,
-        {
-          where: join(path, file),
-          hint: "the checkpoint is damaged: go on from another one of its run",
-          exitCode: exitCodes.failed,
-        },
-      );
-    }
-  }
   using stack = new DisposableStack();
-  const model = stack.use(openSafetensors(join(path, modelFile)));
-  const optimizer = stack.use(openSafetensors(join(path, optimizerFile)));
+  const model = stack.use(await openVerified(path, modelFile, state));
+  const optimizer = stack.use(await openVerified(path, optimizerFile, state));
   const owned = stack.move();
   return { path, state, model, optimizer, [Symbol.dispose]: () => owned.dispose() };
+}
+
+/** A checkpoint's weights alone. */
+export async function openModelFile(
+  path: string,
+): Promise<{ state: CheckpointState; file: SafetensorsFile }> {
+  const state = await readState(path);
+  return { state, file: await openVerified(path, modelFile, state) };
+}
+
+async function openVerified(
+  folder: string,
+  file: string,
+  { files }: CheckpointState,
+): Promise<SafetensorsFile> {
+  const path = join(folder, file), written = files[file], found = await fingerprint(path);
+  const damaged = (what: string) =>
+    new UserError(what, {
+      where: path,
+      hint: "the checkpoint is damaged: use another one of its run",
+      exitCode: exitCodes.failed,
+    });
+  if (!written) throw damaged("state.json does not name it");
+  if (found.bytes !== written.bytes) {
+    throw damaged(`has ${found.bytes} bytes, but ${written.bytes} were written`);
+  }
+  if (found.sha256 !== written.sha256) throw damaged("its contents changed since it was written");
+  return openSafetensors(path);
 }
 
 async function readState(path: string): Promise<CheckpointState> {

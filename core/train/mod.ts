@@ -1,5 +1,6 @@
 export * from "./checkpoint.ts";
 export * from "./config.ts";
+export * from "./dry_run.ts";
 export * from "./pretrain.ts";
 export * from "./run_folder.ts";
 export * from "./trainer.ts";

@@ -1,0 +1,151 @@
+/** A model that generates on a device: weights, caches, and plans that are made once. */
+
+import type { Device, Executable, StateStore } from "../device/types.ts";
+import { philox, streamOf, unitInterval } from "../graph/mod.ts";
+import type { SafetensorsFile } from "../io/safetensors.ts";
+import { type Model, namedParams } from "../model/mod.ts";
+import type { Room } from "../nn/mod.ts";
+import { planGraph } from "../plan/mod.ts";
+import { fillState } from "../train/trainer.ts";
+import { traceDecode, tracePrefill } from "./programs.ts";
+
+/** How the next token is chosen. */
+export interface Sampling {
+  /** 0 always takes the likeliest. */
+  readonly temperature: number;
+  /** Only so many of the likeliest; 0 is all. */
+  readonly topK: number;
+  /** Only the likeliest that together have this probability; 1 is all. */
+  readonly topP: number;
+  readonly seed: number;
+}
+
+/** What was generated for each row of the batch in one step. */
+export interface DecodedStep {
+  readonly tokens: Int32Array;
+  /** Under the model's own distribution, before temperature and cuts. */
+  readonly logprobs: Float32Array;
+}
+
+/** Tokens of a prompt that are read at once; shorter rests take the next power of two. */
+const CHUNK = 256, SMALLEST_CHUNK = 16;
+
+/** Steps that are submitted at once, so long as they take no longer than a reader waits gladly. */
+const BURST = 16, BURST_MS = 50;
+
+export class Decoder implements Disposable {
+  readonly #prefills = new Map<number, Executable>();
+
+  private constructor(
+    readonly model: Model,
+    readonly room: Room,
+    readonly device: Device,
+    readonly state: StateStore,
+    readonly decode: Executable,
+  ) {}
+
+  static async create(
+    model: Model,
+    weights: SafetensorsFile,
+    device: Device,
+    room: Room,
+  ): Promise<Decoder> {
+    const plan = planGraph(traceDecode(model, room), device.target);
+    using stack = new DisposableStack();
+    const state = stack.use(device.createState(plan.state));
+    fillState(
+      state,
+      weights,
+      "params.",
+      namedParams(model.params).map(({ path, shape }) => ({ name: path, shape })),
+    );
+    const decode = stack.use(await device.compile(plan, state, { ring: 2 * BURST }));
+    stack.move();
+    return new Decoder(model, room, device, state, decode);
+  }
+
+  /** How many tokens can follow prompts whose longest has `length` tokens. */
+  roomAfter(length: number): number {
+    return Math.max(0, this.room.capacity - length + 1);
+  }
+
+  /** Reads all but the last token of each row, which `steps` begins with. Rows have one token at least. */
+  async read(rows: readonly ArrayLike<number>[]): Promise<void> {
+    const { batch } = this.room, longest = Math.max(...rows.map(({ length }) => length));
+    for (let at = 0; at < longest - 1;) {
+      const rest = longest - 1 - at;
+      const length = Math.min(CHUNK, Math.max(SMALLEST_CHUNK, 2 ** Math.ceil(Math.log2(rest))));
+      const ids = new Int32Array(batch * length);
+      rows.forEach((row, b) => {
+        for (let t = 0; t < length && at + t < row.length - 1; t++) {
+          ids[b * length + t] = row[at + t];
+        }
+      });
+      const prefill = await this.#prefill(length);
+      prefill.run({ ids, start: new Int32Array(batch).fill(at) });
+      at += length;
+    }
+    this.state.write("start", rows.map((row) => row.length - 1));
+    this.state.write("last", rows.map((row) => row[row.length - 1]));
+  }
+
+  async #prefill(length: number): Promise<Executable> {
+    const known = this.#prefills.get(length);
+    if (known) return known;
+    const plan = planGraph(tracePrefill(this.model, this.room, length), this.device.target);
+    const made = await this.device.compile(plan, this.state, { ring: 1 });
+    this.#prefills.set(length, made);
+    return made;
+  }
+
+  /** Up to `count` steps after what was read. More steps may be on their way than the caller takes. */
+  async *steps(count: number, sampling: Sampling): AsyncGenerator<DecodedStep, void> {
+    const { capacity, batch } = this.room;
+    this.state.write("randoms", randomTable(sampling.seed, capacity, batch));
+    this.state.write("generated", [0]);
+    const settings = Float32Array.of(sampling.temperature, sampling.topK, sampling.topP);
+    let left = count, burst = 1;
+    const submit = () => {
+      const times = Math.min(burst, left);
+      left -= times;
+      if (times > 0) this.decode.run({ settings }, times);
+      return times > 0 ? this.decode.outputs() : undefined;
+    };
+    let pending = submit(), next: typeof pending;
+    try {
+      while (pending) {
+        const began = performance.now();
+        next = submit(); // the device goes on while we wait and print
+        const results = await pending;
+        const slow = performance.now() - began > BURST_MS;
+        burst = slow ? Math.max(1, burst >> 1) : Math.min(BURST, 2 * burst);
+        for (const { token, logprob } of results) {
+          yield { tokens: token as Int32Array, logprobs: logprob as Float32Array };
+        }
+        pending = next;
+      }
+    } finally {
+      await next; // a caller that has enough leaves steps behind
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const prefill of this.#prefills.values()) prefill[Symbol.dispose]();
+    this.decode[Symbol.dispose]();
+    this.state[Symbol.dispose]();
+  }
+}
+
+/** Uniform numbers in (0, 1), a row for each token: by Philox from the seed, so that they depend on nothing else. */
+function randomTable(seed: number, rows: number, columns: number): Float32Array {
+  const table = new Float32Array(rows * columns), stream = streamOf("sample");
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column += 4) {
+      const words = philox(column / 4, row, stream, 0, seed >>> 0, 0);
+      for (let i = 0; i < 4 && column + i < columns; i++) {
+        table[row * columns + column + i] = unitInterval(words[i]);
+      }
+    }
+  }
+  return table;
+}

@@ -1,0 +1,3 @@
+export * from "./decoder.ts";
+export * from "./generate.ts";
+export * from "./open.ts";

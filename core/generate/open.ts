@@ -1,0 +1,47 @@
+/** Opening a trained model: a run folder, or one of its checkpoints. */
+
+import type { Device } from "../device/types.ts";
+import { loadTokenizer } from "../text/load.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import { buildModel, completeModel, type Model } from "../model/mod.ts";
+import { openModelFile, readRunConfig, resumePoint } from "../train/mod.ts";
+import { Decoder } from "./decoder.ts";
+
+/** A model ready to generate; close it with `using`. The device stays the caller's. */
+export interface OpenModel extends Disposable {
+  readonly model: Model;
+  readonly tokenizer: Tokenizer;
+  readonly decoder: Decoder;
+  /** The checkpoint folder, and the updates that it was trained for. */
+  readonly checkpoint: string;
+  readonly step: number;
+  /** The token before each document in training, which a prompt gets too; undefined where there was none. */
+  readonly beginning: number | undefined;
+}
+
+/** `batch`: prompts that are continued at once. */
+export async function openModel(path: string, device: Device, batch = 1): Promise<OpenModel> {
+  const { run, checkpoint } = await resumePoint(path);
+  const config = await readRunConfig(run), tokenizer = await loadTokenizer(run);
+  const model = buildModel(
+    completeModel(config.model, {
+      vocab_size: tokenizer.vocabSize,
+      max_position_embeddings: config.sequence_length,
+    }),
+  );
+  const { state, file } = await openModelFile(checkpoint);
+  using weights = file;
+  const decoder = await Decoder.create(model, weights, device, {
+    batch,
+    capacity: model.dims.max_position_embeddings,
+  });
+  return {
+    model,
+    tokenizer,
+    decoder,
+    checkpoint,
+    step: state.step,
+    beginning: config.data.packing === "documents" ? tokenizer.endOfText : undefined,
+    [Symbol.dispose]: () => decoder[Symbol.dispose](),
+  };
+}

@@ -1,0 +1,63 @@
+/** The graphs of generation: reading a prompt in chunks, and one token after another. Nothing here runs anything. */
+
+import { addInteger, embedding, reshape, sample } from "../../kernels/mod.ts";
+import { type Graph, mapTree, type Spec, spec, type Tensor, trace } from "../graph/mod.ts";
+import type { LayerStates, Model, ModelTree } from "../model/mod.ts";
+import type { Room, TensorTree } from "../nn/mod.ts";
+
+interface Weights {
+  readonly params: ModelTree<TensorTree>;
+  readonly layers: LayerStates<TensorTree>;
+}
+
+function weightSpecs(model: Model, room: Room) {
+  return {
+    params: mapTree(model.params, ({ shape, dtype }: Spec) => ({ shape, dtype })),
+    layers: model.state(room),
+  } as unknown as Record<"params" | "layers", Spec>;
+}
+
+/** `length` tokens of each row into the layers' states. Rows may be padded at the end: later tokens overwrite what padding left. */
+export function tracePrefill(model: Model, room: Room, length: number): Graph {
+  return trace((state, { ids, start }) => {
+    const { params, layers } = state as unknown as Weights;
+    return { state: { layers: model.step(params, ids, start, layers).state } };
+  }, {
+    state: weightSpecs(model, room),
+    batch: { ids: spec([room.batch, length], "i32"), start: spec([room.batch], "i32") },
+  });
+}
+
+/**
+ * One token for each row, from the last one to the next, all on the device. `randoms` has a row of uniform numbers for each token that may
+ * be generated. Outputs: `token` and its log-probability `logprob`, both [batch].
+ */
+export function traceDecode(model: Model, room: Room): Graph {
+  const { batch, capacity } = room;
+  return trace((state, { settings }) => {
+    const { params, layers } = state as unknown as Weights;
+    const { start, last, generated, randoms } = state as unknown as Record<string, Tensor>;
+    const step = model.step(params, reshape(last, [batch, 1]), start, layers);
+    const logits = reshape(model.logits(params, step.hidden), [batch, model.dims.vocab_size]);
+    const uniform = reshape(embedding(randoms, generated), [batch]);
+    const { token, logprob } = sample(logits, uniform, settings);
+    return {
+      state: {
+        layers: step.state,
+        start: addInteger(start, 1),
+        last: token,
+        generated: addInteger(generated, 1),
+      },
+      outputs: { token, logprob },
+    };
+  }, {
+    state: {
+      ...weightSpecs(model, room),
+      start: spec([batch], "i32"),
+      last: spec([batch], "i32"),
+      generated: spec([1], "i32"),
+      randoms: spec([capacity, batch]),
+    },
+    batch: { settings: spec([3]) },
+  });
+}
