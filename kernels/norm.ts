@@ -10,8 +10,8 @@ import {
   type Tensor,
 } from "../core/graph/mod.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { layerNormGradWasm, layerNormWasm, rmsNormGradWasm, rmsNormWasm } from "./wasm/norm.ts";
 
-const rowsOf = (shape: readonly number[]) => sizeOf(shape.slice(0, -1));
 const costOf = (flops: number) =>
 (
   { inputs, outputs }: { inputs: readonly Spec[]; outputs: readonly Spec[] },
@@ -46,6 +46,7 @@ export const rmsNormOp: Kernel = defineOp({
     return apply(rmsNormGradOp, gain ? [x, dy!, gain] : [x, dy!], attrs);
   },
   cost: costOf(4),
+  wasm: rmsNormWasm,
 });
 
 /** (x, dy[, gain]) → dx[, dgain]. dgain is summed over rows in a fixed order. */
@@ -73,6 +74,7 @@ export const rmsNormGradOp: Kernel = defineOp({
     dgain?.set(sums as never);
   },
   cost: costOf(9),
+  wasm: rmsNormGradWasm,
 });
 
 /** out = gain · (x − mean) / √(var + eps) + bias. Ba et al. 2016. */
@@ -104,6 +106,7 @@ export const layerNormOp: Kernel = defineOp({
     return [dx, dgain, bias && dbias];
   },
   cost: costOf(7),
+  wasm: layerNormWasm,
 });
 
 /** (x, dy[, gain]) → dx, dgain, dbias. */
@@ -134,6 +137,7 @@ export const layerNormGradOp: Kernel = defineOp({
     dbias.set(biases as never);
   },
   cost: costOf(14),
+  wasm: layerNormGradWasm,
 });
 
 function moments(

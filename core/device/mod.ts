@@ -1,7 +1,7 @@
 /** Opening a device: a hardware GPU, else the cpu. */
 
 import { openCpu } from "./cpu/device.ts";
-import { type Device, DeviceError } from "./types.ts";
+import type { Device } from "./types.ts";
 
 export * from "./types.ts";
 
@@ -18,12 +18,10 @@ export async function openDevice(
 ): Promise<Device> {
   if (device !== "cpu") {
     // The cpu device alone must not wake the GPU's driver.
-    const { openWebgpu } = await import("./webgpu/mod.ts");
-    try {
-      return await openWebgpu({ software: device === "webgpu" });
-    } catch (error) {
-      if (device === "webgpu" || !(error instanceof DeviceError)) throw error;
-    }
+    const { findAdapter, isSoftware, openWebgpu } = await import("./webgpu/mod.ts");
+    if (device === "webgpu") return await openWebgpu();
+    const adapter = await findAdapter();
+    if (adapter && !isSoftware(adapter)) return await openWebgpu();
   }
   return await openCpu({
     ...(blas !== undefined && { blas }),

@@ -81,7 +81,9 @@ function storedValues(
       if (!group) stored.add(use.value);
       else {
         const base = viewOf(use).base.value;
-        if (groups.get(base.producer) !== group) stored.add(base);
+        if (groups.get(base.producer) !== group && base.producer.op.name !== "fill") {
+          stored.add(base);
+        }
       }
     }
   }
@@ -223,8 +225,12 @@ function fusedNode(
   return node;
 }
 
-/** Whether output `o` of a fused node may take the place of input `i`: read and written at the same points only. */
+/**
+ * Whether output `o` of a fused node may take the place of input `i`: read and written at the same points only. With reductions
+ * a row is walked more than once, so what was written could be read again.
+ */
 export function mayAlias(program: FusedProgram, i: number, o: number): boolean {
+  if (program.steps.some(({ op }) => op === "reduce_sum" || op === "reduce_max")) return false;
   const dense = denseStrides(program.shape), { strides, offset } = program.accesses[i];
   const out = program.outputs[o];
   return out.extent === "element" && offset === 0 &&

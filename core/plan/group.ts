@@ -178,7 +178,10 @@ function hasCycle(
   const visit = (node: PlanNode) => {
     if (!seen.has(node) && !members.has(node)) stack.push(node);
   };
-  for (const node of group.nodes) for (const { value } of node.inputs) visit(value.producer);
+  // Views are read through: what counts is what they look at.
+  for (const node of group.nodes) {
+    for (const use of node.inputs) visit(viewOf(use).base.value.producer);
+  }
   while (stack.length > 0) {
     const node = stack.pop()!;
     if (seen.has(node)) continue;
@@ -189,9 +192,10 @@ function hasCycle(
     if (Math.max(...unit.map((part) => place.get(part)!)) < first) continue;
     for (const part of unit) {
       seen.add(part);
-      for (const { value } of part.inputs) {
-        if (members.has(value.producer)) return true;
-        visit(value.producer);
+      for (const use of part.inputs) {
+        const { producer } = viewOf(use).base.value;
+        if (members.has(producer)) return true;
+        visit(producer);
       }
     }
   }

@@ -1,11 +1,11 @@
 /** The cpu device: plans become WASM jobs for a pool of workers over one shared memory; what has no WASM form runs as its plain loop. */
 
-import {
-  type GemmJob,
-  type JobArg,
-  type Operand,
-  type WasmFunction,
-  type WasmJob,
+import type {
+  GemmJob,
+  JobArg,
+  Operand,
+  WasmFunction,
+  WasmJob,
 } from "../../../kernels/mod.ts";
 import { encodeKernels } from "../../../kernels/wasm/encode.ts";
 import { bytesOf, roundTo } from "../../graph/mod.ts";

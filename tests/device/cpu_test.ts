@@ -1,0 +1,229 @@
+import assert from "node:assert/strict";
+import * as k from "../../kernels/mod.ts";
+import {
+  type Dtype,
+  interpret,
+  normals,
+  sizeOf,
+  type Tensor,
+  trace,
+} from "../../core/graph/mod.ts";
+import { type Plan, planGraph } from "../../core/plan/mod.ts";
+import { openCpu } from "../../core/device/cpu/device.ts";
+import { findBlas } from "../../core/device/cpu/blas.ts";
+import { createSharedMemory } from "../../core/device/cpu/memory.ts";
+import { OutOfMemoryError } from "../../core/device/mod.ts";
+
+type Inputs = Record<string, Tensor>;
+const f32 = (...shape: number[]) => ({ shape, dtype: "f32" as Dtype });
+
+/** State counts runs, an output tells the count: what order, repetition and rings are tested with. */
+const counter = () =>
+  trace(({ n }: Inputs, { by }: Inputs) => {
+    const next = k.add(n, by);
+    return { state: { n: next }, outputs: { n: next } };
+  }, { state: { n: f32(3) }, batch: { by: f32() } });
+
+Deno.test("runs keep their order and count; outputs wait in the ring until they are read", async () => {
+  await using device = await openCpu({ threads: 2, blas: "off" });
+  const plan = planGraph(counter(), device.target);
+  using store = device.createState(plan.state);
+  using executable = await device.compile(plan, store, { ring: 4 });
+  executable.run({ by: 1 });
+  executable.run({ by: 10 }, 2);
+  assert.deepEqual((await executable.outputs()).map(({ n }) => n[0]), [1, 11, 21]);
+  assert.deepEqual(await executable.outputs(), []);
+  assert.deepEqual([...await store.read("n")], [21, 21, 21]);
+});
+
+Deno.test("outputs that were overwritten before they were read are an error, not a gap", async () => {
+  await using device = await openCpu({ threads: 1, blas: "off" });
+  const plan = planGraph(counter(), device.target);
+  using store = device.createState(plan.state);
+  using executable = await device.compile(plan, store, { ring: 2 });
+  executable.run({ by: 1 }, 3);
+  await assert.rejects(executable.outputs(), /overwritten/);
+});
+
+Deno.test("a missing, unknown or wrongly sized input is named", async () => {
+  await using device = await openCpu({ threads: 1, blas: "off" });
+  const plan = planGraph(counter(), device.target);
+  using store = device.createState(plan.state);
+  using executable = await device.compile(plan, store);
+  assert.throws(() => executable.run({}), /needs an input by/);
+  assert.throws(() => executable.run({ by: [1, 2] }), /by has 2 values/);
+  assert.throws(() => executable.run({ by: 1, bye: 1 }), /no input bye/);
+});
+
+/** A little network of products, norms and a head, with a gradient step: every job kind of the device. */
+function network() {
+  return trace(({ w, head }: Inputs, { x, t }: Inputs) => {
+    const { value, grads } = k.valueAndGrad((p: Inputs) => {
+      const h = k.rmsNorm(k.silu(k.linear(x, p.w)), undefined, { eps: 1e-6 });
+      return [k.linearCrossEntropy(h, p.head, t).sum, null] as const;
+    })({ w, head });
+    return {
+      state: { w: k.sub(w, k.mul(grads.w, 0.01)), head: k.sub(head, k.mul(grads.head, 0.01)) },
+      outputs: { loss: value },
+    };
+  }, {
+    state: { w: f32(65, 33), head: f32(130, 65) },
+    batch: { x: f32(257, 33), t: { shape: [257], dtype: "i32" as Dtype } },
+  });
+}
+
+async function train(
+  options: Parameters<typeof openCpu>[0],
+  steps = 3,
+): Promise<{ losses: number[]; w: number[] }> {
+  await using device = await openCpu(options);
+  const plan = planGraph(network(), device.target);
+  using store = device.createState(plan.state);
+  for (const { name, shape } of plan.state) {
+    store.write(
+      name,
+      normals(1, name, sizeOf(shape)).map((v) => v * 0.2),
+    );
+  }
+  using executable = await device.compile(plan, store);
+  for (let i = 0; i < steps; i++) {
+    executable.run({
+      x: normals(2, "x", 257 * 33),
+      t: Int32Array.from({ length: 257 }, (_, j) => j * 7 % 130),
+    });
+  }
+  const losses = (await executable.outputs()).map(({ loss }) => loss[0]);
+  return { losses, w: [...await store.read("w")] };
+}
+
+Deno.test("one, two and three members give the same bits", async () => {
+  const [one, two, three] = [
+    await train({ threads: 1, blas: "off" }),
+    await train({ threads: 2, blas: "off" }),
+    await train({ threads: 3, blas: "off" }),
+  ];
+  assert.deepEqual(two, one);
+  assert.deepEqual(three, one);
+  assert(one.losses[2] < one.losses[0]);
+});
+
+Deno.test("wasm, plain loops and a BLAS train alike", async () => {
+  const plain = await train({ threads: 1, blas: "off", wasm: false });
+  // Sums in another order and exp to an ulp: 257 tokens of loss near 5 agree to 1e-5 of their sum.
+  for (
+    const other of [
+      await train({ threads: 2, blas: "off" }),
+      await train({ threads: 2, blas: "auto" }),
+    ]
+  ) {
+    other.losses.forEach((loss, i) =>
+      assert(
+        Math.abs(loss - plain.losses[i]) < 1e-5 * plain.losses[i],
+        `${loss} is not ${plain.losses[i]}`,
+      )
+    );
+    other.w.forEach((w, i) => assert(Math.abs(w - plain.w[i]) < 2e-5));
+  }
+});
+
+Deno.test("used bytes are what the plan said, and nothing is left when all is closed", async () => {
+  await using device = await openCpu({ threads: 2, blas: "off" });
+  const plan = planGraph(network(), device.target), before = device.usedBytes();
+  {
+    using store = device.createState(plan.state);
+    using _executable = await device.compile(plan, store);
+    const used = device.usedBytes() - before;
+    assert(
+      used >= plan.totals.peakBytes * 0.95,
+      `${used} bytes used, ${plan.totals.peakBytes} planned`,
+    );
+  }
+  assert.equal(device.usedBytes(), before);
+});
+
+Deno.test("replay: ekzhang/jax-js 81: 1,000 runs keep the device's bytes and the process' memory flat", async () => {
+  await using device = await openCpu({ threads: 2, blas: "off" });
+  const plan = planGraph(counter(), device.target);
+  using store = device.createState(plan.state);
+  using executable = await device.compile(plan, store);
+  const runs = async (count: number) => {
+    for (let i = 0; i < count; i++) {
+      executable.run({ by: 1 });
+      if (i % 50 === 49) await executable.outputs();
+    }
+  };
+  await runs(500);
+  const bytes = device.usedBytes(), rss = Deno.memoryUsage().rss;
+  await runs(1000);
+  assert.equal(device.usedBytes(), bytes);
+  assert(Deno.memoryUsage().rss - rss < 24 * 2 ** 20, "the process grew"); // garbage that is not collected yet stays below this
+});
+
+Deno.test("a loop that throws stops the run with its words, and the pool lives on", async () => {
+  await using device = await openCpu({ threads: 2, blas: "off" });
+  const plan = planGraph(counter(), device.target) as Plan;
+  const broken = {
+    ...plan,
+    steps: plan.steps.map((step) => ({
+      ...step,
+      op: {
+        ...step.op,
+        reference: () => {
+          throw new Error("no such luck");
+        },
+      },
+      lowered: { jobs: undefined, memberBytes: 0 },
+    })),
+  };
+  using store = device.createState(plan.state);
+  using bad = await device.compile(broken, store);
+  assert.throws(() => bad.run({ by: 1 }), /no such luck/);
+  using good = await device.compile(plan, store);
+  good.run({ by: 2 });
+  assert.equal((await good.outputs())[0].n[0], 2);
+});
+
+Deno.test("more than the device can hold is one clear error with sizes and a knob", async () => {
+  const memory = createSharedMemory();
+  const first = memory.allocate(1000, "a"), second = memory.allocate(1000, "b");
+  assert.throws(
+    () => memory.allocate(2 ** 33, "intermediate tensors"),
+    (error) =>
+      error instanceof OutOfMemoryError && /intermediate tensors.*batch_size/.test(error.message),
+  );
+  memory.free(first);
+  memory.free(second);
+  assert.equal(memory.usedBytes(), 0);
+  assert.equal(memory.allocate(1500, "c").offset, first.offset); // freed neighbours join
+  await Promise.resolve();
+});
+
+Deno.test("a library that is not a BLAS is refused by name", () => {
+  assert.throws(() => findBlas("libc.so.6"), /libc\.so\.6 is not a BLAS/);
+});
+
+Deno.test("half-precision state comes and goes as numbers", async () => {
+  await using device = await openCpu({ threads: 1, blas: "off" });
+  for (const dtype of ["bf16", "f16"] as const) {
+    const graph = trace(
+      ({ h }: Inputs, { x }: Inputs) => ({
+        state: { h: k.cast(k.add(k.cast(h, "f32"), x), dtype) },
+      }),
+      {
+        state: { h: { shape: [5], dtype: dtype as Dtype } },
+        batch: { x: f32(5) },
+      },
+    );
+    const plan = planGraph(graph, device.target), x = [0.1, 1.5, -3.0625, 100, 1e-3];
+    using store = device.createState(plan.state);
+    store.write("h", [1, 2, 3, 4, 5]);
+    using executable = await device.compile(plan, store);
+    executable.run({ x });
+    const given = new Map(
+      graph.inputs.map(({ name, tensor }) => [tensor, name === "h" ? [1, 2, 3, 4, 5] : x]),
+    );
+    assert.deepEqual([...await store.read("h")], [
+      ...interpret([graph.updates[0].value], given)[0],
+    ]);
+  }
+});
