@@ -14,6 +14,7 @@ import { add, equal, exp, expand, log, mul, reciprocal, sub } from "./elementwis
 import { permute, reshape } from "./layout.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
 import { programOf } from "./program_of.ts";
+import { sumLeadingWasm } from "./wasm/columns.ts";
 import { programWasm } from "./wasm/fused.ts";
 
 export type RowReduction = "sum" | "max";
@@ -78,6 +79,7 @@ export const sumLeadingOp: Kernel = defineOp({
   },
   vjp: ([x], _y, [dy]) => [expand(dy!, x.shape)],
   cost: ({ inputs: [x] }) => ({ flops: sizeOf(x.shape), bytes: 4 * sizeOf(x.shape) }),
+  wasm: sumLeadingWasm,
 });
 
 /** [..., n] → [..., 1] */

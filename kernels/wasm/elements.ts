@@ -4,7 +4,17 @@
  */
 
 import type { Dtype } from "../../core/graph/tensor.ts";
-import { f32, f32x4, type I32, i32, i32x4, type Local, type V128, v128 } from "./encode.ts";
+import {
+  f32,
+  f32x4,
+  type FunctionBuilder,
+  type I32,
+  i32,
+  i32x4,
+  type Local,
+  type V128,
+  v128,
+} from "./encode.ts";
 import type { Stored } from "./panels.ts";
 import { bf16Bits, type VectorMath } from "./scalar.ts";
 
@@ -100,4 +110,24 @@ export function storeOne(
 /** All bits in the first `rest` lanes, 1 to 3. */
 export function firstLanes(s: VectorMath, rest: I32): V128 {
   return f32x4.lt(s.f.constants([0, 1, 2, 3]), f32x4.splat(f32.convertI32S(rest)));
+}
+
+/**
+ * Writes `body` twice: for whole vectors of a row of `count` elements, and for the 1 to 3 elements left (`rest`). `at` is 4 bytes an
+ * element.
+ */
+export function overRow(
+  f: FunctionBuilder,
+  count: I32,
+  at: Local<"i32">,
+  rest: Local<"i32">,
+  body: (part: boolean) => void,
+): void {
+  const elements = f.i32(count), vectors = f.i32(i32.and(i32.shl(elements, 2), -16));
+  f.forRange(at, 0, vectors, 16, () => body(false));
+  f.set(rest, i32.and(elements, 3));
+  f.if(rest, () => {
+    f.set(at, vectors);
+    body(true);
+  });
 }
