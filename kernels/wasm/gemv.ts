@@ -3,7 +3,7 @@
  * weights kept in bf16 are widened on the way.
  */
 
-import type { JobArg, WasmFunction, WasmJob } from "../lowering.ts";
+import type { WasmFunction, WasmJob } from "../lowering.ts";
 import {
   f32,
   f32x4,
@@ -17,28 +17,7 @@ import {
 } from "./encode.ts";
 import { sumsOfFour } from "./lanes.ts";
 import { readers, type Stored } from "./panels.ts";
-
-/** C[m, n] = A B with A dense along k and few rows. Strides are in bytes. */
-export interface Thin {
-  readonly a: {
-    readonly at: JobArg;
-    readonly stored: Stored;
-    readonly stride: number;
-    readonly batchStride: number;
-  };
-  readonly b: {
-    readonly at: JobArg;
-    readonly stored: Stored;
-    readonly dense: "outer" | "k";
-    readonly stride: number;
-    readonly batchStride: number;
-  };
-  readonly c: JobArg;
-  readonly batch: number;
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-}
+import type { Product } from "./product.ts";
 
 const word = {
   a: 0,
@@ -51,12 +30,14 @@ const word = {
   bStride: 7,
   aBatch: 8,
   bBatch: 9,
+  cPitch: 10,
 } as const;
 
 /** Columns of C in a unit. */
 const dotColumns = 8, streamColumns = 256;
 
-export function gemvJob({ a, b, c, batch, m, n, k }: Thin, relaxed: boolean): WasmJob {
+/** The product for A dense along k; nothing is added to what C held, and operands have no offsets. */
+export function gemvJob({ a, b, c, batch, m, n, k }: Product, relaxed: boolean): WasmJob {
   const columns = b.dense === "k" ? dotColumns : streamColumns;
   const write = b.dense === "k" ? writeDots : writeStream;
   const fn: WasmFunction = {
@@ -64,7 +45,8 @@ export function gemvJob({ a, b, c, batch, m, n, k }: Thin, relaxed: boolean): Wa
     build: (f) =>
       eachBlock(f, columns, (block) => write(f, block, a.stored, b.stored, madd(relaxed))),
   };
-  const args = [a.at, b.at, c, m, n, k, a.stride, b.stride, a.batchStride, b.batchStride];
+  const strides = [a.stride, b.stride, a.batchStride, b.batchStride, c.pitch ?? 4 * n];
+  const args = [a.at, b.at, c.at, m, n, k, ...strides];
   return { fn, args, units: batch * Math.ceil(n / columns), work: 2 * m * k * columns };
 }
 
@@ -92,7 +74,7 @@ function eachBlock(f: FunctionBuilder, columns: number, write: (block: Block) =>
     f.set(last, i32.minU(i32.add(first, columns), n));
     f.set(a, i32.add(f.arg(word.a), i32.mul(matrix, f.arg(word.aBatch))));
     f.set(b, i32.add(f.arg(word.b), i32.mul(matrix, f.arg(word.bBatch))));
-    f.set(c, i32.add(f.arg(word.c), i32.shl(i32.mul(i32.mul(matrix, f.arg(word.m)), n), 2)));
+    f.set(c, i32.add(f.arg(word.c), i32.mul(i32.mul(matrix, f.arg(word.m)), f.arg(word.cPitch))));
     write({ a, b, c, first, last });
   });
 }
@@ -135,7 +117,7 @@ function dots(
   column: I32,
   how: { readonly a: Stored; readonly b: Stored; readonly fused: Fused },
 ): void {
-  const k = f.arg(word.k), bStride = f.arg(word.bStride), n = f.arg(word.n);
+  const k = f.arg(word.k), bStride = f.arg(word.bStride), pitch = f.arg(word.cPitch);
   const aReader = readers[how.a], bReader = readers[how.b];
   const pointers = (base: I32, at: I32, stride: I32, count: number) =>
     Array.from({ length: count }, (_, r) => f.i32(i32.add(base, i32.mul(i32.add(at, r), stride))));
@@ -174,7 +156,7 @@ function dots(
     advance(1);
   });
   for (let r = 0; r < rows; r++) {
-    const to = f.i32(i32.add(c, i32.shl(i32.add(i32.mul(i32.add(row, r), n), column), 2)));
+    const to = f.i32(i32.add(c, i32.add(i32.mul(i32.add(row, r), pitch), i32.shl(column, 2))));
     for (let j = 0; j < columns; j += 4) {
       const four = [0, 1, 2, 3].map((lane) => sums[r * columns + Math.min(j + lane, columns - 1)]);
       const total = f.v128(sumsOfFour(f, four));
@@ -223,7 +205,7 @@ function writeStream(
     f.advance(from, i32.mul(stride, together));
   };
   f.forRange(row, 0, f.arg(word.m), 1, () => {
-    f.set(begin, i32.add(c, i32.shl(i32.add(i32.mul(row, f.arg(word.n)), first), 2)));
+    f.set(begin, i32.add(c, i32.add(i32.mul(row, f.arg(word.cPitch)), i32.shl(first, 2))));
     f.set(end, i32.add(begin, i32.shl(i32.sub(last, first), 2)));
     f.forRange(to, begin, end, 4, () => f.storeF32(to, 0));
     f.set(x, i32.add(a, i32.mul(row, f.arg(word.aStride))));

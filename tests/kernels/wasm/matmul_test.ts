@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import type { FusedProgram } from "../../../kernels/fused.ts";
 import { matmulOp } from "../../../kernels/matmul.ts";
 import { checkWasm, load, plain, sample } from "./harness.ts";
 
@@ -115,4 +116,44 @@ Deno.test("matmul, WASM: a BLAS is asked for what it does well", () => {
       "fn" in job
     ),
   );
+});
+
+Deno.test("matmul, WASM: a fused epilogue, in place where it can be", () => {
+  const [m, n, k] = [7, 21, 33], dense = { strides: [n, 1], offset: 0 };
+  const epilogue: FusedProgram = { // silu(product + bias) + residual, and the product in bf16
+    shape: [m, n],
+    accesses: [dense, { strides: [0, 1], offset: 0 }, dense],
+    steps: [
+      { op: "input", input: 0 },
+      { op: "input", input: 1 },
+      { op: "add", args: [0, 1] },
+      { op: "silu", args: [2] },
+      { op: "input", input: 2 },
+      { op: "add", args: [3, 4] },
+    ],
+    outputs: [
+      { value: 0, extent: "element", spec: { shape: [m, n], dtype: "bf16" } },
+      { value: 5, extent: "element", spec: { shape: [m, n], dtype: "f32" } },
+    ],
+  };
+  const rest = [sample([n], 8), sample([m, n], 9)];
+  const attrs = { transA: false, transB: true, epilogue };
+  const inputs = [...operands(m, n, k, [false, true]), ...rest];
+  for (const blas of [false, true]) checkWasm(matmulOp, inputs, attrs, 4e-3, { ...plain, blas });
+  assert.deepEqual(load(matmulOp, inputs, attrs)!.lowering.scratchBytes, []);
+
+  const normed: FusedProgram = { // product − its row's largest: reads a row twice, so not in place
+    shape: [m, n],
+    accesses: [dense],
+    steps: [{ op: "input", input: 0 }, { op: "reduce_max", args: [0] }, {
+      op: "sub",
+      args: [0, 1],
+    }],
+    outputs: [{ value: 2, extent: "element", spec: { shape: [m, n], dtype: "f32" } }],
+  };
+  const reducing = { ...attrs, epilogue: normed };
+  checkWasm(matmulOp, inputs.slice(0, 2), reducing, 1e-6);
+  assert.deepEqual(load(matmulOp, inputs.slice(0, 2), reducing)!.lowering.scratchBytes, [
+    4 * m * n,
+  ]);
 });
