@@ -15,6 +15,11 @@ import {
 import { defineOp, type Kernel } from "./lowering.ts";
 import { attentionGradWasm, attentionWasm, cachedAttentionWasm } from "./wasm/attention.ts";
 import { attentionSizes } from "./sizes.ts";
+import {
+  attentionGradKernels,
+  attentionKernels,
+  cachedAttentionKernels,
+} from "./webgpu/attention.ts";
 
 export { attentionSizes } from "./sizes.ts";
 
@@ -84,6 +89,7 @@ function logSumExp(scores: readonly { score: number }[]): number {
  */
 export const attentionOp: Kernel = defineOp({
   name: "attention",
+  kernels: attentionKernels,
   wasm: attentionWasm,
   check(inputs: readonly Spec[], _: Attrs) {
     checkHeads(inputs);
@@ -145,6 +151,7 @@ export const attentionOp: Kernel = defineOp({
 /** (q, k, v, out, lse, dout[, segment_ids]) → dq, dk, dv. */
 export const attentionGradOp: Kernel = defineOp({
   name: "attention_grad",
+  kernels: attentionGradKernels,
   wasm: attentionGradWasm,
   check: ([q, k, v]: readonly Spec[]) => [q, k, v].map(({ shape }) => ({ shape, dtype: "f32" })),
   reference([q, k, v, out, lse, dout, segments], [dq, dk, dv], { inputs, attrs }) {
@@ -197,6 +204,7 @@ export const attentionGradOp: Kernel = defineOp({
  */
 export const cachedAttentionOp: Kernel = defineOp({
   name: "cached_attention",
+  kernels: cachedAttentionKernels,
   wasm: cachedAttentionWasm,
   check(inputs: readonly Spec[], _: Attrs) {
     checkHeads(inputs);
