@@ -13,6 +13,7 @@ import {
   type Tensor,
 } from "../core/graph/mod.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { cacheWriteWasm } from "./wasm/copies.ts";
 import { attentionGradWasm, attentionWasm, cachedAttentionWasm } from "./wasm/attention.ts";
 import { attentionSizes } from "./sizes.ts";
 import {
@@ -295,6 +296,7 @@ export const cacheWriteOp: Kernel = defineOp({
     }
   },
   cost: ({ inputs: [, rows] }) => ({ flops: 0, bytes: 8 * rows.shape.reduce((a, b) => a * b, 1) }),
+  wasm: cacheWriteWasm,
 });
 
 const defaults = (q: Tensor, attrs: Partial<AttentionAttrs>): Attrs => ({

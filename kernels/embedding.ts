@@ -10,6 +10,7 @@ import {
   type Tensor,
 } from "../core/graph/mod.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { embeddingGradWasm, embeddingWasm } from "./wasm/embedding.ts";
 
 /** (table [rows, width], ids i32 [...]) → [..., width]. Ids outside the table give zeros. */
 export const embeddingOp: Kernel = defineOp({
@@ -31,6 +32,7 @@ export const embeddingOp: Kernel = defineOp({
     return [apply(embeddingGradOp, [dy!, starts, order], { rows })[0], undefined];
   },
   cost: ({ outputs: [y] }) => ({ flops: 0, bytes: 8 * sizeOf(y.shape) }),
+  wasm: embeddingWasm,
 });
 
 /** ids → for each row of the table where its list starts [rows + 1], and the tokens' places sorted by id (stable) [tokens]. */
@@ -70,6 +72,7 @@ export const embeddingGradOp: Kernel = defineOp({
     flops: sizeOf(dy.shape),
     bytes: 4 * (sizeOf(dy.shape) + sizeOf(y.shape)),
   }),
+  wasm: embeddingGradWasm,
 });
 
 export function embedding(table: Tensor, ids: Tensor): Tensor {

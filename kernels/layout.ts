@@ -3,6 +3,7 @@
 import { apply, type Attrs, expect, sizeOf, type Spec, type Tensor } from "../core/graph/mod.ts";
 import { fill, forEachStrided } from "./elementwise.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { concatWasm } from "./wasm/copies.ts";
 import { programOf } from "./program_of.ts";
 import { programWasm } from "./wasm/fused.ts";
 
@@ -137,4 +138,5 @@ export const concatOp: Kernel = defineOp({
     );
   },
   cost: ({ outputs: [y] }) => ({ flops: 0, bytes: 8 * sizeOf(y.shape) }),
+  wasm: concatWasm,
 });

@@ -2,6 +2,7 @@
 
 import { apply, type Attrs, expect, sizeOf, type Spec, type Tensor } from "../core/graph/mod.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { adamWWasm, globalNormWasm } from "./wasm/optimizer.ts";
 
 /**
  * (count, max_norm, gradients…) → norm, and gate [2] = (scale, finite).
@@ -34,6 +35,7 @@ export const globalNormOp: Kernel = defineOp({
     const n = inputs.reduce((sum, x) => sum + sizeOf(x.shape), 0);
     return { flops: 2 * n, bytes: 4 * n };
   },
+  wasm: globalNormWasm,
 });
 
 export interface AdamWAttrs {
@@ -84,6 +86,7 @@ export const adamWOp: Kernel = defineOp({
     flops: 14 * sizeOf(param.shape),
     bytes: 28 * sizeOf(param.shape),
   }),
+  wasm: adamWWasm,
 });
 
 export function globalNorm(

@@ -12,6 +12,7 @@ import {
   unitInterval,
 } from "../core/graph/mod.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { uniformWasm } from "./wasm/random.ts";
 
 /**
  * (key u32 [3] = seed low, seed high, step) → uniform numbers in (0, 1). Element i is word i % 4 of the block with counter
@@ -31,6 +32,7 @@ export const uniformOp: Kernel = defineOp({
   },
   vjp: () => [undefined],
   cost: ({ outputs: [y] }) => ({ flops: 20 * sizeOf(y.shape), bytes: 4 * sizeOf(y.shape) }),
+  wasm: uniformWasm,
 });
 
 /** Uniform numbers in (0, 1) for a purpose; other purposes and steps get independent ones. */

@@ -3,6 +3,7 @@
 import { apply, type Attrs, expect, sizeOf, type Spec, type Tensor } from "../core/graph/mod.ts";
 import { constant } from "./constant.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { ropeWasm } from "./wasm/rope.ts";
 
 export interface RopeAttrs {
   /** Channels that turn, even; the rest pass. */
@@ -64,6 +65,7 @@ export const ropeOp: Kernel = defineOp({
     ];
   },
   cost: ({ inputs: [x] }) => ({ flops: 3 * sizeOf(x.shape), bytes: 8 * sizeOf(x.shape) }),
+  wasm: ropeWasm,
 });
 
 /** Cosines and sines of position · theta^(-2i/rotary_dim), [max_position, rotary_dim/2]. */

@@ -82,12 +82,14 @@ function kernelOf(program: RowProgram, specs: readonly Spec[]): RowKernel | unde
   const flat = (strides: readonly number[]) => strides.map((s, axis) => shape[axis] === 1 ? 0 : s);
   const places = [
     ...accesses,
-    ...outputs.map(({ extent }) => denseAccess(shape, extent)),
+    ...(program.places ?? outputs.map(({ extent }) => denseAccess(shape, extent))),
   ].map(({ strides, offset }) => ({ strides: flat(strides), offset }));
   const whole = columns.length > 0 || outputs.some(({ extent }) => extent === "row") ||
     steps.some(({ op }) => op === "reduce_sum" || op === "reduce_max");
+  // A row of one element stays a row where it is not written next to the one before.
+  const scattered = program.places !== undefined && shape.at(-1) === 1;
   const streams = places.map((place, n): Stream => ({ ...place, type: stored[n] as Stored }));
-  const walk = walkOver(shape, streams, { whole });
+  const walk = walkOver(shape, streams, { whole: whole || scattered });
   const normal: RowProgram = {
     ...program,
     shape: [...walk.outer, walk.width],

@@ -172,6 +172,7 @@ export const f64 = {
   sub: f64Op(0xa1),
   mul: f64Op(0xa2),
   div: f64Op(0xa3),
+  sqrt: (a: F64): F64 => [a, 0x9f],
   promoteF32: (a: F32): F64 => [a, 0xbb],
 };
 

@@ -4,11 +4,13 @@
  */
 
 import { scalars } from "../elementwise.ts";
-import { extentsOf, type FusedProgram, phasesOf } from "../fused.ts";
+import { type Access, extentsOf, type FusedProgram, phasesOf } from "../fused.ts";
 
 /** A fused program that may also sum values over all rows: `columns` outputs, [width], made in partial sums of row blocks. */
 export interface RowProgram extends FusedProgram {
   readonly columns?: readonly number[];
+  /** Where outputs are written, if not densely. */
+  readonly places?: readonly Access[];
 }
 
 export interface Pass {
