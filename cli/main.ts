@@ -23,12 +23,30 @@ const commands: readonly CommandEntry[] = [
     summary: "turn text or jsonl files into token shards",
     load: async () => (await import("./tokenize.ts")).tokenizeCommand(),
   },
+  {
+    name: "pretrain",
+    summary: "train a model from a config",
+    load: async () => (await import("./pretrain.ts")).pretrainCommand(),
+  },
+  {
+    name: "generate",
+    summary: "continue a prompt with a trained model",
+    load: async () => (await import("./generate.ts")).generateCommand(),
+  },
+  {
+    name: "quickstart",
+    summary: "all of it once, in about two minutes",
+    load: async () => (await import("./quickstart.ts")).quickstartCommand(),
+  },
 ];
 
 const examples = `
 Examples:
+  quern quickstart
   quern tokenize corpus.txt --out data/corpus --tokenizer character
-  quern help tokenize`;
+  quern pretrain configs/shakespeare-char.yaml
+  quern generate runs/shakespeare-char "ROMEO:"
+  quern help pretrain`;
 
 /** The program with one command loaded; the others stand for their line in the help. */
 async function buildProgram(args: readonly string[]): Promise<Command> {

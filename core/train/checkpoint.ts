@@ -116,8 +116,11 @@ export async function findCheckpoint(path: string): Promise<string> {
   const folder = checkpointsFolder(path), pointer = join(folder, latestFile);
   if (await exists(pointer)) return join(folder, (await Deno.readTextFile(pointer)).trim());
   const isRun = await exists(folder) || await exists(join(path, "config.yaml"));
+  const what = await exists(path)
+    ? "neither a run folder nor a checkpoint"
+    : "there is no such folder";
   throw new UserError(
-    isRun ? "the run has no checkpoint yet" : "neither a run folder nor a checkpoint",
+    isRun ? "the run has no checkpoint yet" : what,
     { where: path, exitCode: exitCodes.failed },
   );
 }

@@ -1,6 +1,7 @@
 /** Pretraining as a stream of events: what happens is yielded, nothing is printed. */
 
 import { setImmediate } from "node:timers";
+import { isDeepStrictEqual } from "node:util";
 import {
   type Batch,
   type BatchSource,
@@ -19,6 +20,7 @@ import { microRows, type ResolvedConfig } from "./config.ts";
 import {
   appendMetrics,
   createRun,
+  readRunConfig,
   removeBrokenCheckpoints,
   reopenRun,
   type Session,
@@ -91,7 +93,10 @@ export async function* pretrain(job: PretrainJob): AsyncGenerator<TrainEvent, vo
   using checkpoint = job.resumeFrom === undefined
     ? undefined
     : await openCheckpoint(job.resumeFrom);
-  if (checkpoint) requireSameData(checkpoint, data);
+  if (checkpoint) {
+    requireSameData(checkpoint, data);
+    await requireSameModel(run, config);
+  }
   const session: Session = { ...job.session, device: device.info };
   using trainer = await Trainer.create(trainingOf(config), device, ringOf(config));
   if (checkpoint) {
@@ -120,6 +125,18 @@ function requireSameData({ path, state }: Checkpoint, data: ShardReader): void {
     hint: `${path} belongs to an index.json with the hash ${state.data_sha256.slice(0, 12)}`,
     exitCode: exitCodes.failed,
   });
+}
+
+/** What a run's weights and data order depend on; everything else may change when it goes on. */
+async function requireSameModel(run: string, config: ResolvedConfig): Promise<void> {
+  const before = await readRunConfig(run);
+  for (const field of ["model", "seed"] as const) {
+    if (isDeepStrictEqual(before[field], config[field])) continue;
+    throw new UserError(`${field} cannot change within a run`, {
+      where: run,
+      hint: "start a new run for it",
+    });
+  }
 }
 
 /** An update that was submitted and whose result has not been read. */

@@ -48,7 +48,7 @@ export async function createRun(
   });
 }
 
-/** Adds a continued session to the manifest, and cuts the metrics back to the step it goes on from. */
+/** Adds a continued session to the manifest, writes the config it goes on with, and cuts the metrics back to its first step. */
 export async function reopenRun(
   run: string,
   config: ResolvedConfig,
@@ -59,6 +59,7 @@ export async function reopenRun(
   const path = join(run, manifestFile);
   const { sessions } = JSON.parse(await Deno.readTextFile(path)) as { sessions: unknown[] };
   await writeFileAtomic(path, manifest(config, data, [...sessions, entry(session, step)]));
+  await writeFileAtomic(join(run, configFile), stringify(config));
   const metrics = join(run, metricsFile);
   const lines = (await Deno.readTextFile(metrics)).split("\n").filter((line) =>
     isWhole(line) && (JSON.parse(line) as { step: number }).step <= step

@@ -1,0 +1,128 @@
+/**
+ * How a training run is shown: a live line and notes on stderr, the result on stdout, or JSON lines.
+ *
+ * @module
+ */
+import type { EndReason, PretrainJob, StepEvent, TrainEvent } from "../core/train/mod.ts";
+import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
+import { type Progress, progressLine } from "./ui/progress.ts";
+
+/** What is said, and how. */
+export interface Conversation {
+  readonly json: boolean;
+  readonly quiet: boolean;
+  /** Whether the result is printed at the end. */
+  readonly summary: boolean;
+}
+
+type ValidationEvent = Extract<TrainEvent, { kind: "validation" }>;
+
+/** How a run ended. */
+export interface Ending {
+  readonly reason: EndReason;
+  readonly step: number;
+  readonly validation: ValidationEvent | undefined;
+  /** Over the whole of this process's training, measuring and saving included. */
+  readonly tokensPerSecond: number;
+}
+
+/** Follows a run to its end. */
+export async function showTraining(
+  events: AsyncIterable<TrainEvent>,
+  job: PretrainJob,
+  { json, quiet, summary }: Conversation,
+): Promise<Ending> {
+  const progress = progressLine(quiet || json ? "quiet" : "normal"), story = new Story(job);
+  try {
+    for await (const event of events) {
+      if (json) console.log(JSON.stringify(jsonOf(event)));
+      story.tell(event, progress);
+    }
+  } finally {
+    progress.end();
+  }
+  const ending = story.ending();
+  if (summary && !json && !quiet && ending.reason !== "interrupted") {
+    const { reason, step, validation } = ending;
+    console.log(
+      `${job.run}: step ${formatCount(step)}${reason === "time" ? " (max_minutes)" : ""}${
+        validation ? `, ${validationText(validation)}` : ""
+      }, ${formatDuration(story.seconds())}`,
+    );
+  }
+  return ending;
+}
+
+/** What is known of a run so far. */
+class Story {
+  readonly #began = performance.now();
+  #firstStep = 0;
+  #bytes = 0;
+  #validation: ValidationEvent | undefined;
+  #end: { reason: EndReason; step: number } = { reason: "steps", step: 0 };
+
+  constructor(readonly job: PretrainJob) {}
+
+  seconds(): number {
+    return (performance.now() - this.#began) / 1000;
+  }
+
+  tell(event: TrainEvent, progress: Progress): void {
+    const { run, device, config: { steps } } = this.job;
+    switch (event.kind) {
+      case "start": {
+        [this.#firstStep, this.#bytes] = [event.step, event.deviceBytes];
+        const what = event.step > 0 ? `going on from step ${event.step} of` : "training";
+        progress.note(`${run}: ${what} ${formatCount(steps)} steps on ${device.info.name}`);
+        break;
+      }
+      case "partials":
+        progress.note(`removed what a stopped process left: ${event.names.join(", ")}`);
+        break;
+      case "step":
+        progress.update(() => this.#stepLine(event));
+        break;
+      case "validation":
+        this.#validation = event;
+        progress.note(`step ${formatCount(event.step)}: ${validationText(event)}`);
+        break;
+      case "checkpoint":
+        break;
+      case "end":
+        this.#end = event;
+    }
+  }
+
+  #stepLine({ step, loss, learningRate, tokensPerSecond }: StepEvent): string {
+    const { steps, max_minutes } = this.job.config, seconds = this.seconds();
+    const left = seconds / (step - this.#firstStep) * (steps - step);
+    const limit = max_minutes > 0 ? 60 * max_minutes - seconds : Infinity;
+    return `step ${formatCount(step)}/${formatCount(steps)}  loss ${loss.toFixed(4)}  ` +
+      `rate ${learningRate.toExponential(2)}  ${formatCount(tokensPerSecond)} tokens/s  ` +
+      `${formatDuration(Math.max(0, Math.min(left, limit)))} left  ${formatBytes(this.#bytes)}`;
+  }
+
+  ending(): Ending {
+    const { batch_size, sequence_length } = this.job.config;
+    const tokens = (this.#end.step - this.#firstStep) * batch_size * sequence_length;
+    return {
+      ...this.#end,
+      validation: this.#validation,
+      tokensPerSecond: tokens / this.seconds(),
+    };
+  }
+}
+
+function validationText({ loss, bitsPerByte }: ValidationEvent): string {
+  return `validation loss ${loss.toFixed(4)}, ${bitsPerByte.toFixed(4)} bits a byte`;
+}
+
+/** An event under the names that scripts see. */
+function jsonOf(event: TrainEvent): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(event).map(([name, value]) => [
+      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      value,
+    ]),
+  );
+}

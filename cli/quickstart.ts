@@ -1,0 +1,225 @@
+/**
+ * `quern quickstart`: the whole way once, on a text that quern writes itself.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
+import quickstartConfig from "../configs/quickstart.yaml" with { type: "text" };
+import type { HeldOutSum } from "../core/data/corpus.ts";
+import type { Device } from "../core/device/mod.ts";
+import { UserError } from "../core/io/errors.ts";
+import { blasOption, deviceOption, openChosenDevice, threadsOption } from "./device_options.ts";
+import { showTraining } from "./pretrain_progress.ts";
+import { listenForInterrupt } from "./ui/interrupt.ts";
+import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
+import { version } from "./version.ts";
+
+const help = `
+Writes about 2 MB of short stories and sums, tokenizes them, trains a small model for about a minute on
+two processor cores, lets it write, and asks it sums that it has never seen.
+
+Examples:
+  quern quickstart
+  quern quickstart --out runs/second-try --set steps=300`;
+
+const seed = 1;
+
+/** The command with its options. */
+export function quickstartCommand(): CommandUnknownOpts {
+  return new Command("quickstart")
+    .summary("all of it once, in about two minutes")
+    .description("Makes a text, tokenizes it, trains a model on it, and generates with that.")
+    .option(
+      "--out <folder>",
+      "where everything goes; a quickstart's folder is replaced",
+      "runs/quickstart",
+    )
+    .option(
+      "--set <path=value>",
+      "override a field of the config; repeatable",
+      (value, before: string[]) => [...before, value],
+      [],
+    )
+    .addOption(deviceOption().default("cpu" as const))
+    .addOption(blasOption())
+    .addOption(threadsOption())
+    .option("--json", "print the result as one JSON object", false)
+    .option("--quiet", "say nothing but the result", false)
+    .addHelpText("after", help)
+    .action(async ({ out, set, json, quiet, ...choice }) => {
+      const say = (line: string) => quiet ? undefined : console.error(line);
+      const { data, heldOut } = await makeData(out, say);
+      const run = join(out, "model");
+      await using device = await openChosenDevice(choice);
+      const trained = await train({ data, run, device, overrides: set }, quiet || json);
+      const story = await tell(run, device);
+      const correct = await answer(run, device, heldOut);
+      const result = { ...trained, run, story, correct, asked: heldOut.length };
+      console.log(json ? JSON.stringify(jsonOf(result)) : describe(result));
+    });
+}
+
+/** A new corpus as token shards, and the sums that it does not show. */
+async function makeData(out: string, say: (line: string) => void) {
+  const { exists } = await import("../core/io/atomic.ts");
+  const { makeCorpus } = await import("../core/data/corpus.ts");
+  const { tokenizeFiles } = await import("../core/data/tokenize.ts");
+  const text = join(out, "corpus.txt"), data = join(out, "data"), run = join(out, "model");
+  if (await exists(out) && !await exists(text)) {
+    throw new UserError("it exists and is no quickstart's folder", {
+      where: out,
+      hint: "choose another --out",
+    });
+  }
+  await Deno.mkdir(out, { recursive: true });
+  if (await exists(run)) await Deno.remove(run, { recursive: true });
+  const { documents, heldOut } = makeCorpus({ seed });
+  const corpus = `${documents.join("\n")}\n`;
+  await Deno.writeTextFile(text, corpus);
+  say(`1. wrote ${text}: ${formatBytes(corpus.length)} of stories and sums`);
+  const { index } = await tokenizeFiles({
+    inputs: [text],
+    reading: { format: "text", field: "text", separator: "\n", onError: "stop" },
+    tokenizer: "character",
+    valFraction: 0.05,
+    seed,
+    target: { folder: data, ifExists: "replace", shardBytes: 256 * 2 ** 20 },
+  });
+  say(
+    `2. tokenized it to ${data}: ${formatCount(index.splits.train.tokens)} tokens, ` +
+      `${formatCount(index.splits.val.tokens)} held out`,
+  );
+  return { data, heldOut };
+}
+
+interface TrainingJob {
+  readonly data: string;
+  readonly run: string;
+  readonly device: Device;
+  readonly overrides: readonly string[];
+}
+
+/** What training came to. */
+interface Trained {
+  readonly parameters: number;
+  readonly step: number;
+  readonly heldOutLoss: number;
+  readonly bitsPerByte: number;
+  readonly seconds: number;
+  readonly tokensPerSecond: number;
+}
+
+async function train(
+  { data, run, device, overrides }: TrainingJob,
+  quiet: boolean,
+): Promise<Trained> {
+  const { parseConfig } = await import("../core/io/config.ts");
+  const { openShards } = await import("../core/data/shard_reader.ts");
+  const { countAll, buildModel, namedParams } = await import("../core/model/mod.ts");
+  const { pretrain, pretrainConfig, resolveConfig } = await import("../core/train/mod.ts");
+  const parsed = parseConfig(pretrainConfig, {
+    text: quickstartConfig,
+    file: "configs/quickstart.yaml",
+    overrides: [`data.path=${data}`, ...overrides],
+  });
+  using shards = await openShards(data);
+  using interruption = listenForInterrupt("interrupted");
+  const config = resolveConfig(parsed, shards.index.vocab_size);
+  const parameters = countAll(namedParams(buildModel(config.model).params));
+  if (!quiet) console.error(`3. training ${formatCount(parameters)} parameters`);
+  const job = {
+    config,
+    data: shards,
+    device,
+    run,
+    resumeFrom: undefined,
+    session: { version, command: ["quern", ...Deno.args] },
+    signal: interruption.signal,
+  };
+  const began = performance.now();
+  const end = await showTraining(pretrain(job), job, { json: false, quiet, summary: false });
+  interruption.signal.throwIfAborted();
+  const seconds = (performance.now() - began) / 1000;
+  return {
+    parameters,
+    step: end.step,
+    heldOutLoss: end.validation?.loss ?? NaN,
+    bitsPerByte: end.validation?.bitsPerByte ?? NaN,
+    seconds,
+    tokensPerSecond: end.tokensPerSecond,
+  };
+}
+
+/** A story, by sampling. */
+async function tell(run: string, device: Device): Promise<string> {
+  const { generate, openModel } = await import("../core/generate/mod.ts");
+  using model = await openModel(run, device);
+  const sampling = { temperature: 0.6, topK: 0, topP: 1, seed };
+  let story = "Once";
+  for await (const { text } of generate(model, story, { maxTokens: 400, sampling })) story += text;
+  return story;
+}
+
+/** How many of the held-out sums are answered exactly, always by the likeliest token. */
+async function answer(run: string, device: Device, sums: readonly HeldOutSum[]): Promise<number> {
+  const { generateBatch, openModel } = await import("../core/generate/mod.ts");
+  const sampling = { temperature: 0, topK: 0, topP: 1, seed };
+  const size = 40;
+  let correct = 0;
+  using model = await openModel(run, device, size);
+  for (let at = 0; at < sums.length; at += size) {
+    const asked = Array.from({ length: size }, (_, i) => sums[(at + i) % sums.length]);
+    const answers = await generateBatch(model, asked.map(({ question }) => question), {
+      maxTokens: 8,
+      sampling,
+    });
+    const isRight = (text: string, i: number) => at + i < sums.length && text === asked[i].answer;
+    correct += answers.filter(isRight).length;
+  }
+  return correct;
+}
+
+interface Result extends Trained {
+  readonly run: string;
+  readonly story: string;
+  readonly correct: number;
+  readonly asked: number;
+}
+
+function describe(result: Result): string {
+  const { run, story, correct, asked, parameters, step, seconds, tokensPerSecond } = result;
+  return [
+    `held-out loss        ${result.heldOutLoss.toFixed(3)} nats a character, ${
+      result.bitsPerByte.toFixed(3)
+    } bits a byte`,
+    `sums never seen      ${correct} of ${asked} right`,
+    `training             ${formatCount(parameters)} parameters, ${formatCount(step)} steps in ${
+      formatDuration(seconds)
+    }, ${formatCount(tokensPerSecond)} tokens/s`,
+    "",
+    `the model goes on from "Once":`,
+    `  ${story}`,
+    "",
+    "next:",
+    `  quern generate ${run} "What is 12 + 34?" --temperature 0`,
+    `  quern generate ${run} "One morning" --seed 7`,
+    `  quern pretrain --resume ${run} --set steps=${2 * step}`,
+    "  quern tokenize YOUR.txt --out data/yours --tokenizer character",
+  ].join("\n");
+}
+
+function jsonOf(result: Result): Record<string, unknown> {
+  return {
+    run: result.run,
+    parameters: result.parameters,
+    steps: result.step,
+    held_out_loss: result.heldOutLoss,
+    bits_per_byte: result.bitsPerByte,
+    sums_correct: result.correct,
+    sums_asked: result.asked,
+    seconds: result.seconds,
+    tokens_per_second: result.tokensPerSecond,
+    story: result.story,
+  };
+}
