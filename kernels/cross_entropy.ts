@@ -15,6 +15,8 @@ import {
 } from "../core/graph/mod.ts";
 import { mul } from "./elementwise.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { lossKernel } from "./webgpu/cross_entropy.ts";
+import { linearCrossEntropyGradWasm, linearCrossEntropyWasm } from "./wasm/cross_entropy.ts";
 
 export interface CrossEntropyAttrs {
   /** Logits become cap · tanh(logit / cap); 0 leaves them. */
@@ -92,6 +94,8 @@ function sweep(
  */
 export const linearCrossEntropyOp: Kernel = defineOp({
   name: "linear_cross_entropy",
+  kernels: [lossKernel(false)],
+  wasm: linearCrossEntropyWasm,
   check(inputs: readonly Spec[], _: Attrs) {
     checkHead(inputs);
     return [{ shape: [], dtype: "f32" }, { shape: [inputs[0].shape[0]], dtype: "f32" }];
@@ -124,6 +128,8 @@ export const linearCrossEntropyOp: Kernel = defineOp({
 /** The same and more: → sum, losses, dsum/dx [tokens, width], dsum/dhead [vocab, width]. */
 export const linearCrossEntropyGradOp: Kernel = defineOp({
   name: "linear_cross_entropy_grad",
+  kernels: [lossKernel(true)],
+  wasm: linearCrossEntropyGradWasm,
   supersedes: "linear_cross_entropy",
   check(inputs: readonly Spec[], _: Attrs) {
     checkHead(inputs);

@@ -6,6 +6,8 @@
 import { bytesPerElement, type JobArg, type WasmJob } from "../lowering.ts";
 import {
   headAddress,
+  panelsOf,
+  pitchOf,
   type Shape,
   type SharedArguments,
   sharedArguments,
@@ -36,18 +38,16 @@ import { sumOf } from "./lanes.ts";
 import { blockK, columnsOf, spareBytes } from "./panels.ts";
 import { scalarRules, vectorMath } from "./scalar.ts";
 
-const panelsOf = (count: number, panel: number) => Math.ceil(count / panel) * panel;
-
 /** Keys whose part of dk or dv is made at once. */
 const keyBlock = 96;
 
-export function backwardScratch({ width, keys }: Shape, { tile }: Variant) {
-  const columns = columnsOf(tile);
+export function backwardScratch(shape: Shape, variant: Variant) {
+  const { width, keys } = shape, columns = columnsOf(variant.tile);
   const byKey = 4 * panelsOf(keys, columns) * width, byWidth = 4 * panelsOf(width, columns);
   return layOut({
     spare: spareBytes,
-    weights: 4 * stripRows * panelsOf(keys, columns), // scores, then weights
-    slopes: 4 * stripRows * panelsOf(keys, columns), // d weights, then d scores
+    weights: stripRows * pitchOf(shape, variant), // scores, then weights
+    slopes: stripRows * pitchOf(shape, variant), // d weights, then d scores
     keysByKey: byKey, // columns are keys
     valuesByKey: byKey,
     keysByWidth: byWidth * keys, // columns are channels
@@ -79,7 +79,7 @@ export function backwardJob(shape: Shape, variant: Variant, operands: BackwardOp
     ...operands,
     ...sharedArguments(shape, variant),
     gradStride: kvHeads * width * 4,
-    pitch: 4 * panelsOf(keys, columnsOf(variant.tile)),
+    pitch: pitchOf(shape, variant),
     ...backwardScratch(shape, variant).offsets,
   };
   return namedJob({

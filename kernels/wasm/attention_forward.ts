@@ -70,13 +70,18 @@ export function headAddress(
   return i32.add(i32.add(base, i32.mul(i32.mul(row, positions), stride)), i32.mul(head, headBytes));
 }
 
-const panelsOf = (count: number, panel: number) => Math.ceil(count / panel) * panel;
+export const panelsOf = (count: number, panel: number) => Math.ceil(count / panel) * panel;
 
-export function forwardScratch({ width, keys }: Shape, { tile }: Variant) {
-  const columns = columnsOf(tile);
+/** Bytes from row to row of scores. The odd line keeps rows of a power of two from wanting the same few lines of the cache. */
+export function pitchOf({ keys }: Shape, { tile }: Variant): number {
+  return 4 * panelsOf(keys, columnsOf(tile)) + 64;
+}
+
+export function forwardScratch(shape: Shape, variant: Variant) {
+  const { width, keys } = shape, columns = columnsOf(variant.tile);
   return layOut({
     spare: spareBytes,
-    scores: 4 * stripRows * panelsOf(keys, columns),
+    scores: stripRows * pitchOf(shape, variant),
     packedKeys: 4 * panelsOf(keys, columns) * width,
     packedValues: 4 * panelsOf(width, columns) * keys,
     packedQueries: 4 * stripRows * width,
@@ -110,7 +115,7 @@ export function forwardJob(
     segments: segments ?? 0,
     start: start ?? 0,
     ...sharedArguments(shape, variant),
-    pitch: 4 * panelsOf(keys, columnsOf(variant.tile)),
+    pitch: pitchOf(shape, variant),
     ...forwardScratch(shape, variant).offsets,
   };
   return namedJob({
