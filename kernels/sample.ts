@@ -2,6 +2,7 @@
 
 import { apply, expect, type Spec, type Tensor } from "../core/graph/mod.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import { sampleWasm } from "./wasm/sample.ts";
 
 /**
  * (logits [batch, vocab], uniform [batch], settings [3] = temperature, top_k, top_p) → token i32 [batch], and the log-probability under
@@ -43,6 +44,7 @@ export const sampleOp: Kernel = defineOp({
     flops: 40 * logits.shape[0] * logits.shape[1],
     bytes: 4 * logits.shape[0] * logits.shape[1],
   }),
+  wasm: sampleWasm,
 });
 
 function draw(

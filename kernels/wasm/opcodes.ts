@@ -173,6 +173,8 @@ export const f64 = {
   mul: f64Op(0xa2),
   div: f64Op(0xa3),
   sqrt: (a: F64): F64 => [a, 0x9f],
+  gt: (a: F64, b: F64): I32 => [a, b, 0x64],
+  ge: (a: F64, b: F64): I32 => [a, b, 0x66],
   promoteF32: (a: F32): F64 => [a, 0xbb],
 };
 
