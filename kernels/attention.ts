@@ -9,11 +9,16 @@ import {
   expect,
   isFloat,
   type Numbers,
+  type OpContext,
+  sizeOf,
   type Spec,
   type Tensor,
 } from "../core/graph/mod.ts";
-import { defineOp, type Kernel } from "./lowering.ts";
+import { each } from "./each.ts";
+import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.ts";
 import { cacheWriteWasm } from "./wasm/copies.ts";
+import cacheWriteWgsl from "./cache_write.wgsl" with { type: "text" };
+import cacheWriteHalvesWgsl from "./cache_write_halves.wgsl" with { type: "text" };
 import { attentionGradWasm, attentionWasm, cachedAttentionWasm } from "./wasm/attention.ts";
 import { attentionSizes } from "./sizes.ts";
 import {
@@ -265,6 +270,7 @@ function attentionCost(
 /** Rows written into a cache in place: cache[b, start[b] + t] = rows[b, t]. What falls beyond the capacity is dropped, never written past. */
 export const cacheWriteOp: Kernel = defineOp({
   name: "cache_write",
+  kernels: [{ name: "in place", passes: (node) => [cacheWritePass(node)] }],
   inplace: { 0: 0 },
   check([cache, rows, start]: readonly Spec[]) {
     expect(
@@ -298,6 +304,19 @@ export const cacheWriteOp: Kernel = defineOp({
   cost: ({ inputs: [, rows] }) => ({ flops: 0, bytes: 8 * rows.shape.reduce((a, b) => a * b, 1) }),
   wasm: cacheWriteWasm,
 });
+
+/** The cache is found in the output: only the new rows are touched. */
+function cacheWritePass({ inputs: [cache, rows] }: OpContext): GpuPass {
+  const [batches, capacity, ...rest] = cache.shape, time = rows.shape[1], width = sizeOf(rest);
+  const bindings = { rows: input(1), start: input(2), cache: output(0) };
+  if (cache.dtype !== "bf16" && cache.dtype !== "f16") {
+    const uints = { per_batch: time * width, width, capacity };
+    return each(sizeOf(rows.shape), cacheWriteWgsl, bindings, { uints });
+  }
+  const words = Math.ceil(time * width / 2) + 1;
+  const uints = { batches, capacity, width, time, words };
+  return each(batches * words, cacheWriteHalvesWgsl, bindings, { uints });
+}
 
 const defaults = (q: Tensor, attrs: Partial<AttentionAttrs>): Attrs => ({
   causal: true,

@@ -9,12 +9,26 @@ import {
   type Spec,
   type Tensor,
 } from "../core/graph/mod.ts";
-import { defineOp, type Kernel } from "./lowering.ts";
+import { each } from "./each.ts";
+import { defineOp, foldGrid, input, type Kernel, output } from "./lowering.ts";
 import { embeddingGradWasm, embeddingWasm } from "./wasm/embedding.ts";
+import embeddingWgsl from "./embedding.wgsl" with { type: "text" };
+import embeddingGradWgsl from "./embedding_grad.wgsl" with { type: "text" };
 
 /** (table [rows, width], ids i32 [...]) → [..., width]. Ids outside the table give zeros. */
 export const embeddingOp: Kernel = defineOp({
   name: "embedding",
+  kernels: [{
+    name: "gather",
+    passes: ({ inputs: [{ shape: [rows, width] }], outputs: [out] }) => [
+      each(
+        sizeOf(out.shape),
+        embeddingWgsl,
+        { table: input(0), ids: input(1), out: output(0) },
+        { uints: { rows, width } },
+      ),
+    ],
+  }],
   check([table, ids]: readonly Spec[]) {
     expect(table.shape.length === 2 && isFloat(table.dtype), "takes a table [rows, width]");
     expect(ids.dtype === "i32", "takes i32 ids");
@@ -56,6 +70,15 @@ export const tokenListsOp: Kernel = defineOp({
 /** (dy [..., width], starts, order) → [rows, width] */
 export const embeddingGradOp: Kernel = defineOp({
   name: "embedding_grad",
+  kernels: [{
+    name: "lists",
+    passes: ({ outputs: [{ shape: [rows, width] }] }) => [{
+      wgsl: embeddingGradWgsl,
+      bindings: { dy: input(0), starts: input(1), order: input(2), out: output(0) },
+      uints: { rows, width },
+      grid: foldGrid(rows),
+    }],
+  }],
   check: (
     [dy]: readonly Spec[],
     { rows }: Attrs,

@@ -1,11 +1,25 @@
 /** The little integer arithmetic that decoding on the device needs: positions, steps, token ids. */
 
-import { apply, type Attrs, expect, type Spec, type Tensor } from "../core/graph/mod.ts";
-import { defineOp, type Kernel } from "./lowering.ts";
+import { apply, type Attrs, expect, sizeOf, type Spec, type Tensor } from "../core/graph/mod.ts";
+import { each } from "./each.ts";
+import { defineOp, input, type Kernel, output } from "./lowering.ts";
+import addIntegerWgsl from "./add_integer.wgsl" with { type: "text" };
+import positionsWgsl from "./positions.wgsl" with { type: "text" };
 
 /** x + attrs.by, element by element, wrapping in 32 bits. */
 export const addIntegerOp: Kernel = defineOp({
   name: "add_integer",
+  kernels: [{
+    name: "each",
+    passes: ({ inputs: [x], attrs }) => [
+      each(
+        sizeOf(x.shape),
+        addIntegerWgsl.replace("TYPE", x.dtype),
+        { x: input(0), out: output(0) },
+        { uints: { by: attrs.by as number } },
+      ),
+    ],
+  }],
   check([x]: readonly Spec[], _: Attrs) {
     expect(x.dtype === "i32" || x.dtype === "u32", "takes integers");
     return [{ shape: x.shape, dtype: x.dtype }];
@@ -17,6 +31,17 @@ export const addIntegerOp: Kernel = defineOp({
 /** Positions of new tokens: (start i32 [batch]) → i32 [batch, time], start[b] + t. */
 export const positionsOp: Kernel = defineOp({
   name: "positions",
+  kernels: [{
+    name: "each",
+    passes: ({ outputs: [out], attrs }) => [
+      each(
+        sizeOf(out.shape),
+        positionsWgsl,
+        { start: input(0), out: output(0) },
+        { uints: { time: attrs.time as number } },
+      ),
+    ],
+  }],
   check([start]: readonly Spec[], { time }: Attrs) {
     expect(start.dtype === "i32" && start.shape.length === 1, "takes i32 [batch]");
     return [{ shape: [start.shape[0], time as number], dtype: "i32" }];

@@ -1,9 +1,19 @@
 /** Ops that only move elements. `reshape` is free; `permute` and `slice` are read with strides by the fuser. */
 
-import { apply, type Attrs, expect, sizeOf, type Spec, type Tensor } from "../core/graph/mod.ts";
+import {
+  apply,
+  type Attrs,
+  expect,
+  type OpContext,
+  sizeOf,
+  type Spec,
+  type Tensor,
+} from "../core/graph/mod.ts";
 import { fill, forEachStrided } from "./elementwise.ts";
-import { defineOp, type Kernel } from "./lowering.ts";
+import { each } from "./each.ts";
+import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.ts";
 import { concatWasm } from "./wasm/copies.ts";
+import concatWgsl from "./concat.wgsl" with { type: "text" };
 import { programOf } from "./program_of.ts";
 import { programWasm } from "./wasm/fused.ts";
 
@@ -96,6 +106,19 @@ export const sliceOp: Kernel = defineOp({
   wasm: (node, target) => programWasm(programOf(sliceOp, node), node, target),
 });
 
+function concatPasses({ inputs, outputs: [out], attrs }: OpContext): GpuPass[] {
+  const axis = attrs.axis as number, whole = sizeOf(out.shape.slice(axis));
+  let first = 0;
+  return inputs.flatMap(({ shape }, i) => {
+    const width = sizeOf(shape.slice(axis)), size = sizeOf(shape);
+    const uints = { width, whole, first };
+    first += width;
+    return size === 0
+      ? []
+      : [each(size, concatWgsl, { part: input(i), out: output(0) }, { uints })];
+  });
+}
+
 /** Joined along one axis. */
 export function concat(parts: readonly Tensor[], axis: number): Tensor {
   return apply(concatOp, parts, { axis: axis < 0 ? axis + parts[0].shape.length : axis })[0];
@@ -103,6 +126,7 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
 
 export const concatOp: Kernel = defineOp({
   name: "concat",
+  kernels: [{ name: "part by part", passes: concatPasses }],
   check(parts: readonly Spec[], attrs: Attrs) {
     const axis = attrs.axis as number, first = parts[0];
     for (const part of parts) {

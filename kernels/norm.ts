@@ -10,6 +10,12 @@ import {
   type Tensor,
 } from "../core/graph/mod.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
+import {
+  layerNormGradKernel,
+  layerNormKernel,
+  rmsNormGradKernel,
+  rmsNormKernel,
+} from "./norm_wgsl.ts";
 import { layerNormGradWasm, layerNormWasm, rmsNormGradWasm, rmsNormWasm } from "./wasm/norm.ts";
 
 const costOf = (flops: number) =>
@@ -23,6 +29,7 @@ const costOf = (flops: number) =>
 /** out = gain · x / √(mean(x²) + eps). Zhang & Sennrich 2019, eq. 4. The gain is left out by giving x alone. */
 export const rmsNormOp: Kernel = defineOp({
   name: "rms_norm",
+  kernels: [rmsNormKernel],
   check([x, gain]: readonly Spec[]) {
     expect(isFloat(x.dtype) && x.shape.length > 0, "takes a float tensor with at least one axis");
     if (gain) {
@@ -52,6 +59,7 @@ export const rmsNormOp: Kernel = defineOp({
 /** (x, dy[, gain]) → dx[, dgain]. dgain is summed over rows in a fixed order. */
 export const rmsNormGradOp: Kernel = defineOp({
   name: "rms_norm_grad",
+  kernels: [rmsNormGradKernel],
   check([x, , gain]: readonly Spec[]) {
     const dx: Spec = { shape: x.shape, dtype: "f32" };
     return gain ? [dx, { shape: gain.shape, dtype: "f32" }] : [dx];
@@ -80,6 +88,7 @@ export const rmsNormGradOp: Kernel = defineOp({
 /** out = gain · (x − mean) / √(var + eps) + bias. Ba et al. 2016. */
 export const layerNormOp: Kernel = defineOp({
   name: "layer_norm",
+  kernels: [layerNormKernel],
   check([x, gain, bias]: readonly Spec[]) {
     expect(isFloat(x.dtype) && x.shape.length > 0, "takes a float tensor with at least one axis");
     for (const p of [gain, bias]) {
@@ -112,6 +121,7 @@ export const layerNormOp: Kernel = defineOp({
 /** (x, dy[, gain]) → dx, dgain, dbias. */
 export const layerNormGradOp: Kernel = defineOp({
   name: "layer_norm_grad",
+  kernels: [layerNormGradKernel],
   check([x]: readonly Spec[]) {
     const channel: Spec = { shape: [x.shape.at(-1)!], dtype: "f32" };
     return [{ shape: x.shape, dtype: "f32" }, channel, channel];

@@ -1,8 +1,19 @@
 /** The optimizer's own kernels. Parameters and moments are updated in place. */
 
-import { apply, type Attrs, expect, sizeOf, type Spec, type Tensor } from "../core/graph/mod.ts";
-import { defineOp, type Kernel } from "./lowering.ts";
+import {
+  apply,
+  type Attrs,
+  expect,
+  type OpContext,
+  sizeOf,
+  type Spec,
+  type Tensor,
+} from "../core/graph/mod.ts";
+import { each } from "./each.ts";
+import { globalNormKernel } from "./global_norm_wgsl.ts";
+import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.ts";
 import { adamWWasm, globalNormWasm } from "./wasm/optimizer.ts";
+import adamWWgsl from "./adamw.wgsl" with { type: "text" };
 
 /**
  * (count, max_norm, gradients…) → norm, and gate [2] = (scale, finite).
@@ -13,6 +24,7 @@ import { adamWWasm, globalNormWasm } from "./wasm/optimizer.ts";
  */
 export const globalNormOp: Kernel = defineOp({
   name: "global_norm",
+  kernels: [globalNormKernel],
   check([count, max_norm, ...grads]: readonly Spec[]) {
     expect(
       count.shape.length === 0 && max_norm.shape.length === 0 && grads.length > 0,
@@ -52,6 +64,7 @@ export interface AdamWAttrs {
  */
 export const adamWOp: Kernel = defineOp({
   name: "adamw",
+  kernels: [{ name: "each", passes: (node) => [adamWPass(node)] }],
   inplace: { 0: 0, 1: 2, 2: 3 },
   check([param, grad, m, v, hyper, gate]: readonly Spec[]) {
     for (const x of [grad, m, v]) {
@@ -88,6 +101,20 @@ export const adamWOp: Kernel = defineOp({
   }),
   wasm: adamWWasm,
 });
+
+function adamWPass({ inputs: [param], attrs }: OpContext): GpuPass {
+  const { beta1, beta2, eps, weight_decay } = attrs as unknown as AdamWAttrs;
+  const bindings = {
+    grad: input(1),
+    hyper: input(4),
+    gate: input(5),
+    param: output(0),
+    m: output(1),
+    v: output(2),
+  };
+  const floats = { beta1, beta2, rest1: 1 - beta1, rest2: 1 - beta2, eps, weight_decay };
+  return each(sizeOf(param.shape), adamWWgsl, bindings, { floats });
+}
 
 export function globalNorm(
   grads: readonly Tensor[],

@@ -11,8 +11,9 @@ import {
   type Tensor,
   unitInterval,
 } from "../core/graph/mod.ts";
-import { defineOp, type Kernel } from "./lowering.ts";
+import { defineOp, foldGrid, input, type Kernel, output } from "./lowering.ts";
 import { uniformWasm } from "./wasm/random.ts";
+import uniformWgsl from "./uniform.wgsl" with { type: "text" };
 
 /**
  * (key u32 [3] = seed low, seed high, step) → uniform numbers in (0, 1). Element i is word i % 4 of the block with counter
@@ -20,6 +21,18 @@ import { uniformWasm } from "./wasm/random.ts";
  */
 export const uniformOp: Kernel = defineOp({
   name: "uniform",
+  kernels: [{
+    name: "philox",
+    passes({ outputs: [{ shape }], attrs }) {
+      const size = sizeOf(shape), blocks = Math.ceil(size / 4);
+      return [{
+        wgsl: uniformWgsl,
+        bindings: { key: input(0), out: output(0) },
+        uints: { size, blocks, stream: attrs.stream as number },
+        grid: foldGrid(Math.ceil(blocks / 256)),
+      }];
+    },
+  }],
   check([key]: readonly Spec[], { shape }: Attrs) {
     expect(key.dtype === "u32" && key.shape.join() === "3", "takes a key u32 [3]");
     return [{ shape: shape as number[], dtype: "f32" }];

@@ -12,7 +12,8 @@ import {
 } from "../core/graph/mod.ts";
 import { add, equal, exp, expand, log, mul, reciprocal, sub } from "./elementwise.ts";
 import { permute, reshape } from "./layout.ts";
-import { defineOp, type Kernel } from "./lowering.ts";
+import { columnSumPasses, columnSumScratch } from "./column_sums.ts";
+import { defineOp, type GpuKernel, input, type Kernel, output, scratch } from "./lowering.ts";
 import { programOf } from "./program_of.ts";
 import { sumLeadingWasm } from "./wasm/columns.ts";
 import { programWasm } from "./wasm/fused.ts";
@@ -64,6 +65,7 @@ export const maxLastOp = rowReduceOp("max", ([x], [y], [dy]) => [mul(dy!, equal(
 /** Sums over the first axes: [R…, C…] → [C…]. */
 export const sumLeadingOp: Kernel = defineOp({
   name: "sum_leading",
+  kernels: [sumLeadingKernel()],
   check([x]: readonly Spec[], { axes }: Attrs) {
     expect(
       x && isFloat(x.dtype) && x.shape.length >= (axes as number),
@@ -81,6 +83,30 @@ export const sumLeadingOp: Kernel = defineOp({
   cost: ({ inputs: [x] }) => ({ flops: sizeOf(x.shape), bytes: 4 * sizeOf(x.shape) }),
   wasm: sumLeadingWasm,
 });
+
+function sumLeadingKernel(): GpuKernel {
+  const sizes = (x: Spec, out: Spec) => {
+    const columns = sizeOf(out.shape);
+    return { rows: sizeOf(x.shape) / columns, columns };
+  };
+  return {
+    name: "two stages",
+    scratch({ inputs: [x], outputs: [out] }) {
+      const { rows, columns } = sizes(x, out);
+      return columnSumScratch(rows, columns, 1);
+    },
+    passes: ({ inputs: [x], outputs: [out] }) =>
+      columnSumPasses({
+        ...sizes(x, out),
+        terms: [
+          "fn term0(row: u32, column: u32) -> f32 { return load_x(row * params.columns + column); }",
+        ],
+        bindings: { x: input(0) },
+        outputs: [output(0)],
+        partials: [scratch(0)],
+      }),
+  };
+}
 
 /** [..., n] → [..., 1] */
 export function sumLast(x: Tensor): Tensor {

@@ -1,9 +1,19 @@
 /** Rotary position embedding (Su et al. 2021), over all or the first part of a head's width. */
 
-import { apply, type Attrs, expect, sizeOf, type Spec, type Tensor } from "../core/graph/mod.ts";
+import {
+  apply,
+  type Attrs,
+  expect,
+  type OpContext,
+  sizeOf,
+  type Spec,
+  type Tensor,
+} from "../core/graph/mod.ts";
 import { constant } from "./constant.ts";
-import { defineOp, type Kernel } from "./lowering.ts";
+import { each } from "./each.ts";
+import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.ts";
 import { ropeWasm } from "./wasm/rope.ts";
+import ropeWgsl from "./rope.wgsl" with { type: "text" };
 
 export interface RopeAttrs {
   /** Channels that turn, even; the rest pass. */
@@ -20,6 +30,7 @@ export interface RopeAttrs {
  */
 export const ropeOp: Kernel = defineOp({
   name: "rope",
+  kernels: [{ name: "each", passes: (node) => [ropePass(node)] }],
   check([x, positions, cosines, sines]: readonly Spec[], attrs: Attrs) {
     const { rotary_dim } = attrs as unknown as RopeAttrs;
     expect(x.shape.length === 4, "takes [batch, time, heads, width]");
@@ -67,6 +78,22 @@ export const ropeOp: Kernel = defineOp({
   cost: ({ inputs: [x] }) => ({ flops: 3 * sizeOf(x.shape), bytes: 8 * sizeOf(x.shape) }),
   wasm: ropeWasm,
 });
+
+function ropePass({ inputs: [x, , cosines], attrs }: OpContext): GpuPass {
+  const { rotary_dim, layout, direction } = attrs as unknown as RopeAttrs;
+  const [, , heads, width] = x.shape;
+  const operands = { x: input(0), positions: input(1), cosines: input(2), sines: input(3) };
+  return each(sizeOf(x.shape), ropeWgsl, { ...operands, out: output(0) }, {
+    uints: {
+      width,
+      rotary_dim,
+      per_token: heads * width,
+      last: cosines.shape[0] - 1,
+      interleaved: layout === "interleaved" ? 1 : 0,
+    },
+    floats: { direction },
+  });
+}
 
 /** Cosines and sines of position · theta^(-2i/rotary_dim), [max_position, rotary_dim/2]. */
 export function ropeTables(

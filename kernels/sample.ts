@@ -1,7 +1,8 @@
 /** Choosing the next token on the device, so that decoding never waits for the host. */
 
 import { apply, expect, type Spec, type Tensor } from "../core/graph/mod.ts";
-import { defineOp, type Kernel } from "./lowering.ts";
+import { defineOp, foldGrid, input, type Kernel, output } from "./lowering.ts";
+import sampleWgsl from "./sample.wgsl" with { type: "text" };
 import { sampleWasm } from "./wasm/sample.ts";
 
 /**
@@ -14,6 +15,22 @@ import { sampleWasm } from "./wasm/sample.ts";
  */
 export const sampleOp: Kernel = defineOp({
   name: "sample",
+  kernels: [{
+    name: "thresholds",
+    passes: ({ inputs: [{ shape: [batch, vocab] }] }) => [{
+      wgsl: sampleWgsl,
+      bindings: {
+        logits: input(0),
+        chances: input(1),
+        settings: input(2),
+        token: output(0),
+        logprob: output(1),
+      },
+      uints: { batch, vocab },
+      grid: foldGrid(batch),
+      workgroupBytes: 256 * 40,
+    }],
+  }],
   check([logits, uniform, settings]: readonly Spec[]) {
     expect(
       logits.shape.length === 2 && uniform.shape.join() === `${logits.shape[0]}`,

@@ -14,8 +14,9 @@ export async function runGraph(
   device: Device,
   outputs: readonly Tensor[],
   inputs: ReadonlyMap<Tensor, ArrayLike<number>> = new Map(),
+  target: Target = device.target,
 ): Promise<HostArray[]> {
-  const plan = plainPlan(outputs, device.target);
+  const plan = plainPlan(outputs, target);
   using state = device.createState([]);
   using executable = await device.compile(plan, state, { ring: 1 });
   const given = [...inputs].filter(([{ node }]) =>

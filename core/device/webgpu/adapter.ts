@@ -1,7 +1,7 @@
 /** Finding an adapter and opening a device on it with all that it can do, verified. */
 
-import type { GpuTarget } from "../../../kernels/lowering.ts";
 import { DeviceError, type DeviceInfo } from "../types.ts";
+import type { WebgpuLimits } from "./target.ts";
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 
@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 export interface OpenedAdapter {
   readonly device: GPUDevice;
   readonly info: DeviceInfo;
-  readonly limits: GpuTarget & { readonly maxBufferBytes: number };
+  readonly limits: WebgpuLimits;
   /** A processor that plays a GPU: llvmpipe, SwiftShader. */
   readonly software: boolean;
 }
@@ -124,7 +124,7 @@ async function requestDevice(first: GPUAdapter): Promise<GPUDevice> {
 function verifiedLimits(
   adapter: GPUAdapter,
   device: GPUDevice,
-): GpuTarget & { readonly maxBufferBytes: number } {
+): WebgpuLimits {
   for (const limit of wantedLimits) {
     if (!(device.limits[limit] >= adapter.limits[limit])) {
       throw new DeviceError(

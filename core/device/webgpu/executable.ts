@@ -52,7 +52,7 @@ export class GpuExecutable implements Executable {
           label,
           shaderText(pass, types),
           Object.keys(pass.bindings).length,
-          uniformBytes(pass).length > 0,
+          uniformBytes(pass).length,
         )
       ));
       const [made] = await Promise.all([pipelines, device.memory.settle()]);

@@ -85,31 +85,31 @@ function elementType({ vec4 }: Binding, dtype: Dtype): string {
   return vec4 ? `vec4<${dtype}>` : dtype;
 }
 
-/** Name and text of every helper that a binding can have. */
+/** Name and text of every helper that a binding can have. Their own names end in _, as a binding may be called `v`. */
 function accessorsOf(x: string, { vec4 }: Binding, dtype: Dtype): [string, string][] {
   if (dtype === "bf16" || dtype === "f16") return halfAccessors(x, dtype, vec4 === true);
   const t = dtype;
   if (vec4) {
     return [
-      [`load_${x}`, `fn load_${x}(i: u32) -> ${t} { return ${x}[i >> 2u][i & 3u]; }`],
-      [`load4_${x}`, `fn load4_${x}(i: u32) -> vec4<${t}> { return ${x}[i]; }`],
-      [`store4_${x}`, `fn store4_${x}(i: u32, v: vec4<${t}>) { ${x}[i] = v; }`],
+      [`load_${x}`, `fn load_${x}(at_: u32) -> ${t} { return ${x}[at_ >> 2u][at_ & 3u]; }`],
+      [`load4_${x}`, `fn load4_${x}(at_: u32) -> vec4<${t}> { return ${x}[at_]; }`],
+      [`store4_${x}`, `fn store4_${x}(at_: u32, v_: vec4<${t}>) { ${x}[at_] = v_; }`],
     ];
   }
   return [
-    [`load_${x}`, `fn load_${x}(i: u32) -> ${t} { return ${x}[i]; }`],
-    [`store_${x}`, `fn store_${x}(i: u32, v: ${t}) { ${x}[i] = v; }`],
+    [`load_${x}`, `fn load_${x}(at_: u32) -> ${t} { return ${x}[at_]; }`],
+    [`store_${x}`, `fn store_${x}(at_: u32, v_: ${t}) { ${x}[at_] = v_; }`],
     [
       `load4_${x}`,
-      `fn load4_${x}(i: u32) -> vec4<${t}> { let at = 4u * i; return vec4<${t}>(${x}[at], ${x}[at + 1u], ${x}[at + 2u], ${x}[at + 3u]); }`,
+      `fn load4_${x}(at_: u32) -> vec4<${t}> { let first_ = 4u * at_; return vec4<${t}>(${x}[first_], ${x}[first_ + 1u], ${x}[first_ + 2u], ${x}[first_ + 3u]); }`,
     ],
     [
       `store4_${x}`,
-      `fn store4_${x}(i: u32, v: vec4<${t}>) { let at = 4u * i; ${x}[at] = v.x; ${x}[at + 1u] = v.y; ${x}[at + 2u] = v.z; ${x}[at + 3u] = v.w; }`,
+      `fn store4_${x}(at_: u32, v_: vec4<${t}>) { let first_ = 4u * at_; ${x}[first_] = v_.x; ${x}[first_ + 1u] = v_.y; ${x}[first_ + 2u] = v_.z; ${x}[first_ + 3u] = v_.w; }`,
     ],
     [
       `store2_${x}`,
-      `fn store2_${x}(pair: u32, a: ${t}, b: ${t}) { ${x}[2u * pair] = a; ${x}[2u * pair + 1u] = b; }`,
+      `fn store2_${x}(pair_: u32, a_: ${t}, b_: ${t}) { ${x}[2u * pair_] = a_; ${x}[2u * pair_ + 1u] = b_; }`,
     ],
   ];
 }
@@ -127,34 +127,39 @@ function halfAccessors(x: string, dtype: "bf16" | "f16", vec4: boolean): [string
   const pack = (a: string, b: string) => `${dtype}_bits(${a}) | (${dtype}_bits(${b}) << 16u)`;
   const word = (index: string) =>
     vec4 ? `${x}[(${index}) >> 1u][(${index}) & 1u]` : `${x}[${index}]`;
-  const quad = vec4 ? `let w = ${x}[i];` : `let w = vec2<u32>(${x}[2u * i], ${x}[2u * i + 1u]);`;
+  const quad = vec4
+    ? `let w_ = ${x}[at_];`
+    : `let w_ = vec2<u32>(${x}[2u * at_], ${x}[2u * at_ + 1u]);`;
   const putQuad = vec4
-    ? `${x}[i] = vec2<u32>(${pack("v.x", "v.y")}, ${pack("v.z", "v.w")});`
-    : `${x}[2u * i] = ${pack("v.x", "v.y")}; ${x}[2u * i + 1u] = ${pack("v.z", "v.w")};`;
+    ? `${x}[at_] = vec2<u32>(${pack("v_.x", "v_.y")}, ${pack("v_.z", "v_.w")});`
+    : `${x}[2u * at_] = ${pack("v_.x", "v_.y")}; ${x}[2u * at_ + 1u] = ${pack("v_.z", "v_.w")};`;
   return [
-    [`load_${x}`, `fn load_${x}(i: u32) -> f32 { return ${one(word("i >> 1u"), "(i & 1u)")}; }`],
+    [
+      `load_${x}`,
+      `fn load_${x}(at_: u32) -> f32 { return ${one(word("at_ >> 1u"), "(at_ & 1u)")}; }`,
+    ],
     [
       `load2_${x}`,
-      `fn load2_${x}(pair: u32) -> vec2<f32> { let w = ${word("pair")}; return vec2<f32>(${
-        low("w")
-      }, ${high("w")}); }`,
+      `fn load2_${x}(pair_: u32) -> vec2<f32> { let w_ = ${word("pair_")}; return vec2<f32>(${
+        low("w_")
+      }, ${high("w_")}); }`,
     ],
     [
       `load4_${x}`,
-      `fn load4_${x}(i: u32) -> vec4<f32> { ${quad} return vec4<f32>(${low("w.x")}, ${
-        high("w.x")
-      }, ${low("w.y")}, ${high("w.y")}); }`,
+      `fn load4_${x}(at_: u32) -> vec4<f32> { ${quad} return vec4<f32>(${low("w_.x")}, ${
+        high("w_.x")
+      }, ${low("w_.y")}, ${high("w_.y")}); }`,
     ],
     ...(vec4 ? [] : [
       [
         `store2_${x}`,
-        `fn store2_${x}(pair: u32, a: f32, b: f32) { ${x}[pair] = ${pack("a", "b")}; }`,
+        `fn store2_${x}(pair_: u32, a_: f32, b_: f32) { ${x}[pair_] = ${pack("a_", "b_")}; }`,
       ] as [
         string,
         string,
       ],
     ]),
-    [`store4_${x}`, `fn store4_${x}(i: u32, v: vec4<f32>) { ${putQuad} }`],
+    [`store4_${x}`, `fn store4_${x}(at_: u32, v_: vec4<f32>) { ${putQuad} }`],
   ];
 }
 

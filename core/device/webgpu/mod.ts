@@ -5,6 +5,7 @@ export {
   type GpuLowering,
   kernelsFor,
   type Variants,
+  type WebgpuLimits,
   type WebgpuTarget,
   webgpuTarget,
 } from "./target.ts";

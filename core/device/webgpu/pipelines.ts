@@ -28,10 +28,15 @@ export class PipelineCache {
   }
 
   /** `label` names the kernel in errors. */
-  get(label: string, text: string, storageBuffers: number, uniform: boolean): Promise<Pipeline> {
+  get(
+    label: string,
+    text: string,
+    storageBuffers: number,
+    uniformBytes: number,
+  ): Promise<Pipeline> {
     let found = this.#pipelines.get(text);
     if (!found) {
-      found = this.#compile(label, text, this.#layout(storageBuffers, uniform));
+      found = this.#compile(label, text, this.#layout(storageBuffers, uniformBytes));
       this.#pipelines.set(text, found);
     }
     return found;
@@ -59,8 +64,8 @@ export class PipelineCache {
   }
 
   /** Written out rather than derived from the shader, where bindings that a variant does not use would be missing. */
-  #layout(storageBuffers: number, uniform: boolean): Layouts {
-    const key = `${storageBuffers}${uniform}`;
+  #layout(storageBuffers: number, uniformBytes: number): Layouts {
+    const key = `${storageBuffers} ${uniformBytes}`;
     let found = this.#layouts.get(key);
     if (!found) {
       const entries: GPUBindGroupLayoutEntry[] = Array.from(
@@ -71,11 +76,12 @@ export class PipelineCache {
           buffer: { type: "storage" },
         }),
       );
-      if (uniform) {
+      if (uniformBytes > 0) {
         entries.push({
           binding: storageBuffers,
           visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: "uniform" },
+          // With the size: left to be checked at dispatch, wgpu 29 compares with another bind group's.
+          buffer: { type: "uniform", minBindingSize: uniformBytes },
         });
       }
       const group = this.#device.createBindGroupLayout({ entries });

@@ -13,19 +13,22 @@ export interface GpuLowering {
   readonly scratch: readonly Spec[];
 }
 
+/** What kernels and buffers may count on. */
+export type WebgpuLimits = GpuTarget & { readonly maxBufferBytes: number };
+
 /** Names of kernels to take instead of the default, by op: what the autotuner found, or what a test wants to see. */
 export type Variants = Readonly<Record<string, string>>;
 
 export interface WebgpuTarget extends Target<GpuLowering> {
   readonly kind: "webgpu";
-  readonly limits: GpuTarget;
+  readonly limits: WebgpuLimits;
 }
 
 // The largest that WebGPU lets a device demand for a storage binding's offset; uniforms likewise.
 export const ALIGNMENT = 256;
 
 /** Limits that any hardware adapter met so far exceeds: for a dry run without a device. */
-export const assumedLimits: GpuTarget & { readonly maxBufferBytes: number } = {
+export const assumedLimits: WebgpuLimits = {
   maxWorkgroupStorageBytes: 32768,
   maxInvocations: 256,
   maxWorkgroupsPerDimension: 65535,
@@ -39,7 +42,7 @@ export const assumedLimits: GpuTarget & { readonly maxBufferBytes: number } = {
 
 /** A target from limits alone. */
 export function webgpuTarget(
-  limits: GpuTarget & { readonly maxBufferBytes: number },
+  limits: WebgpuLimits,
   variants: Variants = {},
 ): WebgpuTarget {
   // A slab beyond 2 GiB gains nothing and some drivers cannot address it.

@@ -1,0 +1,6 @@
+// out = x + by, one thread an element; i32 and u32 wrap alike.
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let i = flatGroup(id, grid) * 256u + lane;
+  if (i < params.size) { store_out(i, bitcast<TYPE>(bitcast<u32>(load_x(i)) + params.by)); }
+}
