@@ -1,0 +1,56 @@
+import assert from "node:assert/strict";
+import { assumedLimits, webgpuTarget } from "../../../core/device/webgpu/mod.ts";
+import { openDevice } from "../../../core/device/mod.ts";
+import { loadConfig } from "../../../core/io/config.ts";
+import {
+  dryRun,
+  pretrainConfig,
+  resolveConfig,
+  Trainer,
+  trainingOf,
+} from "../../../core/train/mod.ts";
+import { root } from "../../support.ts";
+
+const gpu = webgpuTarget(assumedLimits);
+
+async function benchmark(overrides: string[] = []) {
+  const config = await loadConfig(pretrainConfig, `${root}configs/llama-5m.yaml`, overrides);
+  return resolveConfig(config, 4096);
+}
+
+Deno.test("dry run: the memory that it says is what training then uses, within 5 %", async () => {
+  for (const overrides of [[], ["accumulation=4"], ["model.remat=true", "batch_size=2"]]) {
+    const config = await benchmark(overrides);
+    await using device = await openDevice({ device: "cpu", blas: "off", threads: 2 });
+    const planned = dryRun(config, device.target).totalBytes;
+    using _trainer = await Trainer.create(trainingOf(config), device, 21);
+    const used = device.usedBytes();
+    assert.ok(
+      Math.abs(used / planned - 1) < 0.05,
+      `${overrides}: planned ${planned}, used ${used}`,
+    );
+  }
+});
+
+Deno.test("dry run: FLOPs a token are six for each weight of a matrix, and attention's", async () => {
+  const { params, flopsPerToken, byRole, tokensPerUpdate } = dryRun(
+    await benchmark(),
+    gpu,
+  );
+  assert.equal(params, 5_401_856);
+  assert.equal(tokensPerUpdate, 2048);
+  // the tied table is the head's matrix too
+  const matrices = byRole.filter(({ role }) => role === "matrix" || role === "embedding")
+    .reduce((sum, { total }) => sum + total, 0);
+  const attention = 6 * 14 * 8 * 32 * 257 / 2; // layers, 4 + 10 FLOPs, heads, width, keys seen
+  const ratio = flopsPerToken / (6 * matrices + attention);
+  assert.ok(ratio > 1 && ratio < 1.05, `${ratio}`);
+});
+
+Deno.test("dry run: recomputing layers and smaller parts take less memory", async () => {
+  const bytes = async (...overrides: string[]) =>
+    dryRun(await benchmark(overrides), gpu).totalBytes;
+  const plain = await bytes();
+  assert.ok(await bytes("model.remat=true") < plain);
+  assert.ok(await bytes("accumulation=8") < plain);
+});
