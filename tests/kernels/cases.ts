@@ -514,6 +514,68 @@ const attention: Case[] = [
   heads("softcap", [1, 9, 1, 1, 32], { softcap: 2 }),
   heads("documents", [2, 11, 2, 1, 8], {}, true),
 ];
+// The gradient's loop takes any output and log-sum-exp, so these need not be the forward pass's own.
+const headsGrad = (sample: Case): Case => {
+  const [q, k0, v, ...segments] = sample.inputs, [batch, time, count] = q.shape;
+  const lse = f32([batch, count, time], spread(1, 3));
+  return {
+    ...sample,
+    name: `gradient of ${sample.name}`,
+    op: k.attentionGradOp,
+    inputs: [q, k0, v, f32([...q.shape]), lse, f32([...q.shape]), ...segments],
+    rough: true, // has no gradient of its own
+  };
+};
+
+const cached = (
+  name: string,
+  [time, q, kv, width, capacity]: [number, number, number, number, number],
+  start: number[],
+  attrs: Partial<k.AttentionAttrs> = {},
+): Case => ({
+  name: `cached attention ${name}`,
+  op: k.cachedAttentionOp,
+  attrs: { causal: true, window: 0, scale: 1 / Math.sqrt(width), softcap: 0, ...attrs },
+  inputs: [
+    f32([start.length, time, q, width]),
+    f32([start.length, capacity, kv, width]),
+    f32([start.length, capacity, kv, width]),
+    i32([start.length], list(...start)),
+  ],
+  tolerance: SUM,
+  rough: true,
+});
+const decoding: Case[] = [
+  cached("of one token", [1, 2, 1, 16, 300], [0, 270]),
+  cached("of several", [3, 4, 2, 33, 65], [0, 62]),
+  cached("with a window and a softcap", [2, 1, 1, 8, 40], [20], { window: 5, softcap: 2 }),
+];
+
+const head = (
+  name: string,
+  [tokens, width, vocab]: [number, number, number],
+  attrs: Partial<k.CrossEntropyAttrs> = {},
+  weighted = false,
+): Case[] =>
+  [k.linearCrossEntropyOp, k.linearCrossEntropyGradOp].map((op, i) => ({
+    name: `${i === 0 ? "" : "gradient of "}linear cross-entropy ${name}`,
+    op,
+    attrs: { softcap: 0, label_smoothing: 0, z_loss: 0, ...attrs },
+    inputs: [
+      f32([tokens, width]),
+      f32([vocab, width]),
+      i32([tokens], list(0, vocab - 1, k.IGNORE, 1, vocab)),
+      ...(weighted ? [f32([tokens], list(1, 0, 0.5))] : []),
+    ],
+    tolerance: SUM,
+    rough: true, // only the sum of losses has a gradient
+  }));
+const lossHeads: Case[] = [
+  ...head("of one token", [1, 3, 2]),
+  ...head("of odd sizes", [17, 33, 257]),
+  ...head("with token weights", [9, 8, 64], {}, true),
+  ...head("with all options", [5, 4, 17], { softcap: 3, label_smoothing: 0.1, z_loss: 0.01 }, true),
+];
 
 export const cases: readonly Case[] = [
   ...elementwise,
@@ -525,4 +587,7 @@ export const cases: readonly Case[] = [
   ...sampling,
   ...products,
   ...attention,
+  ...attention.map(headsGrad),
+  ...decoding,
+  ...lossHeads,
 ];
