@@ -1,6 +1,6 @@
 /** Matrix products on the cpu device, and what the planner has fused into their store. */
 
-import { type OpContext, sameShape, sizeOf, type Spec } from "../../core/graph/tensor.ts";
+import { type OpContext, sizeOf, type Spec } from "../../core/graph/tensor.ts";
 import type { FusedProgram } from "../fused.ts";
 import { denseStrides } from "../layout.ts";
 import {
@@ -73,9 +73,9 @@ function withEpilogue(
 function placeInOutputs({ shape, accesses, steps, outputs }: FusedProgram): number | undefined {
   const [product] = accesses, size = sizeOf(shape);
   const reduces = steps.some(({ op }) => op === "reduce_sum" || op === "reduce_max");
-  if (reduces || product.offset !== 0 || !sameShape(product.strides, denseStrides(shape))) {
-    return undefined;
-  }
+  const dense = denseStrides(shape);
+  const inOrder = shape.every((n, axis) => n === 1 || product.strides[axis] === dense[axis]);
+  if (reduces || product.offset !== 0 || !inOrder) return undefined;
   const found = outputs.findIndex(({ extent, spec }) =>
     extent === "element" && spec.dtype === "f32" && sizeOf(spec.shape) === size
   );
