@@ -5,6 +5,7 @@ import { each } from "./each.ts";
 import { defineOp, input, type Kernel, output } from "./lowering.ts";
 import addIntegerWgsl from "./add_integer.wgsl" with { type: "text" };
 import positionsWgsl from "./positions.wgsl" with { type: "text" };
+import { addIntegerWasm, positionsWasm } from "./wasm/integers.ts";
 
 /** x + attrs.by, element by element, wrapping in 32 bits. */
 export const addIntegerOp: Kernel = defineOp({
@@ -26,6 +27,7 @@ export const addIntegerOp: Kernel = defineOp({
   },
   reference: ([x], [out], { attrs }) =>
     x.forEach((value, i) => out[i] = value + (attrs.by as number)),
+  wasm: addIntegerWasm,
 });
 
 /** Positions of new tokens: (start i32 [batch]) → i32 [batch, time], start[b] + t. */
@@ -50,6 +52,7 @@ export const positionsOp: Kernel = defineOp({
     const time = attrs.time as number;
     for (let i = 0; i < out.length; i++) out[i] = start[Math.floor(i / time)] + i % time;
   },
+  wasm: positionsWasm,
 });
 
 export function addInteger(x: Tensor, by: number): Tensor {

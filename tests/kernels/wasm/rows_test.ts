@@ -5,6 +5,7 @@ import { philox, unitInterval } from "../../../core/graph/random.ts";
 import { spec } from "../../../core/graph/tensor.ts";
 import {
   adamWOp,
+  addIntegerOp,
   cacheWriteOp,
   concatOp,
   embeddingGradOp,
@@ -12,6 +13,7 @@ import {
   globalNormOp,
   layerNormGradOp,
   layerNormOp,
+  positionsOp,
   rmsNormGradOp,
   rmsNormOp,
   ropeOp,
@@ -102,6 +104,11 @@ Deno.test("concat and cache_write: elements are only moved", () => {
       checkWasm({ ...cacheWriteOp, inplace: undefined }, [half, rows, start], {}, 2 ** -8);
     }
   }
+});
+
+Deno.test("add_integer and positions", () => {
+  checkWasm(addIntegerOp, [integers([5], [0, -3, 7, 100, 2])], { by: -2 }, 0);
+  checkWasm(positionsOp, [integers([3], [0, 5, 9])], { time: 4 }, 0);
 });
 
 Deno.test("adamw: parameters and moments in place; a closed gate changes nothing", () => {
