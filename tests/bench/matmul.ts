@@ -4,7 +4,11 @@
  *     deno run -A tests/bench/matmul.ts
  */
 
-import { matmulOp } from "../../kernels/matmul.ts";
+import { openCpu } from "../../core/device/cpu/device.ts";
+import type { Device } from "../../core/device/mod.ts";
+import { type Tensor, trace } from "../../core/graph/mod.ts";
+import { planGraph } from "../../core/plan/mod.ts";
+import { matmul, matmulOp } from "../../kernels/matmul.ts";
 import { load, sample } from "../kernels/wasm/harness.ts";
 import { type Contender, interleave, timed, type Timing } from "./interleave.ts";
 
@@ -129,6 +133,46 @@ export async function benchMatmul(shapes: readonly Shape[], rounds = 15): Promis
   return rows;
 }
 
+export interface PoolRow {
+  readonly n: number;
+  /** GFLOP/s, median: the cpu device on one member and on two, jax-js told of two processors. */
+  readonly one: number;
+  readonly two: number;
+  readonly jax?: number;
+}
+
+/** Square products as the cpu device runs them, so that the pool's cost is in them. Two members need two idle processors. */
+export async function benchPool(sizes: readonly number[], rounds = 15): Promise<PoolRow[]> {
+  const rows: PoolRow[] = [];
+  await using one = await openCpu({ threads: 1, blas: "off" });
+  await using two = await openCpu({ threads: 2, blas: "off" });
+  await using jax = new JaxChild(2);
+  for (const n of sizes) {
+    const matrix = { shape: [n, n], dtype: "f32" as const };
+    const graph = trace(
+      ({ x, w }: Record<string, Tensor>) => ({ state: { y: matmul(x, w) } }),
+      { state: { x: matrix, w: matrix, y: matrix }, batch: {} },
+    );
+    using disposables = new DisposableStack();
+    const start = async (device: Device): Promise<Contender> => {
+      const plan = planGraph(graph, device.target);
+      const state = disposables.use(device.createState(plan.state));
+      const step = disposables.use(await device.compile(plan, state));
+      return timed(() => step.run());
+    };
+    const contenders = { one: await start(one), two: await start(two), jax: () => jax.time(n) };
+    const timings = await interleave(contenders, { rounds });
+    const speed = (timing?: Timing) => timing && 2 * n ** 3 / timing.median / 1e6;
+    rows.push({
+      n,
+      one: speed(timings.one)!,
+      two: speed(timings.two)!,
+      jax: speed(timings.jax),
+    });
+  }
+  return rows;
+}
+
 if (import.meta.main) {
   console.log("form m,n,k             wasm   blas    jax  GFLOP/s (median)   wasm/blas  wasm/jax");
   for (const row of await benchMatmul([...squares, ...trainingShapes])) {
@@ -142,6 +186,13 @@ if (import.meta.main) {
       " ".repeat(18),
       ratio(row.blas),
       ratio(row.jax),
+    );
+  }
+  for (const { n, one, two, jax } of await benchPool([256, 512, 1024])) {
+    console.log(
+      `cpu device, ${n}: one member ${one.toFixed(1)}, two ${two.toFixed(1)} (${
+        (two / one).toFixed(2)
+      }x), jax-js on two ${jax?.toFixed(1) ?? "-"} GFLOP/s`,
     );
   }
 }
