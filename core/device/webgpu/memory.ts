@@ -8,7 +8,8 @@ export const alignUp = (bytes: number, to = ALIGNMENT): number => Math.ceil(byte
 export class GpuMemory {
   readonly #device: GPUDevice;
   readonly #maxBufferBytes: number;
-  readonly #software: boolean;
+  /** What a software adapter shares with everything else; it takes any size and dies later. */
+  readonly #budget: number;
   readonly #sizes = new Map<GPUBuffer, number>();
   #pending: Promise<OutOfMemoryError | undefined>[] = [];
   #used = 0;
@@ -16,7 +17,7 @@ export class GpuMemory {
   constructor(device: GPUDevice, maxBufferBytes: number, software: boolean) {
     this.#device = device;
     this.#maxBufferBytes = maxBufferBytes;
-    this.#software = software;
+    this.#budget = software ? availableBytes() : Infinity;
   }
 
   get used(): number {
@@ -33,8 +34,7 @@ export class GpuMemory {
         }. ${advice}`,
       );
     }
-    // Software adapters take any size and die later.
-    if (this.#software && size > availableBytes()) throw this.#refusal(size, purpose);
+    if (this.#used + size > this.#budget) throw this.#refusal(size, purpose);
     this.#device.pushErrorScope("validation");
     this.#device.pushErrorScope("out-of-memory");
     const buffer = this.#device.createBuffer({ size, usage, label: purpose });
