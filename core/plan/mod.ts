@@ -1,2 +1,3 @@
-export { PlanError, planGraph, type PlanOptions } from "./plan.ts";
+export { PlanError } from "./error.ts";
+export { planGraph, type PlanOptions } from "./plan.ts";
 export * from "./types.ts";

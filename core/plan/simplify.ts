@@ -41,8 +41,8 @@ export interface Use {
 
 export interface Simplified {
   readonly nodes: PlanNode[];
-  /** What each tensor of the trace became. */
-  use(tensor: Tensor): Use;
+  /** What a tensor of the trace became; `undefined` where nothing needs it. */
+  use(tensor: Tensor): Use | undefined;
 }
 
 export function simplify(graph: Graph): Simplified {
@@ -187,7 +187,7 @@ function supersede(
     live.add(node);
     stack.push(...node.inputs.map(({ value }) => value.producer));
   }
-  return { nodes: inOrder([...live]), use: (tensor) => uses.get(tensor)! };
+  return { nodes: inOrder([...live]), use: (tensor) => uses.get(tensor) };
 }
 
 /** Producers before users, otherwise as traced. A replaced node may use what was traced later, so order numbers alone do not do. */
