@@ -112,7 +112,7 @@ export const layerNormOp: Kernel = defineOp({
   },
   vjp([x, gain, bias], _y, [dy], attrs) {
     const [dx, dgain, dbias] = apply(layerNormGradOp, gain ? [x, dy!, gain] : [x, dy!], attrs);
-    return [dx, dgain, bias && dbias];
+    return [dx, gain && dgain, bias && dbias];
   },
   cost: costOf(7),
   wasm: layerNormWasm,
