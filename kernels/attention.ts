@@ -14,7 +14,7 @@ import {
   type Spec,
   type Tensor,
 } from "../core/graph/mod.ts";
-import { each } from "./each.ts";
+import { each } from "./webgpu/each.ts";
 import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.ts";
 import { cacheWriteWasm } from "./wasm/copies.ts";
 import cacheWriteWgsl from "./cache_write.wgsl" with { type: "text" };

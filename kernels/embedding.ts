@@ -9,7 +9,7 @@ import {
   type Spec,
   type Tensor,
 } from "../core/graph/mod.ts";
-import { each } from "./each.ts";
+import { each } from "./webgpu/each.ts";
 import { defineOp, foldGrid, input, type Kernel, output } from "./lowering.ts";
 import { embeddingGradWasm, embeddingWasm } from "./wasm/embedding.ts";
 import embeddingWgsl from "./embedding.wgsl" with { type: "text" };

@@ -7,7 +7,7 @@ import { type Attrs, type Dtype, type Numbers, sizeOf, type Spec } from "../core
 import { denseStrides } from "./layout.ts";
 import { forEachStrided, type ScalarName, scalars } from "./elementwise.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
-import { fusedPasses, fusedScratch } from "./fused_wgsl.ts";
+import { fusedPasses, fusedScratch } from "./webgpu/fused.ts";
 import { programWasm } from "./wasm/fused.ts";
 
 /** How an input is read: element strides for each axis of the iteration space (0 repeats) after a first offset. */

@@ -1,7 +1,7 @@
 /** The little integer arithmetic that decoding on the device needs: positions, steps, token ids. */
 
 import { apply, type Attrs, expect, sizeOf, type Spec, type Tensor } from "../core/graph/mod.ts";
-import { each } from "./each.ts";
+import { each } from "./webgpu/each.ts";
 import { defineOp, input, type Kernel, output } from "./lowering.ts";
 import addIntegerWgsl from "./add_integer.wgsl" with { type: "text" };
 import positionsWgsl from "./positions.wgsl" with { type: "text" };

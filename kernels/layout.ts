@@ -10,7 +10,7 @@ import {
   type Tensor,
 } from "../core/graph/mod.ts";
 import { fill, forEachStrided } from "./elementwise.ts";
-import { each } from "./each.ts";
+import { each } from "./webgpu/each.ts";
 import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.ts";
 import { concatWasm } from "./wasm/copies.ts";
 import concatWgsl from "./concat.wgsl" with { type: "text" };

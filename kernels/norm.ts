@@ -15,7 +15,7 @@ import {
   layerNormKernel,
   rmsNormGradKernel,
   rmsNormKernel,
-} from "./norm_wgsl.ts";
+} from "./webgpu/norm.ts";
 import { layerNormGradWasm, layerNormWasm, rmsNormGradWasm, rmsNormWasm } from "./wasm/norm.ts";
 
 const costOf = (flops: number) =>

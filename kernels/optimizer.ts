@@ -9,8 +9,8 @@ import {
   type Spec,
   type Tensor,
 } from "../core/graph/mod.ts";
-import { each } from "./each.ts";
-import { globalNormKernel } from "./global_norm_wgsl.ts";
+import { each } from "./webgpu/each.ts";
+import { globalNormKernel } from "./webgpu/global_norm.ts";
 import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.ts";
 import { adamWWasm, globalNormWasm } from "./wasm/optimizer.ts";
 import adamWWgsl from "./adamw.wgsl" with { type: "text" };

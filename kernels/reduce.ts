@@ -12,7 +12,7 @@ import {
 } from "../core/graph/mod.ts";
 import { add, equal, exp, expand, log, mul, reciprocal, sub } from "./elementwise.ts";
 import { permute, reshape } from "./layout.ts";
-import { columnSumPasses, columnSumScratch } from "./column_sums.ts";
+import { columnSumPasses, columnSumScratch } from "./webgpu/column_sums.ts";
 import { defineOp, type GpuKernel, input, type Kernel, output, scratch } from "./lowering.ts";
 import { programOf } from "./program_of.ts";
 import { sumLeadingWasm } from "./wasm/columns.ts";

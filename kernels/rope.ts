@@ -10,7 +10,7 @@ import {
   type Tensor,
 } from "../core/graph/mod.ts";
 import { constant } from "./constant.ts";
-import { each } from "./each.ts";
+import { each } from "./webgpu/each.ts";
 import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.ts";
 import { ropeWasm } from "./wasm/rope.ts";
 import ropeWgsl from "./rope.wgsl" with { type: "text" };

@@ -6,7 +6,7 @@
 import type { Dtype } from "../../core/graph/mod.ts";
 import type { FusedProgram } from "../fused.ts";
 import { type Binding, bytesPerElement, type Operand } from "../lowering.ts";
-import { stepsWgsl } from "../scalar_wgsl.ts";
+import { stepsWgsl } from "./scalars.ts";
 
 export interface SinkOutput {
   readonly at: Operand;

@@ -8,7 +8,7 @@
 
 import type { Dtype } from "../../graph/mod.ts";
 import type { Binding, GpuPass } from "../../../kernels/lowering.ts";
-import { helpersIn } from "../../../kernels/scalar_wgsl.ts";
+import { helpersIn } from "../../../kernels/webgpu/scalars.ts";
 
 /** Storage types of a pass's bindings, by name. */
 export type BindingTypes = Readonly<Record<string, Dtype>>;

@@ -3,8 +3,8 @@
  * the sizes alone, so the order of the additions, and with it every bit, is always the same.
  */
 
-import type { Spec } from "../core/graph/mod.ts";
-import { type Binding, foldGrid, type GpuPass, type Operand } from "./lowering.ts";
+import type { Spec } from "../../core/graph/mod.ts";
+import { type Binding, foldGrid, type GpuPass, type Operand } from "../lowering.ts";
 
 const WORKGROUP = 256;
 /** About as many workgroups as keep a large GPU busy. */

@@ -3,8 +3,8 @@
  * strides come from the uniform. Only the pattern (which strides are 0 or 1) is in the text.
  */
 
-import type { Access } from "./fused.ts";
-import { denseStrides } from "./layout.ts";
+import type { Access } from "../fused.ts";
+import { denseStrides } from "../layout.ts";
 
 /** An iteration space with as few axes as its reads allow. */
 export interface Space {

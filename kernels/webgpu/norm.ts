@@ -1,11 +1,11 @@
 /** The norms as row programs, and the sums over rows that their gains' gradients need. */
 
-import { type OpContext, sizeOf, type Spec } from "../core/graph/mod.ts";
+import { type OpContext, sizeOf, type Spec } from "../../core/graph/mod.ts";
 import { columnSumPasses, columnSumScratch } from "./column_sums.ts";
-import type { FusedProgram, FusedStep } from "./fused.ts";
-import { fusedPasses } from "./fused_wgsl.ts";
-import { type GpuKernel, input, output, scratch } from "./lowering.ts";
-import type { ScalarName } from "./elementwise.ts";
+import type { FusedProgram, FusedStep } from "../fused.ts";
+import { fusedPasses } from "./fused.ts";
+import { type GpuKernel, input, output, scratch } from "../lowering.ts";
+import type { ScalarName } from "../elementwise.ts";
 
 /** Writes a program step by step; every call returns the step's number. */
 class Program {

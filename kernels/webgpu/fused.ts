@@ -4,8 +4,8 @@
  * computes again what it needs, since a row read twice comes from the cache, and a tree in workgroup memory joins the lanes.
  */
 
-import { type Dtype, sizeOf, type Spec } from "../core/graph/mod.ts";
-import { copyProgram, denseAccess, extentsOf, type FusedProgram, phasesOf } from "./fused.ts";
+import { type Dtype, sizeOf, type Spec } from "../../core/graph/mod.ts";
+import { copyProgram, denseAccess, extentsOf, type FusedProgram, phasesOf } from "../fused.ts";
 import {
   type Binding,
   foldGrid,
@@ -14,9 +14,9 @@ import {
   type Operand,
   output,
   scratch,
-} from "./lowering.ts";
-import { isReduction, scalarWgsl, stepsWgsl } from "./scalar_wgsl.ts";
-import { collapse, indicesWgsl } from "./strides_wgsl.ts";
+} from "../lowering.ts";
+import { isReduction, scalarWgsl, stepsWgsl } from "./scalars.ts";
+import { collapse, indicesWgsl } from "./strides.ts";
 
 const WORKGROUP = 256;
 

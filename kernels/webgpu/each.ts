@@ -1,6 +1,6 @@
 /** Passes of one thread a unit of work, in workgroups of 256: most small kernels. */
 
-import { type Binding, foldGrid, type GpuPass } from "./lowering.ts";
+import { type Binding, foldGrid, type GpuPass } from "../lowering.ts";
 
 /** `params.size` is the number of units; the shader leaves at once beyond it. */
 export function each(

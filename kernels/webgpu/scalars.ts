@@ -4,8 +4,8 @@
  * whose false branch keeps it, or by its bits. Kernels name the helpers below; the header prints those that are named.
  */
 
-import type { ScalarName } from "./elementwise.ts";
-import type { FusedProgram, FusedStep } from "./fused.ts";
+import type { ScalarName } from "../elementwise.ts";
+import type { FusedProgram, FusedStep } from "../fused.ts";
 
 type Print = (...x: string[]) => string;
 const call = (name: string): Print => (...x) => `${name}(${x.join(", ")})`;
