@@ -38,7 +38,7 @@ function sumRows(
     key: `sum_rows ${type}`,
     args: { x, out, ...sizes },
     units: Math.ceil(columns / unitColumns),
-    work: 2 * rows * Math.min(columns, unitColumns),
+    work: rows * Math.min(columns, unitColumns),
     build(f, { x, out, rows, columns, stride }) {
       const s = vectorMath(f, false);
       const last = f.i32(i32.minU(i32.mul(f.end, unitColumns), columns)),

@@ -69,7 +69,7 @@ export function cacheWriteWasm(node: OpContext): CpuLowering | undefined {
     key: `cache_write ${from} ${type}`,
     args: { rows: input(1), starts: input(2), out: output(0), capacity, time, width },
     units: batch * time,
-    work: 2 * width,
+    work: width,
     build(f, { rows, starts, out, capacity, time, width }) {
       const s = vectorMath(f, false), row = f.i32(), position = f.i32(), source = f.i32();
       const at = f.i32(), rest = f.i32(), to = f.i32(), value = f.v128(), target = f.i32();

@@ -16,7 +16,7 @@ export function embeddingWasm({ inputs: [table, ids] }: OpContext): CpuLowering 
       key: `embedding ${type}`,
       args: { table: input(0), ids: input(1), out: output(0), rows, width },
       units: sizeOf(ids.shape),
-      work: 2 * width,
+      work: width,
       build(f, { table, ids, out, rows, width }) {
         const s = vectorMath(f, false), token = f.i32(), id = f.i32(), from = f.i32();
         const at = f.i32(), rest = f.i32(), to = f.i32(), value = f.v128();
@@ -50,7 +50,7 @@ export function embeddingGradWasm({ inputs: [dy], outputs }: OpContext): CpuLowe
       key: `embedding_grad ${type}`,
       args: { dy: input(0), starts: input(1), order: input(2), out: output(0), width },
       units: rows,
-      work: Math.ceil(width * (1 + 2 * tokens / rows)),
+      work: Math.ceil(width * (1 + tokens / rows)),
       build(f, { dy, starts, order, out, width }) {
         const s = vectorMath(f, false), row = f.i32(), place = f.i32(), to = f.i32();
         const at = f.i32(), rest = f.i32(), from = f.i32(), sum = f.v128(), next = f.i32();

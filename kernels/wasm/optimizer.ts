@@ -66,7 +66,7 @@ export function globalNormWasm({ inputs }: OpContext): CpuLowering {
       ...sizes.flatMap((size, n) => [input(n + 2), size, end += blocks[n]]),
     ],
     units: total,
-    work: 2 * blockElements,
+    work: blockElements,
   };
   const finish = namedJob({
     key: "global_norm",
@@ -79,7 +79,7 @@ export function globalNormWasm({ inputs }: OpContext): CpuLowering {
       gate: output(1),
     },
     units: 1,
-    work: 2 * total,
+    work: total,
     build(f, { partials, total, count, limit, norm, gate }) {
       const sum = f.f64(), at = f.i32();
       f.forRange(at, partials, i32.add(partials, i32.shl(total, 2)), 4, () => {

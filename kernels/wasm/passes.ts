@@ -45,7 +45,7 @@ export function argsOf(step: FusedProgram["steps"][number]): readonly number[] {
   return "args" in step ? step.args : [];
 }
 
-const isReduction = (op: string) => op === "reduce_sum" || op === "reduce_max";
+export const isReduction = (op: string): boolean => op === "reduce_sum" || op === "reduce_max";
 
 /** Without `keep`, what is needed again is computed again. */
 export function scheduleOf(program: RowProgram, { keep }: { keep: boolean }): Schedule {

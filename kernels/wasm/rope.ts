@@ -29,7 +29,7 @@ export function ropeWasm({ inputs, attrs }: OpContext): CpuLowering | undefined 
         direction: { f32: attrs.direction as number },
       },
       units: batch * time,
-      work: heads * width * 4,
+      work: heads * width,
       build(f, { x, positions, cosines, sines, out, heads, width, half, last, direction }) {
         const s = vectorMath(f, false), token = f.i32(), head = f.i32();
         const angles = { cosines: f.i32(), sines: f.i32(), direction };
