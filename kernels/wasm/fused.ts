@@ -125,7 +125,7 @@ function programKey({ steps, outputs, columns = [] }: RowProgram, { slots }: Sch
     step.op === "input"
       ? `i${step.input}`
       : step.op === "constant"
-      ? `c${step.value}`
+      ? `c${Object.is(step.value, -0) ? "-0" : step.value}`
       : `${step.op}(${step.args})`
   );
   return `${parts.join(" ")} -> ${
