@@ -31,15 +31,16 @@ export const input = (index: number): Operand => ({ from: "input", index });
 export const output = (index: number): Operand => ({ from: "output", index });
 export const scratch = (index: number): Operand => ({ from: "scratch", index });
 
-/** A binding; `vec4` declares it as an array of four-wide vectors (size a multiple of 4, storage f32). */
+/** A binding; `vec4` declares it as an array of four neighbours (size a multiple of 4; halves as two words). */
 export type Binding = Operand & { readonly vec4?: boolean };
 
 /** One dispatch. */
 export interface GpuPass {
   /**
-   * WGSL without binding declarations. For a binding named `x` the header gives `load_x(i: u32) -> f32` (or i32/u32),
-   * for 32-bit types `store_x(i, v)`, with `vec4` `load4_x(i)`/`store4_x(i, v)`, for bf16/f16
-   * `store2_x(pair: u32, a: f32, b: f32)`; and `params.<name>` for every number below.
+   * WGSL without binding declarations; the entry point is `main`. For a binding named `x` the header gives, of these, what the text
+   * names: `load_x(i: u32) -> f32` (or i32/u32) and `load4_x(i)`/`store4_x(i, v)` of four neighbours for every type, `store_x(i, v)` for
+   * 32-bit types without `vec4`, `load2_x(pair) -> vec2<f32>` for halves, `store2_x(pair, a, b)` without `vec4`. Also
+   * `params.<name>` for every number below, `flatGroup`, and the functions of `webgpu/scalars.ts`.
    */
   readonly wgsl: string;
   readonly bindings: Readonly<Record<string, Binding>>;

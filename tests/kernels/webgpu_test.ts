@@ -6,7 +6,13 @@
 
 import assert from "node:assert/strict";
 import type { OpContext } from "../../core/graph/mod.ts";
-import { kernelsFor, openWebgpu, webgpuTarget } from "../../core/device/webgpu/mod.ts";
+import {
+  assumedLimits,
+  kernelsFor,
+  openWebgpu,
+  webgpuTarget,
+} from "../../core/device/webgpu/mod.ts";
+import type { GpuPass } from "../../kernels/mod.ts";
 import { webgpuTest } from "../support.ts";
 import { disagreements } from "./agreement.ts";
 import { type Case, cases } from "./cases.ts";
@@ -38,4 +44,53 @@ webgpuTest("webgpu: kernels agree with the plain loops", async (t) => {
       });
     }
   }
+});
+
+/** Bytes of the workgroup variables of a shader; sizes are numbers or constants. */
+function workgroupBytesOf(wgsl: string): number {
+  const elements: Record<string, number> = {
+    "f32": 4,
+    "u32": 4,
+    "i32": 4,
+    "vec4f": 16,
+    "vec4<f32>": 16,
+  };
+  const constants = new Map(
+    [...wgsl.matchAll(/const (\w+) = (\d+)u;/g)].map(([, name, value]) => [name, value]),
+  );
+  let bytes = 0;
+  for (const [, type] of wgsl.matchAll(/var<workgroup> \w+: ([^;]+);/g)) {
+    const [, element = type, size = "1"] = type.match(/^array<(.+), (\w+)>$/) ?? [];
+    bytes += Number.parseInt(constants.get(size) ?? size) * elements[element];
+  }
+  return bytes;
+}
+
+function faultsOf(name: string, pass: GpuPass): string[] {
+  const faults: string[] = [],
+    declared = pass.workgroupBytes ?? 0,
+    bytes = workgroupBytesOf(pass.wgsl);
+  // Deno's compiler refuses the directive, though it has the feature.
+  if (/enable\s+subgroups/.test(pass.wgsl)) faults.push(`${name}: has "enable subgroups"`);
+  if (!(declared >= bytes)) {
+    faults.push(`${name}: declares ${declared} bytes of workgroup memory, has ${bytes}`);
+  }
+  // What is bound is never measured: slices are padded.
+  if (/arrayLength/.test(pass.wgsl)) faults.push(`${name}: asks for an array's length`);
+  return faults;
+}
+
+Deno.test("kernels: shaders of the default limits keep to what they declare", () => {
+  const faults = cases.flatMap((sample) => {
+    const context = contextOf(sample), name = `${sample.op.name} for ${sample.name}`;
+    const kernels = kernelsFor(sample.op, context, assumedLimits);
+    const variants = kernels.length > 0 ? kernels.map((kernel) => kernel.name) : [""];
+    return variants.flatMap((variant) => {
+      const target = webgpuTarget(assumedLimits, { [sample.op.name]: variant });
+      return target.lower(sample.op, context).lowered.passes.flatMap((pass) =>
+        faultsOf(name, pass)
+      );
+    });
+  });
+  assert.deepEqual([...new Set(faults)], []);
 });

@@ -85,8 +85,9 @@ export class WebgpuDevice implements Device {
 
   async idle(): Promise<void> {
     this.check();
+    const asked = performance.now();
     await this.gpu.queue.onSubmittedWorkDone();
-    this.pace.drained();
+    this.pace.drained(asked);
     await this.pace.settle();
     this.check();
   }
@@ -115,6 +116,7 @@ export class WebgpuDevice implements Device {
   async readBuffer(ranges: readonly Range[]): Promise<ArrayBuffer> {
     this.check();
     const total = ranges.reduce((sum, { bytes }) => sum + bytes, 0);
+    const asked = performance.now();
     try {
       const reading = this.#staging.read(total, (staging) => {
         const encoder = this.gpu.createCommandEncoder();
@@ -126,7 +128,7 @@ export class WebgpuDevice implements Device {
         this.gpu.queue.submit([encoder.finish()]);
         this.#unsubmittedBytes = 0;
       });
-      this.pace.drained(); // Deno's mapAsync returns when the queue is empty
+      this.pace.drained(asked); // Deno's mapAsync returns when the queue is empty
       const bytes = await reading;
       this.check();
       return bytes;
