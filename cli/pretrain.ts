@@ -6,7 +6,7 @@
 import { basename, join } from "node:path";
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import { exitCodes, UserError } from "../core/io/errors.ts";
-import type { ResolvedConfig } from "../core/train/mod.ts";
+import type { DerivedNumber, PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
 import {
   blasOption,
   type DeviceChoice,
@@ -15,7 +15,7 @@ import {
   threadsOption,
 } from "./device_options.ts";
 import { seedOption } from "./options.ts";
-import { printDryRun } from "./pretrain_dry_run.ts";
+import { derivedLines, printDryRun } from "./pretrain_dry_run.ts";
 import { type Conversation, showTraining } from "./pretrain_progress.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { version } from "./version.ts";
@@ -61,7 +61,8 @@ export function pretrainCommand(): CommandUnknownOpts {
         ? { kind: "new", config: requireConfig(config), out: options.out, overrides }
         : { kind: "resume", path: refuseNew(resume, config, options.out), overrides };
       if (options.dryRun) {
-        await printDryRun(await resolved(start), options, json ? "json" : "text");
+        const { config, derived } = await resolved(start);
+        await printDryRun(config, derived, { ...options, form: json ? "json" : "text" });
         return;
       }
       await pretrainWith(start, options, { json, quiet, summary: true });
@@ -99,7 +100,9 @@ export async function pretrainWith(
   conversation: Conversation,
 ): Promise<string> {
   const { openShards } = await import("../core/data/shard_reader.ts");
-  const { pretrain, resolveConfig, resumePoint } = await import("../core/train/mod.ts");
+  const { derivedNumbers, pretrain, resolveConfig, resumePoint } = await import(
+    "../core/train/mod.ts"
+  );
   const config = await loadStart(start);
   using data = await openShards(config.data.path);
   const point = start.kind === "resume" ? await resumePoint(start.path) : undefined;
@@ -107,8 +110,12 @@ export async function pretrainWith(
   requireVocabulary(config.model.vocab_size, data.index.vocab_size);
   using interruption = listenForInterrupt("interrupted");
   await using device = await openChosenDevice(choice);
+  const resolved = resolveConfig(config, data.index.vocab_size);
+  if (!conversation.json && !conversation.quiet) {
+    for (const line of derivedLines(derivedNumbers(config, resolved))) console.error(line);
+  }
   const job = {
-    config: resolveConfig(config, data.index.vocab_size),
+    config: resolved,
     data,
     device,
     run,
@@ -141,17 +148,21 @@ function runFolder(start: Start): string {
 }
 
 /** The config as a run would have it. Data need not be there where the config says the vocabulary. */
-async function resolved(start: Start): Promise<ResolvedConfig> {
+async function resolved(
+  start: Start,
+): Promise<{ config: ResolvedConfig; derived: DerivedNumber[] }> {
+  const { derivedNumbers, resolveConfig } = await import("../core/train/mod.ts");
+  const given = await loadStart(start), config = resolveConfig(given, await vocabularyOf(given));
+  return { config, derived: derivedNumbers(given, config) };
+}
+
+async function vocabularyOf({ model: { vocab_size }, data: { path } }: PretrainConfig) {
   const { openShards } = await import("../core/data/shard_reader.ts");
-  const { resolveConfig } = await import("../core/train/mod.ts");
   const { exists } = await import("../core/io/atomic.ts");
-  const config = await loadStart(start), { vocab_size } = config.model;
-  if (vocab_size !== undefined && !await exists(config.data.path)) {
-    return resolveConfig(config, vocab_size);
-  }
-  using data = await openShards(config.data.path);
+  if (vocab_size !== undefined && !await exists(path)) return vocab_size;
+  using data = await openShards(path);
   requireVocabulary(vocab_size, data.index.vocab_size);
-  return resolveConfig(config, data.index.vocab_size);
+  return data.index.vocab_size;
 }
 
 function requireVocabulary(ofModel: number | undefined, ofData: number): void {

@@ -4,24 +4,26 @@
  * @module
  */
 import type { Target } from "../core/plan/mod.ts";
-import type { DryRun, ResolvedConfig } from "../core/train/mod.ts";
+import type { DerivedNumber, DryRun, ResolvedConfig } from "../core/train/mod.ts";
 import type { DeviceChoice } from "./device_options.ts";
 import { formatBytes, formatCount, formatQuantity } from "./ui/numbers.ts";
 
 /** Plans the run and prints its sizes. */
 export async function printDryRun(
   config: ResolvedConfig,
-  choice: DeviceChoice,
-  form: "json" | "text",
+  derived: readonly DerivedNumber[],
+  choice: DeviceChoice & { readonly form: "json" | "text" },
 ): Promise<void> {
   const { dryRun } = await import("../core/train/mod.ts");
   const found = dryRun(config, await targetOf(choice));
   const device = choice.device === "webgpu" ? "webgpu" : "cpu";
-  console.log(
-    form === "json"
-      ? JSON.stringify({ device, ...namesOf(found) })
-      : describe(config, found, device),
-  );
+  if (choice.form === "json") console.log(JSON.stringify({ device, ...namesOf(found) }));
+  else console.log([describe(config, found, device), ...derivedLines(derived)].join("\n"));
+}
+
+/** What the config left open, with the rule that filled it. */
+export function derivedLines(derived: readonly DerivedNumber[]): string[] {
+  return derived.map(({ name, value, rule }) => `${name} ${value} = ${rule}`);
 }
 
 /** No device is opened; `auto` stands for the cpu device, as what a GPU grants is only known once it is open. */

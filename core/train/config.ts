@@ -90,6 +90,35 @@ export function resolveConfig(config: PretrainConfig, vocab_size: number): Resol
   };
 }
 
+/** A number that the config left out, and the rule that gave it. */
+export interface DerivedNumber {
+  readonly name: string;
+  readonly value: number;
+  readonly rule: string;
+}
+
+/** What `resolveConfig` and the model's parts decided; to be shown, as nothing is decided silently. */
+export function derivedNumbers(config: PretrainConfig, resolved: ResolvedConfig): DerivedNumber[] {
+  const derived: DerivedNumber[] = [];
+  const derive = (given: number | undefined, name: string, value: number, rule: string) => {
+    if (given === undefined) derived.push({ name: `model.${name}`, value, rule });
+  };
+  const { model } = config, { vocab_size, max_position_embeddings } = resolved.model;
+  derive(model.vocab_size, "vocab_size", vocab_size, "the tokenizer's");
+  derive(
+    model.max_position_embeddings,
+    "max_position_embeddings",
+    max_position_embeddings,
+    "sequence_length",
+  );
+  if ("num_hidden_layers" in model) {
+    const { hidden_size, num_attention_heads: heads } = model;
+    derive(model.head_dim, "head_dim", hidden_size / heads, "hidden_size / num_attention_heads");
+    derive(model.num_key_value_heads, "num_key_value_heads", heads, "num_attention_heads");
+  }
+  return derived;
+}
+
 /** Rows that are on the device at once. */
 export function microRows({ batch_size, accumulation }: PretrainConfig): number {
   return batch_size / accumulation;

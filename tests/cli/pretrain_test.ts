@@ -102,6 +102,7 @@ Deno.test("pretrain: --dry-run counts without data, device or folder", () =>
     assert.match(stdout, /^parameters +5,401,856$/m);
     assert.match(stdout, /^ {2}layers\.\*\.mlp +3,170,304 {2}matrix 3,170,304$/m);
     assert.match(stdout, /^ {2}embedding +1,048,576 {2}in 1 tensors, weight decay 0$/m);
+    assert.match(stdout, /^model\.head_dim 32 = hidden_size \/ num_attention_heads$/m);
     const { stdout: json } = await attempt(dir, "pretrain", config, "--dry-run", "--json");
     const { parameters, memory, total_bytes, device } = JSON.parse(json);
     assert.equal(parameters, 5_401_856);
