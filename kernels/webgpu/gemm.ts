@@ -47,7 +47,9 @@ export interface Gemm {
 
 export const tiles = {
   tile128: { rows: 128, columns: 128, depth: 16, threadRows: 8, threadColumns: 8 },
+  ahead128: { rows: 128, columns: 128, depth: 16, threadRows: 8, threadColumns: 8, ahead: true },
   tile64: { rows: 64, columns: 64, depth: 16, threadRows: 8, threadColumns: 8 },
+  ahead64: { rows: 64, columns: 64, depth: 16, threadRows: 8, threadColumns: 8, ahead: true },
   tile32: { rows: 32, columns: 32, depth: 16, threadRows: 4, threadColumns: 4 },
 } satisfies Record<string, Tile>;
 
@@ -60,7 +62,9 @@ export const gemmVariants = [
   "split64",
   "split32",
   "tile128",
+  "ahead128",
   "tile64",
+  "ahead64",
   "tile32",
 ] as const;
 export type GemmVariant = typeof gemmVariants[number];
@@ -94,22 +98,24 @@ export function gemmRuns(variant: GemmVariant, target: GpuTarget): boolean {
  */
 const isSoftware = ({ subgroupSizes: [, widest] }: GpuTarget) => widest > 0 && widest <= 8;
 
-/** Workgroups that keep a large GPU busy (132 processors, two workgroups each); below, K is split. */
-const busy = 256;
+/** Threads that keep a large GPU busy: 132 processors, sixteen warps each. With far fewer, K is split. */
+const busy = 1 << 16;
 /** Rows up to which a product counts as decoding. */
 export const fewRows = 8;
 
 function pickVariant(g: Gemm, target: GpuTarget): GemmVariant {
-  const count = (t: Tile) => g.batch * Math.ceil(g.m / t.rows) * Math.ceil(g.n / t.columns);
+  const threads = (name: TileName) => tileCount(g, tiles[name]) * tileThreads(tiles[name]);
   const can = (variant: GemmVariant) => gemmRuns(variant, target);
-  if (isSoftware(target)) return g.m * g.n * g.k > 1 << 23 ? "tile64" : "plain";
+  if (isSoftware(target)) return g.m * g.n * g.k > 1 << 23 && can("tile64") ? "tile64" : "plain";
   if (g.m <= fewRows) return "rows";
-  const small = g.m <= 32 || g.n <= 32;
-  if (count(tiles.tile128) >= busy && can("tile128")) return "tile128";
-  if (!small && count(tiles.tile64) >= busy && can("tile64")) return "tile64";
-  if (g.k >= 512) return small || !can("split64") ? "split32" : "split64";
-  return small || count(tiles.tile64) < busy / 4 || !can("tile64") ? "tile32" : "tile64";
+  if (threads("tile128") >= busy && can("tile128")) return "tile128";
+  const name = Math.min(g.m, g.n) > 32 && can("tile64") ? "tile64" : "tile32";
+  if (threads(name) < busy / 2 && g.k >= 512) return name === "tile64" ? "split64" : "split32";
+  return threads(name) < busy / 8 ? "tile32" : name;
 }
+
+const tileCount = ({ batch, m, n }: Gemm, { rows, columns }: Tile) =>
+  batch * Math.ceil(m / rows) * Math.ceil(n / columns);
 
 /** `variant` forces a choice (tests, benchmarks). */
 export function planGemm(g: Gemm, target: GpuTarget, variant?: GemmVariant): GemmPlan {
@@ -121,9 +127,9 @@ export function planGemm(g: Gemm, target: GpuTarget, variant?: GemmVariant): Gem
     return { variant: chosen, splits: 1, scratch: cut ? size : 0 };
   }
   const tile = tiles[tileName];
-  const count = g.batch * Math.ceil(g.m / tile.rows) * Math.ceil(g.n / tile.columns);
   const room = Math.max(1, Math.floor(Math.min(target.maxBindingBytes, 1 << 28) / (4 * size)));
-  const wanted = Math.ceil(2 * busy / count), deep = Math.max(1, Math.floor(g.k / 128));
+  const wanted = Math.ceil(busy / (tileCount(g, tile) * tileThreads(tile)));
+  const deep = Math.max(1, Math.floor(g.k / 128));
   const forced = variant ? 2 : 1;
   const asked = Math.min(Math.max(wanted, forced), Math.max(deep, forced), room);
   const depth = splitDepth(g.k, asked, tile);

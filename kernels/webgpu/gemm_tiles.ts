@@ -10,6 +10,8 @@ export interface Tile {
   readonly depth: number;
   readonly threadRows: number;
   readonly threadColumns: number;
+  /** Fetches the next step's blocks before it multiplies: more registers, less waiting. */
+  readonly ahead?: boolean;
 }
 
 export const tileThreads = (t: Tile) => (t.rows / t.threadRows) * (t.columns / t.threadColumns);
@@ -86,72 +88,83 @@ export function sides({ transA, transB, quadsA, quadsB }: Form): [Side, Side] {
 export const sideQuad = ({ x, outer, dense, quads }: Side) =>
   quadWgsl(x, dense === "k" ? "k" : outer, quads);
 
-/** Loads block `block` of the tile at (first, k0): four k of four rows, stored as four vectors over rows. */
-function stageWgsl({ x, outer, dense }: Side, extent: number): string {
+/**
+ * `fetch_x(base, first, k0, block)`: block `block` of the tile at (first, k0), four k of four rows, as four vectors over rows.
+ * `put_x(block, …)` stages it. Where K is dense, neighbouring lanes take neighbouring quads of a row in pairs: whole sectors of 32 bytes.
+ */
+function blockWgsl({ x, outer, dense }: Side, extent: number): string {
   const across = extent / 4;
-  const load = dense === "k"
-    ? `let row = first + (block % ${across}u) * 4u;
-  let k = k0 + (block / ${across}u) * 4u;
-  ${
-      range(4).map((i) =>
-        `var v${i} = vec4f(0.0);
-  if (row + ${i}u < params.${outer}) { v${i} = quad_${x}(base, row + ${i}u, k); }`
-      ).join("\n  ")
-    }`
-    : `let row = first + (block % ${across}u) * 4u;
-  let k = k0 + (block / ${across}u) * 4u;
-  ${
-      range(4).map((i) =>
-        `var v${i} = vec4f(0.0);
-  if (k + ${i}u < params.k) { v${i} = quad_${x}(base, k + ${i}u, row); }`
-      ).join("\n  ")
-    }`;
-  const stored = (i: number) =>
+  const place = dense === "k"
+    ? `let rows = (block / 2u) % ${across}u;
+  let quad = block % 2u + 2u * (block / ${2 * across}u);`
+    : `let rows = block % ${across}u;
+  let quad = block / ${across}u;`;
+  const one = (i: number) =>
+    dense === "k"
+      ? `if (row + ${i}u < params.${outer}) { v${i} = quad_${x}(base, row + ${i}u, k); }`
+      : `if (k + ${i}u < params.k) { v${i} = quad_${x}(base, k + ${i}u, row); }`;
+  const turned = (i: number) =>
     dense === "k" ? `vec4f(${range(4).map((j) => `v${j}.${"xyzw"[i]}`).join(", ")})` : `v${i}`;
   return `
-fn stage_${x}(base: u32, first: u32, k0: u32, block: u32) {
-  ${load}
-  let to = (block / ${across}u) * ${extent}u + block % ${across}u;
-  ${range(4).map((i) => `tile_${x}[to + ${i * across}u] = ${stored(i)};`).join("\n  ")}
+fn fetch_${x}(base: u32, first: u32, k0: u32, block: u32) -> mat4x4f {
+  ${place}
+  let row = first + rows * 4u;
+  let k = k0 + quad * 4u;
+  ${range(4).map((i) => `var v${i} = vec4f(0.0);\n  ${one(i)}`).join("\n  ")}
+  return mat4x4f(${range(4).map(turned).join(", ")});
+}
+fn put_${x}(block: u32, v: mat4x4f) {
+  ${place}
+  let to = quad * ${extent}u + rows;
+  ${range(4).map((i) => `tile_${x}[to + ${i * across}u] = v[${i}];`).join("\n  ")}
 }`;
 }
 
-/** Calls that stage both tiles, the blocks shared out over the threads. */
-function staging(tile: Tile): string {
+/** What one thread stages in turn `turn`: a block of either factor. */
+interface Turn {
+  readonly fetch: string;
+  readonly put: string;
+}
+
+/** The blocks of both factors, shared out over the threads; where a turn has some of both, the choice is a thread's. */
+function turnsOf(tile: Tile): Turn[] {
   const threads = tileThreads(tile);
   const blocksA = tile.rows * tile.depth / 16, blocksB = tile.columns * tile.depth / 16;
-  const a = (block: string) => `stage_a(a_base, first_row, k0, ${block});`;
-  const b = (block: string) => `stage_b(b_base, first_column, k0, ${block});`;
-  const lines: string[] = [];
-  for (let from = 0; from < blocksA + blocksB; from += threads) {
-    const to = from + threads;
-    if (to <= blocksA) lines.push(a(`thread + ${from}u`));
-    else if (from >= blocksA && to <= blocksA + blocksB) {
-      lines.push(b(`thread + ${from - blocksA}u`));
-    } else {
-      const block = `thread + ${from}u`;
-      lines.push(
-        `if (${block} < ${blocksA}u) { ${a(block)} }`,
-        `else if (${block} < ${blocksA + blocksB}u) { ${b(`${block} - ${blocksA}u`)} }`,
-      );
+  const fetchA = (block: string) => `fetch_a(a_base, first_row, at, ${block})`;
+  const fetchB = (block: string) => `fetch_b(b_base, first_column, at, ${block})`;
+  return range(Math.ceil((blocksA + blocksB) / threads)).map((turn) => {
+    const start = turn * threads, end = start + threads, block = `thread + ${start}u`;
+    const v = `staged${turn}`, blockB = `${block} - ${blocksA}u`;
+    if (end <= blocksA) {
+      return { fetch: `${v} = ${fetchA(block)};`, put: `put_a(${block}, ${v});` };
     }
-  }
-  return lines.join("\n    ");
+    if (start >= blocksA) {
+      return { fetch: `${v} = ${fetchB(blockB)};`, put: `put_b(${blockB}, ${v});` };
+    }
+    return {
+      fetch: `if (${block} < ${blocksA}u) { ${v} = ${fetchA(block)}; } else { ${v} = ${
+        fetchB(blockB)
+      }; }`,
+      put:
+        `if (${block} < ${blocksA}u) { put_a(${block}, ${v}); } else { put_b(${blockB}, ${v}); }`,
+    };
+  });
 }
 
 /** Wants params m, n, k, batch, a_offset, b_offset, tiles_m, tiles_n, k_split, splits and a `store_quad`. */
 export function tileWgsl(tile: Tile, form: Form): string {
-  const { rows, columns, depth, threadRows, threadColumns } = tile;
+  const { rows, columns, depth, threadRows, threadColumns, ahead } = tile;
   const across = columns / threadColumns, down = rows / threadRows;
   const quadRows = range(threadRows / 4), quadColumns = range(threadColumns / 4);
-  const [a, b] = sides(form);
+  const [a, b] = sides(form), turns = turnsOf(tile);
+  const fetch = (at: string) => `{ let at = ${at}; ${turns.map((t) => t.fetch).join(" ")} }`;
   const sums = quadRows.flatMap((i) =>
     range(4).flatMap((r) => quadColumns.map((j) => ({ i, r, j, name: `sum${i}${r}_${j}` })))
   );
   return `
 var<workgroup> tile_a: array<vec4f, ${rows * depth / 4}>;
 var<workgroup> tile_b: array<vec4f, ${columns * depth / 4}>;
-${sideQuad(a)}${sideQuad(b)}${stageWgsl(a, rows)}${stageWgsl(b, columns)}
+${sideQuad(a)}${sideQuad(b)}${blockWgsl(a, rows)}${blockWgsl(b, columns)}
 ${
     entry(
       down * across,
@@ -174,9 +187,13 @@ ${
   let x = thread % ${across}u;
   let y = thread / ${across}u;
   ${sums.map(({ name }) => `var ${name} = vec4f(0.0);`).join("\n  ")}
+  ${turns.map((_, turn) => `var staged${turn}: mat4x4f;`).join("\n  ")}
+  ${ahead ? fetch("k_first") : ""}
   for (var k0 = k_first; k0 < k_end; k0 += ${depth}u) {
-    ${staging(tile)}
+    ${ahead ? "" : fetch("k0")}
+    ${turns.map((t) => t.put).join("\n    ")}
     workgroupBarrier();
+    ${ahead ? `if (k0 + ${depth}u < k_end) ${fetch(`k0 + ${depth}u`)}` : ""}
     for (var k = 0u; k < ${depth}u; k++) {
       ${
         quadRows.map((i) => `let a${i} = tile_a[k * ${rows / 4}u + y + ${i * down}u];`).join(
