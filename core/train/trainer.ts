@@ -4,58 +4,12 @@ import type { Batch } from "../data/batches.ts";
 import type { Device, Executable, HostArray, StateStore } from "../device/types.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import type { TensorSource } from "../io/safetensors.ts";
-import type { Graph } from "../graph/mod.ts";
-import { initialValues, type Model, type NamedParam, namedParams } from "../model/mod.ts";
-import type { AdamWConfig } from "../optim/mod.ts";
-import { type NamedSpec, type Plan, planGraph, type Target } from "../plan/mod.ts";
+import { initialValues, type NamedParam, namedParams } from "../model/mod.ts";
+import { type Plan, planGraph } from "../plan/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { traceProbe } from "./probe.ts";
-import {
-  type RowShape,
-  traceAccumulate,
-  traceApply,
-  traceLosses,
-  traceUpdate,
-} from "./programs.ts";
-
-/** What training is made from, apart from the data. */
-export interface Training {
-  readonly model: Model;
-  readonly optimizer: AdamWConfig;
-  /** Rows on the device at once. */
-  readonly shape: RowShape;
-  /** Parts of an update. */
-  readonly accumulation: number;
-}
-
-/** The plans of a training, by what they do. With one part an update is one plan, `update`. */
-export interface TrainPlans<L = unknown> {
-  readonly update: Plan<L>;
-  readonly accumulate: Plan<L> | undefined;
-  readonly losses: Plan<L>;
-}
-
-export function planTraining<L>(
-  { model, optimizer, shape, accumulation }: Training,
-  target: Target<L>,
-): TrainPlans<L> {
-  const plan = (graph: Graph) => planGraph(graph, target);
-  const losses = plan(traceLosses(model, shape));
-  if (accumulation === 1) {
-    return { update: plan(traceUpdate(model, optimizer, shape)), accumulate: undefined, losses };
-  }
-  return {
-    update: plan(traceApply(model, optimizer)),
-    accumulate: plan(traceAccumulate(model, shape)),
-    losses,
-  };
-}
-
-/** All state of the plans, each entry once. */
-export function stateOf(plans: readonly Plan[]): NamedSpec[] {
-  const entries = plans.flatMap(({ state }) => state);
-  return [...new Map(entries.map((entry) => [entry.name, entry])).values()];
-}
+import { planTraining, stateOf, type Training } from "./plans.ts";
+import type { RowShape } from "./programs.ts";
 
 /** What an update found out. */
 export interface UpdateResult {

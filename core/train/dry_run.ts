@@ -1,0 +1,87 @@
+/** What a run will take, from plans alone: no device, no data, no memory. */
+
+import { bytesOf } from "../graph/mod.ts";
+import { decayOf } from "../optim/mod.ts";
+import {
+  countAll,
+  countByPart,
+  countByRole,
+  namedParams,
+  type PartCount,
+  type RoleCount,
+} from "../model/mod.ts";
+import type { Plan, Target } from "../plan/mod.ts";
+import type { ResolvedConfig } from "./config.ts";
+import { trainingOf } from "./pretrain.ts";
+import { planTraining, stateOf } from "./plans.ts";
+
+export interface DryRun {
+  readonly params: number;
+  readonly byPart: readonly PartCount[];
+  readonly byRole: readonly (RoleCount & { readonly weightDecay: number })[];
+  /** Tokens of an update, padding included. */
+  readonly tokensPerUpdate: number;
+  readonly flopsPerToken: number;
+  /** Kernels of an update. */
+  readonly dispatches: number;
+  /** Bytes on the device while training, by what they hold. */
+  readonly memory: readonly { readonly kind: string; readonly bytes: number }[];
+  readonly totalBytes: number;
+  /** Bytes of one checkpoint, and of all that are kept at once. */
+  readonly checkpointBytes: number;
+  readonly diskBytes: number;
+}
+
+export function dryRun(config: ResolvedConfig, target: Target): DryRun {
+  const training = trainingOf(config), params = namedParams(training.model.params);
+  const plans = planTraining(training, target);
+  const all = [plans.update, plans.losses, ...(plans.accumulate ? [plans.accumulate] : [])];
+  const { accumulation, batch_size, sequence_length } = config;
+  const ofUpdate = (pick: keyof Plan["totals"]) =>
+    plans.update.totals[pick] + accumulation * (plans.accumulate?.totals[pick] ?? 0);
+  const tokensPerUpdate = batch_size * sequence_length;
+  const memory = memoryOf(all, target), checkpointBytes = 12 * countAll(params);
+  const kept = checkpointsKept(config);
+  return {
+    params: countAll(params),
+    byPart: countByPart(params),
+    byRole: countByRole(params).map((count) => ({
+      ...count,
+      weightDecay: decayOf(config.optimizer, count.role),
+    })),
+    tokensPerUpdate,
+    flopsPerToken: ofUpdate("flops") / tokensPerUpdate,
+    dispatches: ofUpdate("dispatches"),
+    memory,
+    totalBytes: memory.reduce((sum, { bytes }) => sum + bytes, 0),
+    checkpointBytes,
+    // A new checkpoint is whole before an old one goes.
+    diskBytes: checkpointBytes * (kept + 1),
+  };
+}
+
+function checkpointsKept({ checkpoint: { every, keep }, steps }: ResolvedConfig): number {
+  const written = every > 0 ? Math.ceil(steps / every) : 1;
+  return keep > 0 ? Math.min(keep, written) : written;
+}
+
+const purposes: Readonly<Record<string, string>> = {
+  params: "parameters",
+  m: "first moments",
+  v: "second moments",
+  grads: "gradient sums",
+};
+
+function memoryOf(plans: readonly Plan[], { alignment, slack }: Target): DryRun["memory"] {
+  const sizes = new Map<string, number>();
+  const count = (kind: string, bytes: number) => sizes.set(kind, (sizes.get(kind) ?? 0) + bytes);
+  for (const entry of stateOf(plans)) {
+    const bytes = Math.ceil((bytesOf(entry) + slack) / alignment) * alignment;
+    count(purposes[entry.name.split(".")[0]] ?? "scalars", bytes);
+  }
+  for (const { totals } of plans) {
+    count("intermediate tensors", totals.arenaBytes);
+    count("inputs and constants", totals.uploadBytes + totals.constantBytes);
+  }
+  return [...sizes].map(([kind, bytes]) => ({ kind, bytes }));
+}

@@ -1,0 +1,34 @@
+/** What happens in a training run, for whoever shows it. */
+
+export interface StepEvent {
+  readonly kind: "step";
+  /** Updates done, this one included. */
+  readonly step: number;
+  /** Mean loss of the update's targets, in nats. */
+  readonly loss: number;
+  /** Length of the mean gradient before clipping. */
+  readonly norm: number;
+  readonly learningRate: number;
+  /** Targets trained on since the run's first step. */
+  readonly tokens: number;
+  readonly tokensPerSecond: number;
+}
+
+export type TrainEvent =
+  | { readonly kind: "start"; readonly step: number; readonly deviceBytes: number }
+  /** Left-overs of a killed process, which were removed. */
+  | { readonly kind: "partials"; readonly names: readonly string[] }
+  | StepEvent
+  | {
+    readonly kind: "validation";
+    readonly step: number;
+    /** Mean loss of the targets, in nats. */
+    readonly loss: number;
+    readonly targets: number;
+    readonly bitsPerByte: number;
+  }
+  | { readonly kind: "checkpoint"; readonly step: number; readonly path: string }
+  | { readonly kind: "end"; readonly step: number; readonly reason: EndReason };
+
+/** `steps`: all done; `time`: max_minutes are over; `interrupted`: the signal asked. */
+export type EndReason = "steps" | "time" | "interrupted";

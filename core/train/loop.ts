@@ -1,0 +1,209 @@
+/** The loop of a run: updates, readings, measurements and checkpoints in their order. */
+
+import { setImmediate } from "node:timers";
+import {
+  type Batch,
+  type BatchSource,
+  type Cursor,
+  firstCursor,
+  nextBatch,
+  validationBatches,
+} from "../data/batches.ts";
+import { exitCodes, UserError } from "../io/errors.ts";
+import { hyperAt, valueAt } from "../optim/mod.ts";
+import { type Checkpoint, saveCheckpoint } from "./checkpoint.ts";
+import { microRows } from "./config.ts";
+import type { EndReason, TrainEvent } from "./events.ts";
+import type { PretrainJob } from "./pretrain.ts";
+import { appendMetrics } from "./run_folder.ts";
+import { countOf, type Trainer } from "./trainer.ts";
+
+/** An update that was submitted and whose result has not been read. */
+interface Submitted {
+  readonly step: number;
+  readonly learningRate: number;
+  readonly count: number;
+  readonly tokens: number;
+  /** For the search of what was not finite. */
+  readonly parts: readonly Batch[];
+}
+
+/** Where a run stands, and how it goes on. Lives as long as `pretrain` runs. */
+export class Loop {
+  step = 0;
+  #tokens = 0;
+  #cursor: Cursor;
+  #submitted: Submitted[] = [];
+  #reading: { results: ReturnType<Trainer["results"]>; of: Submitted[] } | undefined;
+  #savedStep = -1;
+  readonly #began = performance.now();
+  #logged = { at: performance.now(), tokens: 0 };
+  readonly #source: BatchSource;
+
+  constructor(
+    readonly job: PretrainJob,
+    readonly trainer: Trainer,
+    checkpoint: Checkpoint | undefined,
+  ) {
+    const { config, data } = job;
+    this.#cursor = checkpoint?.state.cursor ?? firstCursor(config.data.packing);
+    if (this.#cursor.packing !== config.data.packing) {
+      throw new UserError(`the run packs ${this.#cursor.packing}, not ${config.data.packing}`, {
+        where: "data.packing",
+        hint: "packing cannot change within a run",
+      });
+    }
+    if (checkpoint) {
+      ({ step: this.step, tokens: this.#tokens } = checkpoint.state);
+      this.#savedStep = this.step;
+    }
+    this.#logged = { at: performance.now(), tokens: this.#tokens };
+    this.#source = {
+      split: data.splits.train,
+      rows: microRows(config),
+      length: config.sequence_length,
+      seed: config.seed,
+    };
+  }
+
+  async *run(): AsyncGenerator<TrainEvent, void> {
+    const { steps, log_every, validation, checkpoint } = this.job.config;
+    for (let reason = this.#endReason(steps);; reason = this.#endReason(steps)) {
+      if (reason) {
+        yield* this.#read();
+        if (reason !== "interrupted") yield* this.#validate();
+        yield* this.#save();
+        yield { kind: "end", step: this.step, reason };
+        return;
+      }
+      this.#submit();
+      if (this.#reading) yield* this.#take(); // the device has the next update to do meanwhile
+      const isDue = (every: number) => every > 0 && this.step % every === 0 && this.step < steps;
+      if (isDue(log_every)) this.#ask();
+      if (isDue(validation.every)) {
+        yield* this.#read();
+        yield* this.#validate();
+      }
+      if (isDue(checkpoint.every)) yield* this.#save();
+      await turn();
+    }
+  }
+
+  #endReason(steps: number): EndReason | undefined {
+    const { signal, config: { max_minutes } } = this.job;
+    if (this.step >= steps) return "steps";
+    if (signal?.aborted) return "interrupted";
+    const minutes = (performance.now() - this.#began) / 60_000;
+    return max_minutes > 0 && minutes >= max_minutes ? "time" : undefined;
+  }
+
+  /** One update, without waiting. */
+  #submit(): void {
+    const { optimizer, steps, accumulation } = this.job.config;
+    const parts: Batch[] = [];
+    for (let i = 0; i < accumulation; i++) {
+      const { batch, cursor } = nextBatch(this.#source, this.#cursor);
+      parts.push(batch);
+      this.#cursor = cursor;
+    }
+    const learningRate = valueAt(optimizer.learning_rate, this.step, steps);
+    this.trainer.update(parts, hyperAt(optimizer, learningRate, this.step));
+    const count = parts.reduce((sum, part) => sum + countOf(part), 0);
+    this.step++;
+    this.#tokens += count;
+    this.#submitted.push({ step: this.step, learningRate, count, tokens: this.#tokens, parts });
+  }
+
+  /** Asks for the results of what was submitted; they are taken later. */
+  #ask(): void {
+    this.#reading = { results: this.trainer.results(), of: this.#submitted };
+    this.#submitted = [];
+  }
+
+  /** Reads everything that was submitted. */
+  async *#read(): AsyncGenerator<TrainEvent, void> {
+    if (this.#reading) yield* this.#take();
+    if (this.#submitted.length === 0) return;
+    this.#ask();
+    yield* this.#take();
+  }
+
+  async *#take(): AsyncGenerator<TrainEvent, void> {
+    const { results, of } = this.#reading!;
+    this.#reading = undefined;
+    const found = await results;
+    for (const [i, { lossSum, norm, isHealthy }] of found.entries()) {
+      const { step, learningRate, count, tokens, parts } = of[i];
+      if (!isHealthy) throw await this.#diverged(step, parts);
+      const { log_every, steps } = this.job.config;
+      if (step % log_every !== 0 && step !== steps) continue;
+      const now = performance.now(), seconds = (now - this.#logged.at) / 1000;
+      const tokensPerSecond = (tokens - this.#logged.tokens) / seconds;
+      this.#logged = { at: now, tokens };
+      const loss = lossSum / count;
+      appendMetrics(this.job.run, {
+        step,
+        loss,
+        norm,
+        learning_rate: learningRate,
+        tokens,
+        tokens_per_second: Math.round(tokensPerSecond),
+      });
+      yield { kind: "step", step, loss, norm, learningRate, tokens, tokensPerSecond };
+    }
+  }
+
+  async #diverged(step: number, parts: readonly Batch[]): Promise<UserError> {
+    const bad = await this.trainer.firstBadTensor(parts) ?? "the gradient's norm";
+    const { run } = this.job;
+    const saved = this.#savedStep >= 0
+      ? `the last checkpoint, step ${this.#savedStep}, is finite: quern pretrain --resume ${run}`
+      : "there is no checkpoint yet";
+    return new UserError(`step ${step} is not finite; the first bad tensor: ${bad}`, {
+      where: run,
+      hint: `${saved}; a lower learning_rate or a longer warmup often helps`,
+      exitCode: exitCodes.failed,
+    });
+  }
+
+  async *#validate(): AsyncGenerator<TrainEvent, void> {
+    const { config, data: { splits: { val } } } = this.job;
+    if (val.tokens === 0) return;
+    const { step } = this, started = performance.now();
+    const { max_tokens } = config.validation;
+    const { rows, length } = this.#source;
+    const { loss, targets } = await this.trainer.measure(
+      validationBatches({ split: val, rows, length }, config.data.packing, max_tokens || Infinity),
+    );
+    const bitsPerByte = loss / Math.LN2 * val.tokens / val.bytes;
+    this.#logged.at += performance.now() - started; // measuring is not training
+    appendMetrics(this.job.run, { step, validation_loss: loss, bits_per_byte: bitsPerByte });
+    yield { kind: "validation", step, loss, targets, bitsPerByte };
+  }
+
+  async *#save(): AsyncGenerator<TrainEvent, void> {
+    yield* this.#read(); // what is saved is known to be finite
+    if (this.#savedStep === this.step) return;
+    const { config, data, run } = this.job, { step } = this, started = performance.now();
+    const path = await saveCheckpoint(
+      run,
+      {
+        step,
+        tokens: this.#tokens,
+        cursor: this.#cursor,
+        data_sha256: data.hash,
+        tokenizer_sha256: data.tokenizer.hash,
+      },
+      this.trainer.tensors(),
+      config.checkpoint.keep,
+    );
+    this.#savedStep = step;
+    this.#logged.at += performance.now() - started;
+    yield { kind: "checkpoint", step, path };
+  }
+}
+
+/** Lets signals and timers through; a step itself waits for nothing. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
