@@ -7,7 +7,7 @@ import { type Attrs, type Dtype, type Numbers, sizeOf, type Spec } from "../core
 import { denseStrides } from "./layout.ts";
 import { forEachStrided, type ScalarName, scalars } from "./elementwise.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
-import { fusedPasses, fusedScratch } from "./webgpu/fused.ts";
+import { fusedKernels } from "./webgpu/fused.ts";
 import { programWasm } from "./wasm/fused.ts";
 
 /** How an input is read: element strides for each axis of the iteration space (0 repeats) after a first offset. */
@@ -72,11 +72,7 @@ export const fusedOp: Kernel = defineOp({
   reference(inputs, outputs, { attrs }) {
     runProgram(attrs.program as FusedProgram, inputs, outputs);
   },
-  kernels: [{
-    name: "printed",
-    scratch: ({ attrs }) => fusedScratch(attrs.program as FusedProgram),
-    passes: ({ attrs }) => fusedPasses(attrs.program as FusedProgram),
-  }],
+  kernels: fusedKernels,
   wasm: (node, target) => programWasm(node.attrs.program as FusedProgram, node, target),
   cost: ({ inputs, outputs, attrs }) => {
     const program = attrs.program as FusedProgram, points = sizeOf(program.shape);

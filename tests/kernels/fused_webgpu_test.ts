@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { type Dtype, normals, philox, sizeOf, type Spec } from "../../core/graph/mod.ts";
-import { openWebgpu } from "../../core/device/webgpu/mod.ts";
+import { openWebgpu, webgpuTarget } from "../../core/device/webgpu/mod.ts";
 import {
   type Access,
   denseStrides,
@@ -24,7 +24,7 @@ type Roll = (sides: number) => number;
 
 const unary: ScalarName[] = ["neg", "abs", "tanh", "sigmoid", "silu", "relu", "sin", "softplus"];
 const binary: ScalarName[] = ["add", "sub", "mul", "max", "min"];
-const sizes = [1, 2, 3, 5, 8, 17, 65];
+const sizes = [1, 2, 3, 4, 5, 8, 17, 65];
 
 function pickFrom<T>(roll: Roll, list: readonly T[]): T {
   return list[roll(list.length)];
@@ -115,6 +115,8 @@ webgpuTest("webgpu: random fused programs agree with the plain loop", async (t) 
       const cases = Array.from({ length: 16 }, (_, i) => caseOf(group * 16 + i));
       assert.ok(cases.every(({ inputs }) => inputs.every(({ shape }) => sizeOf(shape) > 0)));
       assert.deepEqual(await disagreements(device, cases), []);
+      const points = webgpuTarget(device.target.limits, { fused: "points" });
+      assert.deepEqual(await disagreements(device, cases, points), []);
     });
   }
 });

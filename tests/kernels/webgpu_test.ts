@@ -48,22 +48,18 @@ webgpuTest("webgpu: kernels agree with the plain loops", async (t) => {
 
 /** Bytes of the workgroup variables of a shader; sizes are numbers or constants. */
 function workgroupBytesOf(wgsl: string): number {
-  const elements: Record<string, number> = {
-    "f32": 4,
-    "u32": 4,
-    "i32": 4,
-    "vec4f": 16,
-    "vec4<f32>": 16,
-  };
   const constants = new Map(
     [...wgsl.matchAll(/const (\w+) = (\d+)u;/g)].map(([, name, value]) => [name, value]),
   );
-  let bytes = 0;
-  for (const [, type] of wgsl.matchAll(/var<workgroup> \w+: ([^;]+);/g)) {
-    const [, element = type, size = "1"] = type.match(/^array<(.+), (\w+)>$/) ?? [];
-    bytes += Number.parseInt(constants.get(size) ?? size) * elements[element];
-  }
-  return bytes;
+  const bytesOf = (type: string): number => {
+    const [, element, size = ""] = type.match(/^array<(.+), (\w+)>$/) ?? [];
+    if (element) return bytesOf(element) * Number.parseInt(constants.get(size) ?? size);
+    const [, width, scalar] = type.match(/^vec([24])<?(\w+)>?$/) ?? [];
+    if (width) return Number(width) * bytesOf(scalar);
+    return /^(f16|h)$/.test(type) ? 2 : 4;
+  };
+  const types = [...wgsl.matchAll(/var<workgroup> \w+: ([^;]+);/g)].map(([, type]) => type);
+  return types.reduce((sum, type) => sum + bytesOf(type), 0);
 }
 
 function faultsOf(name: string, pass: GpuPass): string[] {
