@@ -91,6 +91,7 @@ function sweep(
 /**
  * (x [tokens, width], head [vocab, width], targets i32 [tokens][, weights [tokens]]) → the weighted sum of the tokens' losses, a scalar,
  * and each token's own loss [tokens] (0 where ignored), unweighted. Divide by a count at the very end, so that accumulation, padding and evaluation agree.
+ * Token weights are constants for differentiation.
  */
 export const linearCrossEntropyOp: Kernel = defineOp({
   name: "linear_cross_entropy",
