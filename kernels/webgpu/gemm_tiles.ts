@@ -115,8 +115,7 @@ fn fetch_${x}(base: u32, first: u32, k0: u32, block: u32) -> mat4x4f {
 }
 fn put_${x}(block: u32, v: mat4x4f) {
   ${place}
-  let to = quad * ${extent}u + rows;
-  ${range(4).map((i) => `tile_${x}[to + ${i * across}u] = v[${i}];`).join("\n  ")}
+  ${range(4).map((i) => `tile_${x}[quad][${i}][rows] = v[${i}];`).join("\n  ")}
 }`;
 }
 
@@ -161,9 +160,20 @@ export function tileWgsl(tile: Tile, form: Form): string {
   const sums = quadRows.flatMap((i) =>
     range(4).flatMap((r) => quadColumns.map((j) => ({ i, r, j, name: `sum${i}${r}_${j}` })))
   );
+  // A step of K. Its place in a quad is a constant and the thread's places are loop-invariant, so that of the bounds checks that are
+  // made for each access of workgroup memory one in four steps is left.
+  const step = (k: number) =>
+    `{
+        ${quadRows.map((i) => `let a${i} = tile_a[quad][${k}][y + ${i * down}u];`).join(" ")}
+        ${quadColumns.map((j) => `let b${j} = tile_b[quad][${k}][x + ${j * across}u];`).join(" ")}
+        ${
+      sums.map(({ i, r, j, name }) => `${name} = fma(vec4f(a${i}.${"xyzw"[r]}), b${j}, ${name});`)
+        .join("\n        ")
+    }
+      }`;
   return `
-var<workgroup> tile_a: array<vec4f, ${rows * depth / 4}>;
-var<workgroup> tile_b: array<vec4f, ${columns * depth / 4}>;
+var<workgroup> tile_a: array<array<array<vec4f, ${rows / 4}>, 4>, ${depth / 4}>;
+var<workgroup> tile_b: array<array<array<vec4f, ${columns / 4}>, 4>, ${depth / 4}>;
 ${sideQuad(a)}${sideQuad(b)}${blockWgsl(a, rows)}${blockWgsl(b, columns)}
 ${
     entry(
@@ -194,20 +204,8 @@ ${
     ${turns.map((t) => t.put).join("\n    ")}
     workgroupBarrier();
     ${ahead ? `if (k0 + ${depth}u < k_end) ${fetch(`k0 + ${depth}u`)}` : ""}
-    for (var k = 0u; k < ${depth}u; k++) {
-      ${
-        quadRows.map((i) => `let a${i} = tile_a[k * ${rows / 4}u + y + ${i * down}u];`).join(
-          "\n      ",
-        )
-      }
-      ${
-        quadColumns.map((j) => `let b${j} = tile_b[k * ${columns / 4}u + x + ${j * across}u];`)
-          .join("\n      ")
-      }
-      ${
-        sums.map(({ i, r, j, name }) => `${name} = fma(vec4f(a${i}.${"xyzw"[r]}), b${j}, ${name});`)
-          .join("\n      ")
-      }
+    for (var quad = 0u; quad < ${depth / 4}u; quad++) {
+      ${range(4).map(step).join("\n      ")}
     }
     workgroupBarrier();
   }

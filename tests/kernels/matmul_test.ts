@@ -59,11 +59,14 @@ async function checkForms(
 webgpuTest("every matmul kernel multiplies as the loop does", async (t) => {
   await using device = await openWebgpu();
   await t.step("where nothing divides by anything", () => checkForms(device, [2, 65, 17, 67]));
-  await t.step("where quads are whole", () => checkForms(device, [1, 36, 68, 132]));
+  const mixed = [forms[1], forms[2]];
+  await t.step("where quads are whole", () => checkForms(device, [1, 36, 68, 132], "f32", mixed));
   await t.step("one by one", () => checkForms(device, [1, 1, 1, 1]));
   await t.step("three rows against many columns", () => checkForms(device, [1, 3, 257, 65]));
-  await t.step("of bf16", () => checkForms(device, [1, 17, 20, 65], "bf16", [forms[1], forms[2]]));
+  await t.step("of bf16", () => checkForms(device, [1, 17, 20, 65], "bf16", mixed));
   await t.step("of f16", () => checkForms(device, [1, 17, 20, 64], "f16", [forms[0]]));
+  // Tiles of all sizes are printed by one function: the smallest stands for them, as software adapters are slow to compile.
+  const printed = matmulKernels.filter(({ name }) => /plain|rows|32/.test(name));
   // Halves are stored in pairs: rows of odd length cut them, of even length keep them, and fours are stored at once.
   const stored = [
     ["f32", [2, 9, 33, 40]],
@@ -82,7 +85,7 @@ webgpuTest("every matmul kernel multiplies as the loop does", async (t) => {
       // bf16 keeps 8 binary digits, f16 eleven.
       const storage = { f32: 0, bf16: 2 ** -8, f16: 2 ** -11, i32: 0, u32: 0 }[dtype];
       const sums = rounding(sizes[3]);
-      await checkVariants(device, matmulKernels, given, [storage + sums, sums]);
+      await checkVariants(device, printed, given, [storage + sums, sums]);
     });
   }
   await t.step("twice alike where K is split", async () => {
