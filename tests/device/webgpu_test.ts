@@ -265,3 +265,13 @@ webgpuTest("webgpu: a lost device says so at the next call", async () => {
   });
   await assert.rejects(device.idle(), /the GPU was lost/);
 });
+
+webgpuTest("webgpu: every dispatch of a run can be timed", async () => {
+  await using device = await openWebgpu();
+  if (!device.gpu.features.has("timestamp-query")) return;
+  const { run, state } = await counter(device);
+  const times = await run.profile({ by: 2 });
+  assert.equal(times.length, run.plan.totals.dispatches);
+  assert.ok(times.every(({ label, milliseconds }) => label.includes("(") && milliseconds >= 0));
+  assert.deepEqual(Array.from(await state.read("count")), [2, 2, 2]);
+});

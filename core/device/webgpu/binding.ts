@@ -19,6 +19,9 @@ export interface Dispatch {
   readonly grid: readonly [number, number, number];
   /** FLOPs, with bytes at eight each: what the pace counts. */
   readonly work: number;
+  /** Op and kernel, and where in the model: for people. */
+  readonly label: string;
+  readonly path: string;
 }
 
 /** Memory of one executable. */
@@ -192,7 +195,7 @@ export function bindJobs(
       entries.push({ binding: entries.length, resource });
     }
     const group = device.gpu.createBindGroup({ label, layout: groupLayout, entries });
-    return { pipeline, group, grid: pass.grid, work };
+    return { pipeline, group, grid: pass.grid, work, label, path: step.path };
   });
 }
 

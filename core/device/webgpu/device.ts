@@ -5,7 +5,6 @@ import {
   type Device,
   DeviceError,
   type DeviceInfo,
-  type Executable,
   OutOfMemoryError,
   type StateStore,
 } from "../types.ts";
@@ -72,7 +71,7 @@ export class WebgpuDevice implements Device {
     plan: Plan,
     state: StateStore,
     { ring = 64 }: { ring?: number } = {},
-  ): Promise<Executable> {
+  ): Promise<GpuExecutable> {
     this.check();
     if (!(state instanceof GpuStateStore)) throw new Error("the state lives on another device");
     await this.memory.settle(); // the state's buffers

@@ -17,6 +17,7 @@ import {
 import type { Range, WebgpuDevice } from "./device.ts";
 import { shaderText, uniformBytes } from "./header.ts";
 import { alignUp } from "./memory.ts";
+import { type DispatchTime, timeDispatches } from "./profile.ts";
 import { decode } from "./readback.ts";
 import type { GpuStateStore } from "./state.ts";
 import { packUploads } from "./uploads.ts";
@@ -94,9 +95,7 @@ export class GpuExecutable implements Executable {
 
   run(inputs: Readonly<Record<string, ArrayLike<number> | number>> = {}, times = 1): void {
     this.#check();
-    packUploads(this.plan, inputs, this.#uploads);
-    const { uploads } = this.#buffers;
-    if (uploads) this.#device.gpu.queue.writeBuffer(uploads, 0, this.#uploads);
+    this.#upload(inputs);
     let encoder = this.#device.gpu.createCommandEncoder(), work = 0;
     for (let time = 0; time < times; time++) {
       let pass: GPUComputePassEncoder | undefined, current: GPUComputePipeline | undefined;
@@ -120,6 +119,13 @@ export class GpuExecutable implements Executable {
     this.#device.submit(encoder, work);
   }
 
+  #upload(inputs: Readonly<Record<string, ArrayLike<number> | number>>): void {
+    packUploads(this.plan, inputs, this.#uploads);
+    const { uploads } = this.#buffers;
+    // The queue copies at once, and in order: a run that is under way still reads its own inputs.
+    if (uploads) this.#device.gpu.queue.writeBuffer(uploads, 0, this.#uploads);
+  }
+
   #copyOutputs(encoder: GPUCommandEncoder, slot: number): void {
     const { ring } = this.#buffers;
     if (!ring) return;
@@ -134,6 +140,15 @@ export class GpuExecutable implements Executable {
         );
       }
     }
+  }
+
+  /** Runs once, and says how long each dispatch took. Outputs of this run are not kept. */
+  profile(
+    inputs: Readonly<Record<string, ArrayLike<number> | number>> = {},
+  ): Promise<DispatchTime[]> {
+    this.#check();
+    this.#upload(inputs);
+    return timeDispatches(this.#device, this.#dispatches);
   }
 
   async outputs(): Promise<Readonly<Record<string, HostArray>>[]> {

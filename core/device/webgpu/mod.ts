@@ -1,5 +1,7 @@
 export { findAdapter, isSoftware } from "./adapter.ts";
 export { openWebgpu, WebgpuDevice } from "./device.ts";
+export { GpuExecutable } from "./executable.ts";
+export type { DispatchTime } from "./profile.ts";
 export {
   assumedLimits,
   type GpuLowering,
