@@ -91,12 +91,13 @@ function checkSizes(
   { state, uploads }: ReturnType<typeof placeInputs>,
   { maxTensorBytes }: Target<unknown>,
 ): void {
-  const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  // Whole bytes, as the two may differ by little.
+  const bytesText = (bytes: number) => `${bytes.toLocaleString("en")} bytes`;
   const check = (spec: Spec, what: string, advice: string) => {
     if (bytesOf(spec) <= maxTensorBytes) return;
     throw new PlanError(
-      `${what} a tensor [${spec.shape.join(", ")}] of ${mib(bytesOf(spec))}, more than the ${
-        mib(maxTensorBytes)
+      `${what} a tensor [${spec.shape.join(", ")}] of ${bytesText(bytesOf(spec))}, more than the ${
+        bytesText(maxTensorBytes)
       } that this device can bind; ${advice}`,
     );
   };

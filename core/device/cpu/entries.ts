@@ -8,7 +8,7 @@ import type { CpuLowered } from "./target.ts";
 import { numbersAt, type Placed, writeAt } from "./tensors.ts";
 
 /** Below this much work a job stays on one member: splitting costs a wake-up. */
-const SPLIT_WORK = 16_384;
+const SPLIT_WORK = 32_768;
 
 export interface Built {
   readonly entries: Entry[];
@@ -77,7 +77,7 @@ function gemmEntry(
     kind: "gemm",
     ...gemm,
     ...at,
-    split: members > 1 && 2 * gemm.m * gemm.n * gemm.k >= 40 * SPLIT_WORK,
+    split: members > 1 && 2 * gemm.m * gemm.n * gemm.k >= 20 * SPLIT_WORK,
   };
 }
 

@@ -7,7 +7,7 @@
  */
 
 import { addressOf, type Blas, openBlas } from "./blas.ts";
-import { makeWalk, type Program, type Walk } from "./program.ts";
+import { makeWalk, meetingsOf, type Program, type Walk } from "./program.ts";
 
 /** Words of the control block. */
 const SEQUENCE = 0,
@@ -23,7 +23,9 @@ const SEQUENCE = 0,
 const ERROR_TEXT = 1024, ERROR_BYTES = 1024;
 const RUN = 1, MAIL = 2, QUIT = 3;
 /** Loads before a waiting member goes to sleep: about half a millisecond. */
-const SPIN = 20_000;
+const SPIN = 20_000, BRIEF = 200;
+/** For how many milliseconds the main thread goes alone when waiting took longer than the others saved. */
+const SHORTEST_PAUSE = 200, LONGEST_PAUSE = 5000;
 const NAME = "quern-pool";
 
 type Message =
@@ -87,6 +89,15 @@ export async function startPool(
   };
   await post((member) => ({ kind: "start", memory, member, members, blas: blas?.path }));
 
+  // When to try together again, and for how long the next refusal holds.
+  let aloneUntil = 0, pause = SHORTEST_PAUSE;
+  const notice = (waited: number, whole: number) => {
+    if (waited > (members - 1) * (whole - waited)) {
+      aloneUntil = performance.now() + pause;
+      pause = Math.min(2 * pause, LONGEST_PAUSE);
+    } else pause = SHORTEST_PAUSE;
+  };
+
   return {
     members,
     async load(program, scratchOf) {
@@ -99,14 +110,22 @@ export async function startPool(
       for (const worker of workers) worker.postMessage({ kind: "forget", id } satisfies Message);
     },
     run(program, walk, times) {
+      // Shares do not change a result, only a BLAS' rows do; so where others hold the processors the main thread goes alone.
+      const mayGoAlone = members > 1 && !program.entries.some(({ kind }) => kind === "gemm");
+      if (mayGoAlone && performance.now() < aloneUntil) {
+        walkAlone(program, walk, times);
+        return;
+      }
       Atomics.store(words, PROGRAM, program.id);
       Atomics.store(words, TIMES, times);
       Atomics.store(words, DONE, 0);
       Atomics.store(words, ERROR, 0);
       command(RUN);
-      walkAll(words, memory, program, walk, times, 0, members);
+      const began = performance.now();
+      const waited = walkAll(words, memory, program, walk, times, 0, members);
       // The last barrier has everybody's work behind it; this wait is for the workers to be back at their command word.
       waitUntil(words, DONE, (done) => done === members - 1);
+      if (mayGoAlone) notice(waited, performance.now() - began);
       if (Atomics.load(words, ERROR) !== 0) {
         throw new Error(`the cpu device failed: ${readError(memory)}`);
       }
@@ -124,45 +143,61 @@ export async function startPool(
   };
 }
 
-/** All entries, `times` times, with a barrier after each. After an error the member only keeps the others company. */
+function walkAlone({ entries }: Program, walk: Walk, times: number): void {
+  for (let time = 0; time < times; time++) for (const entry of entries) walk(entry, 0, 1);
+}
+
+/**
+ * All entries, `times` times, meeting where it matters; returns the milliseconds spent waiting for others. After an error the member only keeps the
+ * others company.
+ */
 function walkAll(
   words: Int32Array,
   memory: WebAssembly.Memory,
-  program: Program,
+  { entries }: Program,
   walk: Walk,
   times: number,
   member: number,
   members: number,
-): void {
+): number {
+  let waited = 0;
+  const meetings = members > 1 ? meetingsOf(entries) : [];
   for (let time = 0; time < times; time++) {
-    for (const entry of program.entries) {
+    for (let i = 0; i < entries.length; i++) {
       if (Atomics.load(words, ERROR) === 0) {
         try {
-          walk(entry, member, members);
+          walk(entries[i], member, members);
         } catch (error) {
           writeError(memory, error);
           Atomics.store(words, ERROR, 1);
         }
       }
-      if (members > 1) barrier(words, members);
+      if (meetings[i]) waited += barrier(words, members);
     }
   }
+  return waited;
 }
 
-function barrier(words: Int32Array, members: number): void {
+/** Returns the milliseconds waited; waits too short to be worth a look at the clock count as none. */
+function barrier(words: Int32Array, members: number): number {
   const generation = Atomics.load(words, GENERATION);
   if (Atomics.add(words, ARRIVED, 1) === members - 1) {
     Atomics.store(words, ARRIVED, 0);
     Atomics.add(words, GENERATION, 1);
     if (Atomics.load(words, SLEEPERS) > 0) Atomics.notify(words, GENERATION);
-    return;
+    return 0;
   }
-  for (let i = 0; i < SPIN; i++) if (Atomics.load(words, GENERATION) !== generation) return;
+  for (let i = 0; i < BRIEF; i++) if (Atomics.load(words, GENERATION) !== generation) return 0;
+  const began = performance.now();
+  for (let i = 0; i < SPIN; i++) {
+    if (Atomics.load(words, GENERATION) !== generation) return performance.now() - began;
+  }
   Atomics.add(words, SLEEPERS, 1);
   while (Atomics.load(words, GENERATION) === generation) {
     Atomics.wait(words, GENERATION, generation, 1000);
   }
   Atomics.sub(words, SLEEPERS, 1);
+  return performance.now() - began;
 }
 
 function waitUntil(words: Int32Array, at: number, holds: (value: number) => boolean): number {

@@ -42,6 +42,15 @@ export function shareOf(units: number, member: number, members: number): [number
   return [Math.floor(units * member / members), Math.floor(units * (member + 1) / members)];
 }
 
+/**
+ * After which entries the members meet. Entries that one member does alone need no meeting between them; a round's last is followed by the next
+ * round's first.
+ */
+export function meetingsOf(entries: readonly Entry[]): boolean[] {
+  const isShared = (entry: Entry) => entry.kind !== "main" && entry.split;
+  return entries.map((entry, i) => isShared(entry) || isShared(entries[(i + 1) % entries.length]));
+}
+
 export type Walk = (entry: Entry, member: number, members: number) => void;
 
 export interface WalkOptions {
