@@ -5,7 +5,7 @@ export type { DispatchTime } from "./profile.ts";
 export {
   assumedLimits,
   type GpuLowering,
-  kernelsFor,
+  kernelNames,
   type Variants,
   type WebgpuLimits,
   type WebgpuTarget,

@@ -75,14 +75,11 @@ function lowerNode(op: Op, context: OpContext, limits: GpuTarget, variants: Vari
   if (context.outputs.every(({ shape }) => sizeOf(shape) === 0)) {
     return { kernel: "nothing", passes: [], scratch: [] };
   }
-  const program = programOf(op, context);
-  const [kernels, node] = program
-    ? [fusedOp.kernels, { ...context, attrs: { program } }]
-    : [(op as Kernel).kernels, context];
-  const fitting = (kernels ?? []).filter(({ when }) => when?.(node, limits) ?? true);
+  const { kernels, node } = formsOf(op, context);
+  const fitting = kernels.filter(({ when }) => when?.(node, limits) ?? true);
   const kernel = fitting.find(({ name }) => name === variants[op.name]) ?? fitting[0];
   if (!kernel) {
-    const known = kernels?.map(({ name }) => name).join(", ") ?? "none";
+    const known = kernels.map(({ name }) => name).join(", ") || "none";
     throw new Error(`${op.name}: no kernel for this device takes these shapes (kernels: ${known})`);
   }
   const scratch = kernel.scratch?.(node, limits) ?? [];
@@ -93,9 +90,21 @@ function lowerNode(op: Op, context: OpContext, limits: GpuTarget, variants: Vari
   return { kernel: kernel.name, passes, scratch };
 }
 
-/** The kernels of an op that a device may take, default first. */
-export function kernelsFor(op: Op, context: OpContext, limits: GpuTarget): readonly GpuKernel[] {
-  return ((op as Kernel).kernels ?? []).filter(({ when }) => when?.(context, limits) ?? true);
+/** Kernels of an op and the node as they see it: element-wise work and copies run as fused programs of one node. */
+function formsOf(
+  op: Op,
+  context: OpContext,
+): { kernels: readonly GpuKernel[]; node: OpContext } {
+  const program = programOf(op, context);
+  return program
+    ? { kernels: fusedOp.kernels ?? [], node: { ...context, attrs: { program } } }
+    : { kernels: (op as Kernel).kernels ?? [], node: context };
+}
+
+/** Names of the kernels that a device may take for a node, default first. */
+export function kernelNames(op: Op, context: OpContext, limits: GpuTarget): string[] {
+  const { kernels, node } = formsOf(op, context);
+  return kernels.filter(({ when }) => when?.(node, limits) ?? true).map(({ name }) => name);
 }
 
 /** Shape and type of what a pass binds. */
