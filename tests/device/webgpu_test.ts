@@ -150,7 +150,7 @@ webgpuTest("webgpu: memory stays flat over a thousand runs", async () => {
 webgpuTest("webgpu: what does not fit is refused with sizes and advice", async () => {
   await using device = await openWebgpu();
   const most = device.target.limits.maxBufferBytes;
-  const huge = { name: "huge", ...spec([most / 2 + 1]) };
+  const huge = { name: "huge", ...spec([Math.ceil(most / 4) + 1]) };
   assert.throws(() => device.createState([huge]), (error) => {
     assert.ok(error instanceof OutOfMemoryError);
     assert.match(error.message, /state huge.*GiB.*micro-batch/s);

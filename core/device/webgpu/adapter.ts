@@ -99,7 +99,7 @@ export async function openAdapter(): Promise<OpenedAdapter> {
 
 async function requestDevice(first: GPUAdapter): Promise<GPUDevice> {
   const requiredLimits = Object.fromEntries(
-    wantedLimits.map((limit) => [limit, first.limits[limit]]),
+    wantedLimits.map((limit) => [limit, askable(first.limits[limit])]),
   );
   let adapter: GPUAdapter | null = first, failure: unknown;
   for (const features of featureSets) {
@@ -120,13 +120,16 @@ async function requestDevice(first: GPUAdapter): Promise<GPUDevice> {
   );
 }
 
+/** Some drivers name the largest 64-bit number, which JavaScript cannot ask for. */
+const askable = (limit: number) => Math.min(limit, Number.MAX_SAFE_INTEGER);
+
 /** Unknown limit names are ignored in silence, so what was granted is compared with what was asked. */
 function verifiedLimits(
   adapter: GPUAdapter,
   device: GPUDevice,
 ): WebgpuLimits {
   for (const limit of wantedLimits) {
-    if (!(device.limits[limit] >= adapter.limits[limit])) {
+    if (!(device.limits[limit] >= askable(adapter.limits[limit]))) {
       throw new DeviceError(
         `the device grants ${limit} ${device.limits[limit]} of the ${
           adapter.limits[limit]

@@ -54,7 +54,8 @@ export function webgpuTarget(
     slack: 0,
     slabBytes,
     maxTensorBytes: Math.min(alignDown(limits.maxBindingBytes), slabBytes),
-    maxOperands: limits.maxStorageBuffers,
+    // Some drivers bind a million buffers; a chain that reads more than a few is better cut.
+    maxOperands: Math.min(limits.maxStorageBuffers, 16),
     // WGSL gives no promise about bindings that overlap: a compiler may read an operand again after the store.
     aliasing: false,
     epilogues: true,
