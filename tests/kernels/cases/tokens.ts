@@ -1,0 +1,90 @@
+/** Samples of positions, tables, caches and random numbers. */
+
+import * as k from "../../../kernels/mod.ts";
+import { type Case, f32, half, i32, type InputCase, list, ONE, spread, stored } from "./case.ts";
+
+const tables = (positions: number, half: number): InputCase[] => [
+  f32([positions, half], spread(-1, 1)),
+  f32([positions, half], spread(-1, 1)),
+];
+export const others: Case[] = [
+  ...(["half", "interleaved"] as const).flatMap((layout): Case[] =>
+    ([1, -1] as const).flatMap((direction) =>
+      [4, 6].map((rotary_dim) => ({
+        name: `rope ${layout}, ${rotary_dim} of 6, direction ${direction}`,
+        op: k.ropeOp,
+        attrs: { rotary_dim, layout, direction },
+        inputs: [
+          f32([2, 3, 5, 6]),
+          i32([2, 3], list(0, 3, 8, -1, 2, 99)),
+          ...tables(9, rotary_dim / 2),
+        ],
+        tolerance: ONE,
+      }))
+    )
+  ),
+  {
+    name: "rope of bf16",
+    op: k.ropeOp,
+    attrs: { rotary_dim: 4, layout: "half", direction: 1 },
+    inputs: [half("bf16", [1, 3, 1, 4]), i32([1, 3], list(0, 1, 2)), ...tables(5, 2)],
+    tolerance: ONE,
+    rough: true,
+  },
+  ...(["f32", "bf16", "f16"] as const).map((dtype): Case => ({
+    name: `embedding of ${dtype}`,
+    op: k.embeddingOp,
+    attrs: {},
+    inputs: [stored(dtype, [7, 5]), i32([2, 3], list(0, 6, 3, -1, 7, 3))],
+    tolerance: 0,
+    rough: dtype !== "f32",
+  })),
+  {
+    name: "embedding_grad",
+    op: k.embeddingGradOp,
+    attrs: { rows: 4 },
+    inputs: [f32([5, 300]), i32([5], list(0, 2, 2, 5, 5)), i32([5], list(1, 4, 0, 2, 3))],
+    tolerance: ONE,
+  },
+  {
+    name: "positions",
+    op: k.positionsOp,
+    attrs: { time: 3 },
+    inputs: [i32([2], list(5, -2))],
+    tolerance: 0,
+    rough: true,
+  },
+  ...([1, -3] as const).flatMap((by): Case[] =>
+    (["i32", "u32"] as const).map((dtype) => ({
+      name: `add_integer ${dtype} ${by}`,
+      op: k.addIntegerOp,
+      attrs: { by },
+      inputs: [{
+        shape: [5],
+        dtype,
+        values: dtype === "i32" ? list(0, 7, -9, 2 ** 31 - 9) : list(4, 7, 2 ** 32 - 9),
+      }],
+      tolerance: 0,
+      rough: true,
+    }))
+  ),
+  ...[[1], [3], [4], [5, 13], [257, 5]].map((shape): Case => ({
+    name: `uniform [${shape}]`,
+    op: k.uniformOp,
+    attrs: { shape, stream: 0xdeadbeef },
+    inputs: [{ shape: [3], dtype: "u32", values: list(0xffff0001, 7, 123456789) }],
+    tolerance: 0,
+    rough: true,
+  })),
+  ...(["f32", "bf16", "f16"] as const).flatMap((dtype): Case[] =>
+    [1, 3, 4].map((width) => ({
+      name: `cache_write ${dtype} width ${width}`,
+      op: k.cacheWriteOp,
+      attrs: {},
+      // Rows that begin inside, run over the end, and begin before the start.
+      inputs: [stored(dtype, [3, 5, width]), f32([3, 2, width]), i32([3], list(1, 4, -1))],
+      tolerance: 0,
+      rough: true,
+    }))
+  ),
+];
