@@ -54,10 +54,13 @@ function passOf(
 
 const hasSoftcap = ({ attrs }: OpContext) => (attrs as unknown as AttentionAttrs).softcap > 0;
 
-function forwardForm(node: OpContext, keep: boolean, cached: boolean): ForwardForm {
+/** Ways of the tiled forward pass. */
+type Way = Pick<ForwardForm, "keep" | "groups" | "cached">;
+
+function forwardForm(node: OpContext, way: Way): ForwardForm {
   const { width } = attentionSizes(node.inputs);
-  const segments = !cached && node.inputs.length > 3;
-  return { width, softcap: hasSoftcap(node), segments, cached, keep };
+  const segments = !way.cached && node.inputs.length > 3;
+  return { width, softcap: hasSoftcap(node), segments, ...way };
 }
 
 const runs = (bytes: number, target: GpuTarget) =>
@@ -65,7 +68,7 @@ const runs = (bytes: number, target: GpuTarget) =>
 
 function forwardPass(node: OpContext, target: GpuTarget, form: ForwardForm): GpuPass {
   const { batch, time, heads, width } = attentionSizes(node.inputs);
-  const tiles = Math.ceil(time / TILE), vec4 = width % 4 === 0;
+  const tiles = Math.ceil(time / (TILE * form.groups)), vec4 = width % 4 === 0;
   return passOf(node, target, batch * heads * tiles, {
     wgsl: forwardWgsl(form),
     bindings: {
@@ -82,21 +85,28 @@ function forwardPass(node: OpContext, target: GpuTarget, form: ForwardForm): Gpu
   });
 }
 
-/** `kept` holds a tile of queries in workgroup memory; `streamed` needs less of it. */
-const forwardKernel = (name: string, keep: boolean, cached: boolean): GpuKernel => ({
+const forwardKernel = (name: string, way: Way): GpuKernel => ({
   name,
-  when: (node, target) => runs(forwardBytes(forwardForm(node, keep, cached)), target),
-  passes: (node, target) => [forwardPass(node, target, forwardForm(node, keep, cached))],
+  when: (node, target) => runs(forwardBytes(forwardForm(node, way)), target),
+  passes: (node, target) => [forwardPass(node, target, forwardForm(node, way))],
 });
 
-export const attentionKernels: readonly GpuKernel[] = [
-  forwardKernel("kept", true, false),
-  forwardKernel("streamed", false, false),
+/**
+ * `kept` ways hold a tile of queries in workgroup memory, `streamed` ones need less of it; `wide` tiles have 64 queries, eight to a
+ * thread, and want many registers.
+ */
+const forwardKernels = (cached: boolean): GpuKernel[] => [
+  forwardKernel("kept", { keep: true, groups: 1, cached }),
+  forwardKernel("streamed", { keep: false, groups: 1, cached }),
+  forwardKernel("wide_kept", { keep: true, groups: 2, cached }),
+  forwardKernel("wide", { keep: false, groups: 2, cached }),
 ];
 
-export const attentionGradKernels: readonly GpuKernel[] = [{
-  name: "tiles",
-  when: (_, target) => runs(backwardBytes, target),
+export const attentionKernels: readonly GpuKernel[] = forwardKernels(false);
+
+const gradKernel = (name: string, groups: number): GpuKernel => ({
+  name,
+  when: (_, target) => runs(backwardBytes(groups), target),
   scratch(node) {
     const { batch, time, heads } = attentionSizes(node.inputs);
     return [{ shape: [batch, heads, time], dtype: "f32" }];
@@ -104,7 +114,8 @@ export const attentionGradKernels: readonly GpuKernel[] = [{
   passes(node, target) {
     const { batch, time, heads, kv_heads, width } = attentionSizes(node.inputs);
     const segments = node.inputs.length > 6, vec4 = width % 4 === 0;
-    const form: BackwardForm = { width, softcap: hasSoftcap(node), segments };
+    const form: BackwardForm = { width, softcap: hasSoftcap(node), segments, groups };
+    const query_tiles = Math.ceil(time / (TILE * groups));
     const tiles = Math.ceil(time / TILE), slices = Math.ceil(width / SLICE);
     const bindings = {
       q: { ...input(0), vec4 },
@@ -121,21 +132,27 @@ export const attentionGradKernels: readonly GpuKernel[] = [{
         bindings: { out: input(3), dout: input(5), delta: scratch(0) },
         workgroupBytes: 4 * THREADS,
       }),
-      passOf(node, target, batch * heads * tiles, {
+      passOf(node, target, batch * heads * query_tiles, {
         wgsl: queryGradWgsl(form),
         bindings: { ...bindings, dq: { ...output(0), vec4 } },
-        workgroupBytes: backwardBytes,
-        uints: { tiles },
+        workgroupBytes: backwardBytes(groups),
+        uints: { tiles: query_tiles },
       }),
       passOf(node, target, batch * kv_heads * slices * tiles, {
         wgsl: keyGradWgsl(form),
         bindings: { ...bindings, dk: { ...output(1), vec4 }, dv: { ...output(2), vec4 } },
-        workgroupBytes: backwardBytes,
+        workgroupBytes: backwardBytes(1),
         uints: { tiles, slices },
       }),
     ];
   },
-}];
+});
+
+/** `wide`: the queries' gradients in tiles of 64. */
+export const attentionGradKernels: readonly GpuKernel[] = [
+  gradKernel("tiles", 1),
+  gradKernel("wide", 2),
+];
 
 /** How a cache is cut into spans of keys for `rows` queries: enough workgroups for a GPU, but no crumbs. */
 function spansOf(rows: number, keys: number): { splits: number; span: number } {
@@ -193,8 +210,7 @@ const decodeKernel = (name: string, most: number): GpuKernel => ({
 
 export const cachedAttentionKernels: readonly GpuKernel[] = [
   decodeKernel("decode", FEW),
-  forwardKernel("kept", true, true),
-  forwardKernel("streamed", false, true),
+  ...forwardKernels(true),
   // Last, so that it is never the default: any number of queries the decoding way.
   decodeKernel("decode_many", Infinity),
 ];

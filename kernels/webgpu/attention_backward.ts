@@ -6,7 +6,6 @@
 import {
   accumulators,
   entry,
-  four,
   gatherWgsl,
   layTile,
   layWgsl,
@@ -14,12 +13,15 @@ import {
   putWgsl,
   range,
   type Rows,
+  rowsOf,
   rowWgsl,
   scoreWgsl,
   stageWgsl,
   THREADS,
   TILE,
-  WEIGHTS,
+  unitsWgsl,
+  weightsSize,
+  weightsWgsl,
   zeros,
 } from "./attention_parts.ts";
 
@@ -27,15 +29,19 @@ export interface BackwardForm {
   readonly width: number;
   readonly softcap: boolean;
   readonly segments: boolean;
+  /** Groups of 32 queries in a tile of the kernel of their gradients. */
+  readonly groups: number;
 }
 
-const DEPTH = 16, STAGED = 16;
-/** Four turned tiles of 16 channels, or one laid one of 64. */
-const STAGE = 4 * DEPTH * 8;
+/** Channels that are staged at a time, turned, and quads that are laid. */
+const DEPTH = 16, LAID = 16;
+const PART = DEPTH / 4;
+/** Turned tiles of two tensors of rows and two of columns; or one laid one. */
+const unitsOf = (groups: number) => Math.max(2 * (groups + 1) * PART, LAID);
 /** Channels of keys and values that one workgroup gathers: two sets of accumulators must stay in registers. */
 export const SLICE = 128;
 
-export const backwardBytes = 16 * (STAGE + WEIGHTS);
+export const backwardBytes = (groups: number) => 16 * (32 * unitsOf(groups) + weightsSize(groups));
 
 /** delta[batch, head, t] = Σ dout · out; eight lanes a row. */
 export const deltaWgsl = `
@@ -74,39 +80,49 @@ function tensors(quads: boolean): Record<"q" | "k" | "v" | "dout", Rows> {
   };
 }
 
-const head = `
-const STAGE_LAID = 0u;
-var<workgroup> stage: array<vec4f, ${STAGE}>;
-var<workgroup> weights: array<vec4f, ${WEIGHTS}>;`;
+const memory = (groups: number) => `
+${unitsWgsl("stage", unitsOf(groups))}
+${weightsWgsl(groups)}`;
 
-/** A tensor's name and the arguments that say which rows of it a tile holds. */
+/** A tensor's name, the first row of a tile of it, and its head. */
 interface Staged {
   readonly x: string;
-  readonly rows: string;
+  readonly first: string;
+  readonly head: string;
 }
 
-/** Two products of one tile of rows and one of columns: sums `s` of the first pair, `g` of the second. Half the threads stage each pair. */
+/**
+ * Two products of one tile of rows and one of columns: sums `s` of the first pair, `g` of the second. Half the threads stage each
+ * pair: 16 channels of 32 rows are 32 blocks.
+ */
 function bothProducts(
   width: number,
-  scores: readonly [Staged, Staged],
-  cotangents: readonly [Staged, Staged],
+  groups: number,
+  pairs: readonly (readonly [Staged, Staged])[],
 ): string {
-  const quarter = STAGE / 4;
-  const stage = (pair: readonly [Staged, Staged], to: number) =>
-    pair.map(({ x, rows }, i) =>
-      `stage_${x}(batch, ${rows}, d, ${to + i * quarter}u, thread % 32u);`
-    ).join(" ");
-  return `${zeros([...four("s"), ...four("g")])}
+  const each = (groups + 1) * PART;
+  const stage = ([left, right]: readonly [Staged, Staged], p: number) =>
+    [
+      ...range(groups).map((g) =>
+        `stage_${left.x}(batch, ${left.first} + ${TILE * g}u, ${left.head}, d, ${
+          p * each + g * PART
+        }u, thread % 32u);`
+      ),
+      `stage_${right.x}(batch, ${right.first}, ${right.head}, d, ${
+        p * each + groups * PART
+      }u, thread % 32u);`,
+    ].join(" ");
+  const products = ["s", "g"].map((sums, p) => ({
+    sums,
+    left: range(groups).map((g) => `${p * each + g * PART}u`),
+    right: `${p * each + groups * PART}u`,
+  }));
+  return `${zeros([...rowsOf("s", groups), ...rowsOf("g", groups)])}
     for (var d = 0u; d < ${Math.ceil(width / DEPTH) * DEPTH}u; d += ${DEPTH}u) {
       workgroupBarrier();
-      if (thread < 32u) { ${stage(scores, 0)} } else { ${stage(cotangents, 2 * quarter)} }
+      if (thread < 32u) { ${stage(pairs[0], 0)} } else { ${stage(pairs[1], 1)} }
       workgroupBarrier();
-      ${
-    productWgsl([
-      { sums: "s", left: "0u", right: `${quarter}u` },
-      { sums: "g", left: `${2 * quarter}u`, right: `${3 * quarter}u` },
-    ], DEPTH)
-  }
+      ${productWgsl(products, DEPTH)}
     }`;
 }
 
@@ -114,11 +130,12 @@ function bothProducts(
  * Turns s into weights and g into cotangents of the dot products. `seen`, `lse` and `delta` are given for row r and column j.
  */
 function slopes(
+  groups: number,
   seen: (r: number, j: number) => string,
   lse: (r: number, j: number) => string,
   delta: (r: number, j: number) => string,
 ): string {
-  return range(4).flatMap((r) =>
+  return range(4 * groups).flatMap((r) =>
     range(4).map((j) => {
       const s = `s${r}.${"xyzw"[j]}`, g = `g${r}.${"xyzw"[j]}`;
       return `{
@@ -131,12 +148,12 @@ function slopes(
   ).join("\n    ");
 }
 
-export function queryGradWgsl({ width, softcap, segments }: BackwardForm): string {
+export function queryGradWgsl({ width, softcap, segments, groups }: BackwardForm): string {
   const { q, k, v, dout } = tensors(width % 4 === 0), dq = { ...q, x: "dq" };
-  const columns = Math.ceil(width / 32), acc = accumulators("acc", columns);
+  const columns = Math.ceil(width / 32), acc = accumulators("acc", groups, columns);
   const clamped = (row: string) => `min(${row}, params.time - 1u)`;
-  return `${head}
-${[q, k, v, dout].map((x) => rowWgsl(x) + stageWgsl(x)).join("")}${layWgsl(k, STAGED)}${putWgsl(dq)}
+  return `${memory(groups)}
+${[q, k, v, dout].map((x) => rowWgsl(x) + stageWgsl(x)).join("")}${layWgsl(k, LAID)}${putWgsl(dq)}
 ${scoreWgsl(softcap)}
 ${
     entry(
@@ -145,10 +162,10 @@ ${
   let head = (number / params.tiles) % params.heads;
   let batch = number / (params.tiles * params.heads);
   let kv_head = head / (params.heads / params.kv_heads);
-  let first = tile * ${TILE}u;
+  let first = tile * ${TILE * groups}u;
   let rows_at = (batch * params.heads + head) * params.time;
   ${
-        range(4).map((r) =>
+        range(4 * groups).map((r) =>
           `let row${r} = first + y + ${8 * r}u;
   let lse${r} = load_lse(rows_at + ${clamped(`row${r}`)});
   let delta${r} = load_delta(rows_at + ${clamped(`row${r}`)});
@@ -160,17 +177,16 @@ ${
         ).join("\n  ")
       }
   var keys_end = params.keys;
-  if (params.causal == 1u) { keys_end = min(keys_end, first + ${TILE}u); }
+  if (params.causal == 1u) { keys_end = min(keys_end, first + ${TILE * groups}u); }
   var keys_first = 0u;
   if (params.window > 0u) { keys_first = u32(max(0, i32(first) - i32(params.window) + 1)); }
   ${zeros(acc)}
   for (var key = (keys_first / ${TILE}u) * ${TILE}u; key < keys_end; key += ${TILE}u) {
     ${
-        bothProducts(
-          width,
-          [{ x: "q", rows: "first, head" }, { x: "k", rows: "key, kv_head" }],
-          [{ x: "dout", rows: "first, head" }, { x: "v", rows: "key, kv_head" }],
-        )
+        bothProducts(width, groups, [
+          [{ x: "q", first: "first", head: "head" }, { x: "k", first: "key", head: "kv_head" }],
+          [{ x: "dout", first: "first", head: "head" }, { x: "v", first: "key", head: "kv_head" }],
+        ])
       }
     ${
         range(4).map((j) =>
@@ -184,6 +200,7 @@ ${
       }
     ${
         slopes(
+          groups,
           (r, j) =>
             `row${r} < params.time && sees(i32(row${r}), i32(key${j}))${
               segments ? ` && segment${r} == key_segment${j}` : ""
@@ -192,20 +209,24 @@ ${
           (r) => `delta${r}`,
         )
       }
-    ${layTile("g")}
+    ${layTile("g", groups)}
     ${
         gatherWgsl({
           x: "k",
           acc: "acc",
+          groups,
           quads: columns,
-          staged: STAGED,
-          call: (channel) => `batch, key, kv_head, ${channel}u, STAGE_LAID, thread`,
+          laid: LAID,
+          at: 0,
+          lay: (channel) => `batch, key, kv_head, ${channel}u`,
         })
       }
   }
   ${
         range(columns).flatMap((j) =>
-          range(4).map((r) => `put_dq(batch, row${r}, head, ${32 * j}u + x * 4u, acc${r}_${j});`)
+          range(4 * groups).map((r) =>
+            `put_dq(batch, row${r}, head, ${32 * j}u + x * 4u, acc${r}_${j});`
+          )
         ).join("\n  ")
       }`,
     )
@@ -221,13 +242,15 @@ export function keyGradWgsl({ width, softcap, segments }: BackwardForm): string 
     gatherWgsl({
       x,
       acc,
+      groups: 1,
       quads: columns,
-      staged: STAGED,
-      call: (channel) => `batch, query, head, slice + ${channel}u, STAGE_LAID, thread`,
+      laid: LAID,
+      at: 0,
+      lay: (channel) => `batch, query, head, slice + ${channel}u`,
     });
-  return `${head}
-${[q, k, v, dout].map((x) => rowWgsl(x) + stageWgsl(x)).join("")}${layWgsl(q, STAGED)}${
-    layWgsl(dout, STAGED)
+  return `${memory(1)}
+${[q, k, v, dout].map((x) => rowWgsl(x) + stageWgsl(x)).join("")}${layWgsl(q, LAID)}${
+    layWgsl(dout, LAID)
   }${putWgsl(dk)}${putWgsl(dv)}
 ${scoreWgsl(softcap)}
 ${
@@ -252,16 +275,18 @@ ${
   if (params.causal == 1u) { queries_first = first; }
   var queries_end = params.time;
   if (params.window > 0u) { queries_end = min(queries_end, first + ${TILE}u + params.window - 1u); }
-  ${zeros([...accumulators("acc_k", columns), ...accumulators("acc_v", columns)])}
+  ${zeros([...accumulators("acc_k", 1, columns), ...accumulators("acc_v", 1, columns)])}
   for (var head = kv_head * shared_by; head < (kv_head + 1u) * shared_by; head++) {
     let rows_at = (batch * params.heads + head) * params.time;
     for (var query = (queries_first / ${TILE}u) * ${TILE}u; query < queries_end; query += ${TILE}u) {
     ${
-        bothProducts(
-          width,
-          [{ x: "k", rows: "first, kv_head" }, { x: "q", rows: "query, head" }],
-          [{ x: "v", rows: "first, kv_head" }, { x: "dout", rows: "query, head" }],
-        )
+        bothProducts(width, 1, [
+          [{ x: "k", first: "first", head: "kv_head" }, { x: "q", first: "query", head: "head" }],
+          [
+            { x: "v", first: "first", head: "kv_head" },
+            { x: "dout", first: "query", head: "head" },
+          ],
+        ])
       }
     ${
         range(4).map((j) =>
@@ -277,6 +302,7 @@ ${
       }
     ${
         slopes(
+          1,
           (r, j) =>
             `row${j} < params.time && sees(i32(row${j}), i32(key${r}))${
               segments ? ` && segment${j} == key_segment${r}` : ""
@@ -285,10 +311,10 @@ ${
           (_, j) => `delta${j}`,
         )
       }
-    ${layTile("s")}
+    ${layTile("s", 1)}
     ${gather("dout", "acc_v")}
     workgroupBarrier();
-    ${layTile("g")}
+    ${layTile("g", 1)}
     ${gather("q", "acc_k")}
     }
   }

@@ -1,8 +1,12 @@
 /**
- * WGSL that the attention kernels share. A workgroup is 64 threads, 8 × 8: thread (x, y) holds the scores of four rows
- * (y, y + 8, y + 16, y + 24 of a tile of 32) against four columns (x, x + 8, …), as `s0 … s3`, a vector of columns for each row. Rows are queries and
- * columns keys, or the other way round where keys gather gradients. The stride of eight keeps the tiles that are written by
- * columns and read by rows free of bank conflicts.
+ * WGSL that the attention kernels share. A workgroup is 64 threads, 8 × 8: thread (x, y) holds the scores of rows y, y + 8, … of its tile,
+ * four for each group of 32, against four columns (x, x + 8, …), as `s0, s1, …`, a vector of columns for each row. Rows are
+ * queries and columns keys, or the other way round where keys gather gradients. The stride of eight keeps the tiles that are
+ * written by columns and read by rows free of bank conflicts.
+ *
+ * Workgroup memory is in units of 4 × 8 vectors. Turned, a unit holds four channels of 32 rows, a vector for rows l, l + 8, l + 16, l + 24;
+ * laid, it holds four rows of 32 channels. Loops go by units: the place within one is a constant or the thread's own, so that of
+ * the bounds checks that are made for each access only one in four is left.
  *
  * Tensors are [batch, time, heads, width], read as they lie; beyond the last row or channel they read as zero.
  */
@@ -55,109 +59,142 @@ fn row_${x}(batch: u32, t: u32, head: u32, d: u32) -> vec4f {
 }
 
 /**
- * `stage_x(batch, first, head, d, to, block)`: channels d + 4 (block / 8) … + 3 of rows block % 8 + 0, 8, 16, 24, turned so that
- * each vector holds one channel of four rows; channel c of the stage is at `to + 8 c`.
+ * `stage_x(batch, first, head, d, to, block)`: channels d + 4 (block / 8) … + 3 of 32 rows, turned; channel d is in unit `to`.
  */
 export function stageWgsl({ x }: Rows): string {
   return `
 fn stage_${x}(batch: u32, first: u32, head: u32, d: u32, to: u32, block: u32) {
   let row = first + block % 8u;
-  let channel = (block / 8u) * 4u;
+  let unit = block / 8u;
   ${
-    range(4).map((i) => `let v${i} = row_${x}(batch, row + ${8 * i}u, head, d + channel);`).join(
+    range(4).map((i) => `let v${i} = row_${x}(batch, row + ${8 * i}u, head, d + unit * 4u);`).join(
       "\n  ",
     )
   }
-  let place = to + channel * 8u + block % 8u;
   ${
     range(4).map((i) =>
-      `stage[place + ${8 * i}u] = vec4f(${range(4).map((j) => `v${j}.${xyzw[i]}`).join(", ")});`
+      `stage[to + unit][${i}][block % 8u] = vec4f(${
+        range(4).map((j) => `v${j}.${xyzw[i]}`).join(", ")
+      });`
     ).join("\n  ")
   }
 }`;
 }
 
-/** `lay_x(batch, first, head, d, thread)`: 32 rows of `quads` × 4 channels from d on, row after row, into the stage from `to` on. */
+/** `lay_x(batch, first, head, d, to, thread)`: 32 rows of `quads` × 4 channels from d on, laid from unit `to` on, 32 channels after another. */
 export function layWgsl({ x }: Rows, quads: number): string {
   return `
 fn lay_${x}(batch: u32, first: u32, head: u32, d: u32, to: u32, thread: u32) {
   for (var i = thread; i < ${TILE * quads}u; i += ${THREADS}u) {
-    stage[to + i] = row_${x}(batch, first + i / ${quads}u, head, d + (i % ${quads}u) * 4u);
+    let row = i / ${quads}u;
+    let quad = i % ${quads}u;
+    stage[to + (quad / 8u) * ${UNITS}u + row / 4u][row % 4u][quad % 8u] =
+      row_${x}(batch, first + row, head, d + quad * 4u);
   }
 }`;
 }
 
+/** Workgroup memory of so many units. */
+export const unitsWgsl = (name: string, units: number, lanes = 8) =>
+  `var<workgroup> ${name}: array<array<array<vec4f, ${lanes}>, 4>, ${units}>;`;
+
+/** A product of turned tiles: units of the rows' groups and of the columns. */
+export interface Product {
+  readonly sums: string;
+  readonly left: readonly string[];
+  readonly right: string;
+}
+
 /** sums += (channels of the rows at `left`) · (channels of the columns at `right`), `depth` channels deep. */
-export function productWgsl(
-  pairs: readonly { sums: string; left: string; right: string }[],
-  depth: number,
-): string {
-  return `for (var c = 0u; c < ${depth}u; c++) {
-      ${
-    pairs.map(({ sums, left, right }) =>
-      `let ${sums}_a = stage[${left} + c * 8u + y];
-      let ${sums}_b = stage[${right} + c * 8u + x];
-      ${
-        range(4).map((r) =>
-          `${sums}${r} = fma(vec4f(${sums}_a.${xyzw[r]}), ${sums}_b, ${sums}${r});`
-        ).join("\n      ")
-      }`
-    ).join("\n      ")
-  }
+export function productWgsl(pairs: readonly Product[], depth: number): string {
+  const step = (i: number) =>
+    `{
+        ${
+      pairs.map(({ sums, left, right }) =>
+        `let ${sums}_b = stage[${right} + unit][${i}][x];
+        ${
+          left.map((at, g) =>
+            `let ${sums}_a${g} = stage[${at} + unit][${i}][y];
+        ${
+              range(4).map((r) =>
+                `${sums}${4 * g + r} = fma(vec4f(${sums}_a${g}.${xyzw[r]}), ${sums}_b, ${sums}${
+                  4 * g + r
+                });`
+              ).join("\n        ")
+            }`
+          ).join("\n        ")
+        }`
+      ).join("\n        ")
+    }
+      }`;
+  return `for (var unit = 0u; unit < ${depth / 4}u; unit++) {
+      ${range(4).map(step).join("\n      ")}
     }`;
 }
 
 export const zeros = (names: readonly string[]) =>
   names.map((name) => `var ${name} = vec4f(0.0);`).join("\n    ");
 
-export const four = (name: string) => range(4).map((r) => `${name}${r}`);
+export const rowsOf = (name: string, groups: number) => range(4 * groups).map((r) => `${name}${r}`);
 
-/** Names of a thread's accumulators: four rows by `quads` quads of channels. */
-export const accumulators = (name: string, quads: number) =>
-  range(quads).flatMap((j) => range(4).map((r) => `${name}${r}_${j}`));
+/** Names of a thread's accumulators: its rows by `quads` quads of channels. */
+export const accumulators = (name: string, groups: number, quads: number) =>
+  range(quads).flatMap((j) => range(4 * groups).map((r) => `${name}${r}_${j}`));
 
-/** Lays down the tile's values for `gatherWgsl`: column-major, rows in vectors, nine to a column. */
-export function layTile(name: string): string {
-  return range(4).map((j) =>
-    `weights[(x + ${8 * j}u) * 9u + y] = vec4f(${
-      range(4).map((r) => `${name}${r}.${xyzw[j]}`).join(", ")
-    });`
+/** Units of a tile's values, as columns of rows; a vector of padding after eight. */
+export const UNITS = TILE / 4;
+export const weightsWgsl = (groups: number) => unitsWgsl("weights", UNITS * groups, 9);
+export const weightsSize = (groups: number) => UNITS * groups * 4 * 9;
+
+/** Puts down the tile's values for `gatherWgsl`. */
+export function layTile(name: string, groups: number): string {
+  return range(groups).flatMap((g) =>
+    range(4).map((j) =>
+      `weights[${UNITS * g + 2 * j}u + x / 4u][x % 4u][y] = vec4f(${
+        range(4).map((r) => `${name}${4 * g + r}.${xyzw[j]}`).join(", ")
+      });`
+    )
   ).join("\n    ");
 }
-export const WEIGHTS = TILE * 9;
 
-/**
- * acc += tile · rows: for each of the tile's 32 columns its value times that column's row of `x`, all channels from `first` on, as many
- * at a time as the stage holds.
- */
-export function gatherWgsl(
-  { x, acc, quads, staged, call }: {
-    x: string;
-    acc: string;
-    quads: number;
-    staged: number;
-    call: (channel: number) => string;
-  },
-): string {
-  const across = staged / 8;
+/** What `gatherWgsl` multiplies the tile with, and where to. */
+export interface Gather {
+  readonly x: string;
+  readonly acc: string;
+  readonly groups: number;
+  /** Quads of channels that a thread gathers, and those that are laid at a time. */
+  readonly quads: number;
+  readonly laid: number;
+  /** Arguments of `lay_x` for the channels from `channel` on, and the unit that they are laid at. */
+  lay(channel: number): string;
+  readonly at: number;
+}
+
+/** acc += tile · rows: for each of the tile's 32 columns its value times that column's row of `x`. */
+export function gatherWgsl({ x, acc, groups, quads, laid, lay, at }: Gather): string {
+  const across = laid / 8;
   return range(Math.ceil(quads / across)).map((chunk) => {
     const own = range(Math.min(across, quads - chunk * across));
+    const step = (i: number) =>
+      `{
+        ${range(groups).map((g) => `let w${g} = weights[${UNITS * g}u + unit][${i}][y];`).join(" ")}
+        ${
+        own.map((j) =>
+          `let v${j} = stage[${at + UNITS * j}u + unit][${i}][x];
+        ${
+            range(4 * groups).map((r) => {
+              const name = `${acc}${r}_${chunk * across + j}`;
+              return `${name} = fma(vec4f(w${Math.floor(r / 4)}.${xyzw[r % 4]}), v${j}, ${name});`;
+            }).join("\n        ")
+          }`
+        ).join("\n        ")
+      }
+      }`;
     return `workgroupBarrier();
-    lay_${x}(${call(chunk * staged * 4)});
+    lay_${x}(${lay(chunk * laid * 4)}, ${at}u, thread);
     workgroupBarrier();
-    for (var c = 0u; c < ${TILE}u; c++) {
-      let w = weights[c * 9u + y];
-      ${
-      own.map((j) =>
-        `let v${j} = stage[STAGE_LAID + c * ${staged}u + x + ${8 * j}u];
-      ${
-          range(4).map((r) => {
-            const name = `${acc}${r}_${chunk * across + j}`;
-            return `${name} = fma(vec4f(w.${xyzw[r]}), v${j}, ${name});`;
-          }).join("\n      ")
-        }`
-      ).join("\n      ")
-    }
+    for (var unit = 0u; unit < ${UNITS}u; unit++) {
+      ${range(4).map(step).join("\n      ")}
     }`;
   }).join("\n    ");
 }

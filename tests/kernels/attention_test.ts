@@ -12,6 +12,7 @@ import {
   attentionKernels,
   cachedAttentionKernels,
 } from "../../kernels/webgpu/attention.ts";
+import type { GpuKernel } from "../../kernels/lowering.ts";
 import { webgpuTest } from "../support.ts";
 import { caseOf, checkVariants, contextOf, expected, f32, i32, runKernel } from "./variants.ts";
 
@@ -36,6 +37,10 @@ function attrsOf({ width }: Shape, attrs: Partial<AttentionAttrs>): Attrs {
   return { causal: true, window: 0, scale: 1 / Math.sqrt(width), softcap: 0, ...attrs };
 }
 
+/** Wide tiles are printed by the functions of narrow ones; of wide heads they would only take software adapters long to compile. */
+const waysFor = (kernels: readonly GpuKernel[], { width }: Shape) =>
+  kernels.filter(({ name }) => width <= 64 || !name.startsWith("wide"));
+
 /** Forward, then backward from the forward's own exact results. */
 async function check(device: WebgpuDevice, shape: Shape, options: Partial<AttentionAttrs> = {}) {
   const { batch = 1, time, heads = 1, kv_heads = heads, width, dtype = "f32", documents } = shape;
@@ -45,7 +50,7 @@ async function check(device: WebgpuDevice, shape: Shape, options: Partial<Attent
   const segments = documents ? [i32(batch, time)] : [];
   const ids = Int32Array.from({ length: batch * time }, (_, i) => Math.floor(i / (documents ?? 1)));
   const forward = caseOf(attentionOp, [rows, keys, keys, ...segments], attrs, { 3: ids });
-  await checkVariants(device, attentionKernels, forward, TOLERANCE);
+  await checkVariants(device, waysFor(attentionKernels, shape), forward, TOLERANCE);
   const [out, lse] = expected(forward);
   const given = [...forward.values.slice(0, 3), out, lse];
   const backward = caseOf(
@@ -62,7 +67,7 @@ async function check(device: WebgpuDevice, shape: Shape, options: Partial<Attent
     attrs,
     { ...given, 6: ids },
   );
-  await checkVariants(device, attentionGradKernels, backward, TOLERANCE);
+  await checkVariants(device, waysFor(attentionGradKernels, shape), backward, TOLERANCE);
 }
 
 webgpuTest("attention and its gradient do as the loops", async (t) => {
@@ -107,7 +112,7 @@ async function checkCached(
     attrsOf(shape, options),
     { 3: start },
   );
-  await checkVariants(device, cachedAttentionKernels, given, TOLERANCE);
+  await checkVariants(device, waysFor(cachedAttentionKernels, shape), given, TOLERANCE);
 }
 
 webgpuTest("attention over a cache does as the loop", async (t) => {
