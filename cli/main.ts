@@ -84,4 +84,6 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-Deno.exit(await main(Deno.args));
+// In a bundle of one file this is also the program of the cpu device's workers, which must not run a command of their own.
+if ("DedicatedWorkerGlobalScope" in globalThis) await import("../core/device/cpu/pool.ts");
+else Deno.exit(await main(Deno.args));
