@@ -23,7 +23,7 @@ export async function timeNode(
   device: WebgpuDevice,
   node: Timed,
   kernel: GpuKernel,
-  budgetMs = 40,
+  budgetMs = device.software ? 60 : 15,
 ): Promise<number> {
   const plan = planOf(device, node, kernel);
   using state = device.createState(plan.state);
@@ -38,16 +38,23 @@ export async function timeNode(
     return performance.now() - start;
   };
   await run(1); // drivers compile at the first dispatch
-  let many = 2, wait = Infinity;
-  for (let i = 0; i < 3; i++) wait = Math.min(wait, await run(0));
-  while (await run(many) - wait < budgetMs && many < 4096) many *= 2;
-  const few = many / 2, slopes: number[] = [];
-  for (let round = 0; round < 3; round++) {
-    const short = await run(few), long = await run(many);
-    slopes.push((long - short) / (many - few));
+  const wait = waits.get(device) ?? Math.min(await run(0), await run(0), await run(0));
+  waits.set(device, wait);
+  let many = 2;
+  for (let ms = await run(many) - wait; ms < budgetMs && many < 4096; ms = await run(many) - wait) {
+    many *= Math.min(16, Math.max(2, Math.ceil(budgetMs / Math.max(ms, 0.1))));
   }
-  return slopes.sort((a, b) => a - b)[1];
+  const few = Math.ceil(many / 4);
+  let short = Infinity, long = Infinity;
+  for (let round = 0; round < 3; round++) {
+    short = Math.min(short, await run(few));
+    long = Math.min(long, await run(many));
+  }
+  return (long - short) / (many - few);
 }
+
+/** What it costs to wait for nothing, by device: in Deno a timer of 10 ms. */
+const waits = new WeakMap<WebgpuDevice, number>();
 
 /** Zeros would flatter a GPU: its clock rises when no bits flip. A short period is as good as none. */
 function noise(size: number): Float32Array {
