@@ -107,7 +107,9 @@ function pickVariant(g: Gemm, target: GpuTarget): GemmVariant {
   const threads = (name: TileName) => tileCount(g, tiles[name]) * tileThreads(tiles[name]);
   const can = (variant: GemmVariant) => gemmRuns(variant, target);
   if (isSoftware(target)) return g.m * g.n * g.k > 1 << 23 && can("tile64") ? "tile64" : "plain";
-  if (g.m <= fewRows) return "rows";
+  // Few rows and few columns over many tokens (the gradient of a router) would leave all of K to a handful of workgroups.
+  const lonely = !g.transB && g.k >= 4096 && g.batch * g.n < 2048;
+  if (g.m <= fewRows && !lonely) return "rows";
   if (threads("tile128") >= busy && can("tile128")) return "tile128";
   const name = Math.min(g.m, g.n) > 32 && can("tile64") ? "tile64" : "tile32";
   if (threads(name) < busy / 2 && g.k >= 512) return name === "tile64" ? "split64" : "split32";

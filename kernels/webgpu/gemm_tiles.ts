@@ -219,7 +219,7 @@ ${
   }`;
 }
 
-/** Four rows and four columns to a thread, no workgroup memory: what software adapters run best. */
+/** Four rows and four columns to a thread, no workgroup memory: what a software adapter compiles fastest. */
 export function plainWgsl(form: Form): Printed {
   const [a, b] = sides(form);
   const rows = 32, columns = 32;

@@ -157,6 +157,7 @@ Deno.test("a product's shape picks its kernel", () => {
   assert.equal(pick(2048, 1024, 128), "tile64");
   assert.equal(pick(768, 768, 16_384), "split64");
   assert.equal(pick(16, 768, 768), "split32");
+  assert.equal(pick(8, 768, 16_384), "split32");
   assert.equal(pick(100, 100, 64), "tile32");
   // llvmpipe
   assert.equal(pick(64, 64, 64, { ...assumedLimits, subgroupSizes: [8, 8] }), "plain");
