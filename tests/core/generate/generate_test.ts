@@ -128,6 +128,18 @@ Deno.test("replay: llama.cpp 4036: no half characters while streaming, the same 
     assert.equal(text, model.tokenizer.decode(ids));
   }));
 
+// ekzhang/jax-js 81, for the decoder: nothing grows with the texts.
+Deno.test("replay: jax-js 81: 40 texts leave the device's bytes flat", () =>
+  withModel(async (open) => {
+    using model = await open();
+    const used = new Set<number>();
+    for (let seed = 0; seed < 40; seed++) {
+      await collect(generate(model, "On", { maxTokens: 25, sampling: { ...warm, seed } }));
+      used.add(model.decoder.device.usedBytes());
+    }
+    assert.equal(used.size, 1);
+  }));
+
 Deno.test("generate: stops when asked", () =>
   withModel(async (open) => {
     using model = await open();
