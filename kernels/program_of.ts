@@ -7,10 +7,10 @@ import { type Op, type OpContext, sizeOf, type Spec } from "../core/graph/mod.ts
 import { broadcastStrides, castOp, expandOp, fillOp, isElementwise } from "./elementwise.ts";
 import type { Access, FusedProgram, FusedStep } from "./fused.ts";
 import { denseStrides, permuteOp, sliceOp } from "./layout.ts";
-import { isRowReduce } from "./reduce.ts";
+import { isRowReduce, maxLastGradOp } from "./reduce.ts";
 
 /**
- * The program of an element-wise, cast, expand, permute, slice, fill or row-reducing node, over the axes as they stand (nothing is
+ * The program of an element-wise, cast, expand, permute, slice, fill or row-reducing node or the gradient of a maximum, over the axes as they stand (nothing is
  * collapsed). `undefined`: another op, or nothing to compute.
  */
 export function programOf(op: Op, context: OpContext): FusedProgram | undefined {
@@ -38,6 +38,16 @@ export function programOf(op: Op, context: OpContext): FusedProgram | undefined 
       steps: [{ op: "input", input: 0 }, { op: `reduce_${op.reduction}`, args: [0] }],
       outputs: [{ value: 1, extent: "row", spec: { shape: out.shape, dtype: out.dtype } }],
     };
+  }
+  if (op === maxLastGradOp) {
+    const [x, dy] = inputs;
+    return elementProgram(out, [broadcast(x, x.shape), broadcast(dy, x.shape)], [
+      ...inputSteps(inputs),
+      { op: "reduce_max", args: [0] },
+      { op: "equal", args: [0, 2] },
+      { op: "constant", value: 0 },
+      { op: "where", args: [3, 1, 4] },
+    ]);
   }
   return undefined;
 }

@@ -10,7 +10,7 @@ import {
   stopGradient,
   type Tensor,
 } from "../core/graph/mod.ts";
-import { add, equal, exp, expand, log, mul, reciprocal, sub } from "./elementwise.ts";
+import { add, exp, expand, log, mul, reciprocal, sub } from "./elementwise.ts";
 import { permute, reshape } from "./layout.ts";
 import { columnSumPasses, columnSumScratch } from "./webgpu/column_sums.ts";
 import { defineOp, type GpuKernel, input, type Kernel, output, scratch } from "./lowering.ts";
@@ -59,8 +59,27 @@ function rowReduceOp(reduction: RowReduction, vjp: NonNullable<Kernel["vjp"]>): 
 }
 
 export const sumLastOp = rowReduceOp("sum", ([x], _y, [dy]) => [expand(dy!, x.shape)]);
-// Among equal maxima each gets the whole cotangent; callers that care use logSumExp.
-export const maxLastOp = rowReduceOp("max", ([x], [y], [dy]) => [mul(dy!, equal(x, y))]);
+export const maxLastOp = rowReduceOp("max", ([x], _y, [dy]) => apply(maxLastGradOp, [x, dy!]));
+
+/**
+ * (x [..., n], dy [..., 1]) → dy where x is its row's maximum, else 0; among equal maxima each gets it whole. An op of its own, never fused: what is
+ * compared must be one stored x, as a shader that computes x twice may round it twice.
+ */
+export const maxLastGradOp: Kernel = defineOp({
+  name: "max_last_grad",
+  check: ([x]: readonly Spec[]) => [{ shape: x.shape, dtype: "f32" }],
+  reference([x, dy], [dx], { inputs: [{ shape }] }) {
+    const width = shape.at(-1)!;
+    for (let row = 0; row < dy.length; row++) {
+      const first = row * width;
+      let top = -Infinity;
+      for (let i = first; i < first + width; i++) top = Math.max(top, x[i]);
+      for (let i = first; i < first + width; i++) dx[i] = x[i] === top ? dy[row] : 0;
+    }
+  },
+  cost: ({ inputs: [x] }) => ({ flops: 2 * sizeOf(x.shape), bytes: 8 * sizeOf(x.shape) }),
+  wasm: (node, target) => programWasm(programOf(maxLastGradOp, node), node, target),
+});
 
 /** Sums over the first axes: [R…, C…] → [C…]. */
 export const sumLeadingOp: Kernel = defineOp({

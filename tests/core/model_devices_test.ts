@@ -197,11 +197,11 @@ Deno.test("replay: stable-diffusion-webgpu 1; onnxruntime PR 25962: a matrix bey
   refused(
     32_769,
     1,
-    /params\.input\.embedding is a tensor \[32769, 1024\] of 128\.0 MiB, more than the 128\.0 MiB .*; use a smaller vocabulary/,
+    /params\.input\.embedding is a tensor \[32769, 1024\] of 134,221,824 bytes, more than the 134,217,728 bytes .*; use a smaller vocabulary/,
   );
   refused(
     512,
     1024,
-    /embedding at input makes a tensor \[1024, 64, 1024\] of 256\.0 MiB, more than the 128\.0 MiB .*; use a smaller batch_size/,
+    /embedding at input makes a tensor \[1024, 64, 1024\] of 268,435,456 bytes, more than the 134,217,728 bytes .*; use a smaller batch_size/,
   );
 });

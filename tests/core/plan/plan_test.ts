@@ -217,3 +217,11 @@ Deno.test("a step that changes the shape of its state is refused while tracing",
     /state a changed/,
   );
 });
+
+Deno.test("the gradient of a maximum compares what is stored, not what a kernel computes anew", () => {
+  const graph = trace(({ x }: Inputs) => {
+    const [dx] = k.gradients(k.sumAll(k.maxLast(k.tanh(x))), [x]);
+    return { state: { x: dx } };
+  }, { state: { x: f32(3, 5) }, batch: {} });
+  assert(names(planGraph(graph, target)).includes("max_last_grad"));
+});

@@ -22,6 +22,14 @@ export const reduce: Case[] = [
       tolerance: 0,
       rough: true,
     },
+    {
+      name: `max_last_grad ${width}`,
+      op: k.maxLastGradOp,
+      attrs: {},
+      inputs: [f32([3, width]), f32([3, 1])],
+      tolerance: 0,
+      rough: true,
+    },
   ]),
   {
     name: "sum_last of bf16, many rows",
