@@ -23,6 +23,11 @@ export interface Tensor extends Spec {
 /** Plain data fixed while tracing; part of what makes two nodes equal. */
 export type Attrs = Readonly<Record<string, unknown>>;
 
+/** A number as text that tells −0 from 0, which `String` does not. */
+export function numberText(value: number): string {
+  return Object.is(value, -0) ? "-0" : String(value);
+}
+
 export interface Node {
   readonly id: number;
   readonly op: Op;

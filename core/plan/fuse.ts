@@ -11,7 +11,7 @@ import {
   isRowReduce,
   matmulOp,
 } from "../../kernels/mod.ts";
-import { type Op, sizeOf } from "../graph/mod.ts";
+import { numberText, type Op, sizeOf } from "../graph/mod.ts";
 import { collapse, viewOf } from "./access.ts";
 import { accessIn, type Group, groupNodes, isFree } from "./group.ts";
 import { foldEpilogues } from "./epilogue.ts";
@@ -118,7 +118,10 @@ function groupNode(
     if (inside !== undefined) return inside;
     const { op, attrs } = base.value.producer;
     if (op.name === "fill") {
-      return push({ op: "constant", value: attrs.value as number }, `constant ${attrs.value}`);
+      return push(
+        { op: "constant", value: attrs.value as number },
+        `constant ${numberText(attrs.value as number)}`,
+      );
     }
     if (!ids.has(base.value)) ids.set(base.value, ids.size);
     const key = `input ${ids.get(base.value)} ${access!.strides} ${access!.offset}`;

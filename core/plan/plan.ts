@@ -43,7 +43,7 @@ export function planGraph<L>(graph: Graph, target: Target<L>, options: PlanOptio
   const { storage, scratch, arenaBytes } = place({
     schedule: scheduled,
     inputs: inputs.storage,
-    results: graph.outputs.map(({ value }) => use(value)!.value),
+    results: scheduled.results.map(({ value }) => value),
     scratchBytes: lowered.map(({ scratchBytes }) => scratchBytes),
     target,
   });
@@ -58,9 +58,9 @@ export function planGraph<L>(graph: Graph, target: Target<L>, options: PlanOptio
     path: node.path,
   }));
   const { state, uploads, host, constants, uploadBytes, constantBytes } = inputs;
-  const outputs = graph.outputs.map(({ name, value }) => {
-    const { value: stored, spec } = use(value)!;
-    return { name, ...spec, storage: storage.get(stored)! };
+  const outputs = graph.outputs.map(({ name }, i) => {
+    const { value, spec } = scheduled.results[i];
+    return { name, ...spec, storage: storage.get(value)! };
   });
   const costs = steps.map(({ op, context }): Cost => op.cost?.(context) ?? { flops: 0, bytes: 0 });
   const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);

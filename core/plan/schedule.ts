@@ -16,6 +16,8 @@ export interface Step {
 
 export interface Schedule {
   readonly steps: readonly Step[];
+  /** What the graph's outputs are read from. */
+  readonly results: readonly Use[];
   /** State index of each value that is written straight into state. */
   readonly owners: ReadonlyMap<Value, number>;
 }
@@ -31,9 +33,12 @@ export interface ScheduleOptions {
 }
 
 export function schedule(options: ScheduleOptions): Schedule {
-  const updates = updatesOf(options), moved = movedState(updates);
-  const steps = withCopiesBeforeInplace(options, updates, moved);
-  return donate(options, updates, moved, steps);
+  const updates = updatesOf(options), { held, results } = holdOldState(options, updates);
+  const kept = new Set(
+    [...results, ...updates.map(({ final }) => final)].map(({ value }) => value),
+  );
+  const work = withCopiesBeforeInplace(options, updates, kept);
+  return { ...donate(options, updates, [...held, ...work]), results };
 }
 
 /** State that changes: what it was, and what it becomes. */
@@ -52,35 +57,51 @@ function updatesOf({ graph, use, state }: ScheduleOptions): Update[] {
   })).filter(({ old, final }) => final.value !== old);
 }
 
-/** State inputs that replace other state unchanged: they are read at the very end. */
-function movedState(updates: readonly Update[]): Value[] {
-  return updates.map(({ final }) => final.value).filter(({ producer }) => producer.op.placeholder);
+/** Outputs are read when all is done: one that is the old value of a state that changes is copied before anything runs. */
+function holdOldState(
+  { graph, use }: ScheduleOptions,
+  updates: readonly Update[],
+): { held: Step[]; results: Use[] } {
+  const copies = new Map<Value, PlanNode>();
+  const results = graph.outputs.map((output) => {
+    const { value, spec } = use(output.value)!;
+    if (!updates.some(({ old }) => old === value)) return { value, spec };
+    const copy = copies.get(value) ?? copyOf(value, spec, value.producer);
+    copies.set(value, copy);
+    return { value: copy.outputs[0], spec };
+  });
+  return { held: [...copies.values()].map(stepOf), results };
 }
 
+/** `kept`: values that somebody reads when all is done. */
 function withCopiesBeforeInplace(
-  { graph, nodes, use, storage }: ScheduleOptions,
+  { nodes, storage }: ScheduleOptions,
   updates: readonly Update[],
-  moved: readonly Value[],
+  kept: ReadonlySet<Value>,
 ): Step[] {
   const work = nodes.filter(({ op }) => !op.placeholder && !op.host && !op.constant);
   const lastRead = new Map<Value, number>();
   work.forEach((node, i) => node.inputs.forEach(({ value }) => lastRead.set(value, i)));
-  const kept = new Set([...graph.outputs.map(({ value }) => use(value)!.value), ...moved]);
-  const isFree = (value: Value, node: PlanNode) =>
+  const isFree = (value: Value, node: PlanNode, input: number) =>
     !storage.has(value) ||
-    updates.some(({ old, final }) => old === value && isOnChain(node, final.value, value));
-  const steps: Step[] = [];
-  work.forEach((node, i) => {
+    updates.some(({ old, final }) => {
+      const first = old === value ? overwriterOf(value, final.value) : undefined;
+      return first?.producer === node && node.op.inplace?.[first.index] === input;
+    });
+  // From the last node to the first, as a copy ends the chain for all that stand before it.
+  return work.map((node, i) => ({ node, i })).reverse().map(({ node, i }) => {
+    const copies: Step[] = [];
     for (const input of Object.values(node.op.inplace ?? {})) {
       const { value, spec } = node.inputs[input];
-      if (isFree(value, node) && lastRead.get(value) === i && !kept.has(value)) continue;
+      const isAlone = node.inputs.filter((other) => other.value === value).length === 1;
+      const isLast = lastRead.get(value) === i && !kept.has(value);
+      if (isAlone && isLast && isFree(value, node, input)) continue;
       const copy = copyOf(value, spec, node);
-      steps.push(stepOf(copy));
+      copies.push(stepOf(copy));
       node.inputs[input] = { value: copy.outputs[0], spec };
     }
-    steps.push(stepOf(node));
-  });
-  return steps;
+    return [...copies, stepOf(node)];
+  }).reverse().flat();
 }
 
 /** The value that an in-place output was made from, if it was. */
@@ -89,22 +110,20 @@ function overwrittenBy({ producer, index }: Value): Value | undefined {
   return input === undefined ? undefined : producer.inputs[input].value;
 }
 
-/** Whether `node` is part of the in-place work that leads from `first` to `final`. */
-function isOnChain(node: PlanNode, final: Value, first: Value): boolean {
-  let seen = false;
-  for (let value: Value | undefined = final; value !== first; value = overwrittenBy(value)) {
-    if (value === undefined) return false;
-    seen ||= value.producer === node;
+/** The value that overwrites `state` itself, where `final` was made from it in place, step by step. */
+function overwriterOf(state: Value, final: Value): Value | undefined {
+  for (let value = final;;) {
+    const before = overwrittenBy(value);
+    if (before === undefined || before === state) return before && value;
+    value = before;
   }
-  return seen;
 }
 
 function donate(
   { storage, aliasing }: ScheduleOptions,
   updates: readonly Update[],
-  moved: readonly Value[],
   work: readonly Step[],
-): Schedule {
+): Pick<Schedule, "steps" | "owners"> {
   const owners = new Map<Value, number>(),
     made = new Map<Value, number>(),
     lastRead = new Map<Value, number>();
@@ -112,14 +131,19 @@ function donate(
     node.outputs.forEach((value) => made.set(value, i));
     node.inputs.forEach(({ value }) => lastRead.set(value, i));
   });
-  for (const value of moved) lastRead.set(value, Infinity);
+  // State inputs that replace other state unchanged are read at the very end.
+  for (const { final: { value } } of updates) {
+    if (value.producer.op.placeholder) lastRead.set(value, Infinity);
+  }
 
   const writesDirectly = ({ final: { value }, old }: Update): boolean => {
     const at = made.get(value);
     if (at === undefined || owners.has(value)) return false; // an input, or already somebody's
     const { node } = work[at];
     // In place: the chain must start at this very state.
-    if (overwrittenBy(value) !== undefined) return old !== undefined && isOnChain(node, value, old);
+    if (overwrittenBy(value) !== undefined) {
+      return old !== undefined && overwriterOf(old, value) !== undefined;
+    }
     const read = old ? lastRead.get(old) ?? -1 : -1;
     if (read !== at) return read < at;
     return aliasing && node.op === fusedOp &&

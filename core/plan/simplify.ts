@@ -8,6 +8,7 @@ import {
   type Graph,
   type Node,
   nodesOf,
+  numberText,
   type Op,
   sameShape,
   type Spec,
@@ -108,12 +109,12 @@ function keyOf(node: Node, inputs: readonly Use[], identity: (x: object) => numb
   return `${identity(node.op)} ${version(node)} (${operands}) ${attrsKey(node.attrs)}`;
 }
 
-/** `values` is data named by `key` and is not compared. */
+/** `values` is data named by `key` and is not compared. Numbers become text, as JSON has no −0, NaN or infinity. */
 function attrsKey(attrs: Attrs): string {
-  return JSON.stringify(
-    attrs,
-    (name, value) => name === "values" && attrs.key !== undefined ? undefined : value,
-  );
+  return JSON.stringify(attrs, (name, value) => {
+    if (name === "values" && attrs.key !== undefined) return undefined;
+    return typeof value === "number" ? numberText(value) : value;
+  });
 }
 
 const fillValue = (use: Use): number | undefined =>

@@ -3,7 +3,7 @@
  * summed in vectors, chunks of 4,096 elements and a fixed tree, so its bits depend on its width alone, never on the split.
  */
 
-import { type OpContext, sizeOf, type Spec } from "../../core/graph/tensor.ts";
+import { numberText, type OpContext, sizeOf, type Spec } from "../../core/graph/tensor.ts";
 import type { FusedProgram } from "../fused.ts";
 import {
   type CpuLowering,
@@ -125,7 +125,7 @@ function programKey({ steps, outputs, columns = [] }: RowProgram, { slots }: Sch
     step.op === "input"
       ? `i${step.input}`
       : step.op === "constant"
-      ? `c${Object.is(step.value, -0) ? "-0" : step.value}`
+      ? `c${numberText(step.value)}`
       : `${step.op}(${step.args})`
   );
   return `${parts.join(" ")} -> ${
