@@ -307,94 +307,41 @@ export const expandOp: Kernel = {
   wasm: (node, target) => programWasm(programOf(expandOp, node), node, target),
 };
 
-// Function declarations, as rows of the table above use them.
-export function add(a: Value, b: Value): Tensor {
-  return call("add", a, b);
-}
-export function sub(a: Value, b: Value): Tensor {
-  return call("sub", a, b);
-}
-export function mul(a: Value, b: Value): Tensor {
-  return call("mul", a, b);
-}
-export function div(a: Value, b: Value): Tensor {
-  return call("div", a, b);
-}
-export function maximum(a: Value, b: Value): Tensor {
-  return call("max", a, b);
-}
-export function minimum(a: Value, b: Value): Tensor {
-  return call("min", a, b);
-}
+const unary = (name: ScalarName) => (x: Value): Tensor => call(name, x);
+const binary = (name: ScalarName) => (a: Value, b: Value): Tensor => call(name, a, b);
+
+export const add = binary("add");
+export const sub = binary("sub");
+export const mul = binary("mul");
+export const div = binary("div");
+export const maximum = binary("max");
+export const minimum = binary("min");
 /** 1 where a < b, else 0. */
-export function less(a: Value, b: Value): Tensor {
-  return call("less", a, b);
-}
-export function equal(a: Value, b: Value): Tensor {
-  return call("equal", a, b);
-}
+export const less = binary("less");
+export const equal = binary("equal");
+export const neg = unary("neg");
+export const abs = unary("abs");
+export const sign = unary("sign");
+export const floor = unary("floor");
+export const square = unary("square");
+export const reciprocal = unary("reciprocal");
+export const sqrt = unary("sqrt");
+export const rsqrt = unary("rsqrt");
+export const exp = unary("exp");
+export const log = unary("log");
+export const sin = unary("sin");
+export const cos = unary("cos");
+export const tanh = unary("tanh");
+export const erfOf = unary("erf");
+export const sigmoid = unary("sigmoid");
+export const softplus = unary("softplus");
+export const relu = unary("relu");
+export const silu = unary("silu");
+/** GELU with erf; `geluTanh` is the other form. */
+export const gelu = unary("gelu");
+export const geluTanh = unary("gelu_tanh");
+
 /** `yes` where the condition is not zero, else `no`. */
 export function where(condition: Value, yes: Value, no: Value): Tensor {
   return call("where", condition, yes, no);
-}
-export function neg(x: Value): Tensor {
-  return call("neg", x);
-}
-export function abs(x: Value): Tensor {
-  return call("abs", x);
-}
-export function sign(x: Value): Tensor {
-  return call("sign", x);
-}
-export function floor(x: Value): Tensor {
-  return call("floor", x);
-}
-export function square(x: Value): Tensor {
-  return call("square", x);
-}
-export function reciprocal(x: Value): Tensor {
-  return call("reciprocal", x);
-}
-export function sqrt(x: Value): Tensor {
-  return call("sqrt", x);
-}
-export function rsqrt(x: Value): Tensor {
-  return call("rsqrt", x);
-}
-export function exp(x: Value): Tensor {
-  return call("exp", x);
-}
-export function log(x: Value): Tensor {
-  return call("log", x);
-}
-export function sin(x: Value): Tensor {
-  return call("sin", x);
-}
-export function cos(x: Value): Tensor {
-  return call("cos", x);
-}
-export function tanh(x: Value): Tensor {
-  return call("tanh", x);
-}
-export function erfOf(x: Value): Tensor {
-  return call("erf", x);
-}
-export function sigmoid(x: Value): Tensor {
-  return call("sigmoid", x);
-}
-export function softplus(x: Value): Tensor {
-  return call("softplus", x);
-}
-export function relu(x: Value): Tensor {
-  return call("relu", x);
-}
-export function silu(x: Value): Tensor {
-  return call("silu", x);
-}
-/** GELU with erf; `gelu_tanh` is the other form. */
-export function gelu(x: Value): Tensor {
-  return call("gelu", x);
-}
-export function geluTanh(x: Value): Tensor {
-  return call("gelu_tanh", x);
 }
