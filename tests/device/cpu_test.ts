@@ -43,6 +43,45 @@ Deno.test("outputs that were overwritten before they were read are an error, not
   using executable = await device.compile(plan, store, { ring: 2 });
   executable.run({ by: 1 }, 3);
   await assert.rejects(executable.outputs(), /overwritten/);
+  executable.run({ by: 1 });
+  assert.deepEqual((await executable.outputs()).map(({ n }) => n[0]), [4]); // told once
+});
+
+Deno.test("plans may be compiled side by side, and run meanwhile", async () => {
+  await using device = await openCpu({ threads: 3, blas: "off" });
+  const plan = planGraph(counter(), device.target);
+  using store = device.createState(plan.state);
+  using first = await device.compile(plan, store);
+  const others = Promise.all(Array.from({ length: 5 }, () => device.compile(plan, store)));
+  first.run({ by: 1 });
+  for (const other of await others) {
+    other.run({ by: 1 });
+    other[Symbol.dispose]();
+    first.run({ by: 1 });
+  }
+  assert.deepEqual([...await store.read("n")], [11, 11, 11]);
+});
+
+Deno.test("what was closed is refused; closing twice does nothing", async () => {
+  const device = await openCpu({ threads: 2, blas: "off" });
+  const plan = planGraph(counter(), device.target);
+  const store = device.createState(plan.state), executable = await device.compile(plan, store);
+  for (const closed of [executable, executable, store, store]) closed[Symbol.dispose]();
+  assert.throws(() => executable.run({ by: 1 }), /after it was closed/);
+  assert.throws(() => store.write("n", [1, 2, 3]), /closed/);
+  assert.equal(device.usedBytes(), 0);
+  await device[Symbol.asyncDispose]();
+  await device[Symbol.asyncDispose]();
+});
+
+Deno.test("state takes as many values as it holds, or nothing", async () => {
+  await using device = await openCpu({ threads: 1, blas: "off" });
+  using store = device.createState([{ name: "a", ...f32(4) }]);
+  assert.throws(() => store.write("a", [1, 2]), /2 values do not fill/);
+  assert.throws(() => store.write("a", [1, 2, 3, 4, 5]), /5 values do not fill/);
+  const before = device.usedBytes(), large = { name: "c", ...f32(2 ** 30) };
+  assert.throws(() => device.createState([{ name: "b", ...f32(8) }, large]), OutOfMemoryError);
+  assert.equal(device.usedBytes(), before);
 });
 
 Deno.test("a missing, unknown or wrongly sized input is named", async () => {

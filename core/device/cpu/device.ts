@@ -1,10 +1,16 @@
 /** The cpu device: plans become WASM jobs for a pool of workers over one shared memory; what has no WASM form runs as its plain loop. */
 
 import { encodeKernels } from "../../../kernels/wasm/encode.ts";
-import { bytesOf } from "../../graph/mod.ts";
+import { bytesOf, sizeOf } from "../../graph/mod.ts";
 import type { NamedSpec, Plan, Storage } from "../../plan/types.ts";
 import { prepareUploads } from "../inputs.ts";
-import type { Device, Executable, HostArray, StateStore } from "../types.ts";
+import {
+  describeSpec,
+  type Device,
+  type Executable,
+  type HostArray,
+  type StateStore,
+} from "../types.ts";
 import { addressOf, type Blas, findBlas } from "./blas.ts";
 import { buildEntries } from "./entries.ts";
 import { createSharedMemory, type Region, type SharedMemory } from "./memory.ts";
@@ -35,6 +41,7 @@ export async function openCpu(
   });
   const pool = await startPool(shared.memory, members, blas);
   const device = new CpuDevice(shared, pool, blas);
+  let closed = false;
   return {
     target,
     info: {
@@ -54,6 +61,8 @@ export async function openCpu(
     // Runs are done when they return; this lets signals, timers and workers' errors through.
     idle: () => new Promise((resolve) => setTimeout(resolve, 0)),
     async [Symbol.asyncDispose]() {
+      if (closed) return;
+      closed = true;
       await pool[Symbol.asyncDispose]();
       blas?.close();
     },
@@ -74,24 +83,41 @@ class CpuDevice {
   ) {}
 
   createState(entries: readonly NamedSpec[]): CpuState {
-    const { shared } = this,
-      regions = entries.map((entry) => shared.allocate(bytesOf(entry) + 64, `state ${entry.name}`));
+    const { shared } = this, regions: Region[] = [];
+    const release = () => regions.splice(0).forEach((region) => shared.free(region));
+    try {
+      for (const entry of entries) {
+        regions.push(shared.allocate(bytesOf(entry) + 64, `state ${entry.name}`));
+      }
+    } catch (error) {
+      release();
+      throw error;
+    }
     for (const { offset, bytes } of regions) new Uint8Array(shared.buffer, offset, bytes).fill(0);
     const places = new Map(
       entries.map((entry, i) => [entry.name, { offset: regions[i].offset, spec: entry }]),
     );
+    const bytes = regions.reduce((sum, region) => sum + region.bytes, 0);
     const placeOf = (name: string) => {
-      const place = places.get(name);
-      if (!place) throw new Error(`the state has no ${name}`);
+      const place = regions.length > 0 ? places.get(name) : undefined;
+      if (!place) throw new Error(`the state has no ${name}, or was closed`);
       return place;
     };
     return {
       entries,
       places,
-      bytes: regions.reduce((sum, { bytes }) => sum + bytes, 0),
-      write: (name, values) => writeAt(shared.buffer, placeOf(name), values),
+      bytes,
+      write(name, values) {
+        const place = placeOf(name), { spec } = place;
+        if (values.length !== sizeOf(spec.shape)) {
+          throw new Error(
+            `state ${name} is ${describeSpec(spec)}: ${values.length} values do not fill it`,
+          );
+        }
+        writeAt(shared.buffer, place, values);
+      },
       read: (name) => Promise.resolve(readAt(shared.buffer, placeOf(name))),
-      [Symbol.dispose]: () => regions.forEach((region) => shared.free(region)),
+      [Symbol.dispose]: release,
     };
   }
 
@@ -165,9 +191,11 @@ class CpuDevice {
         gemm,
         main: (task) => tasks[task](),
       });
+      let closed = false;
       return {
         plan,
         run: (inputs = {}, times = 1) => {
+          if (closed) throw new Error("a plan was run after it was closed");
           prepareUploads(plan, inputs).forEach((values, i) => {
             writeAt(shared.buffer, {
               offset: bases.upload + plan.uploads[i].offset,
@@ -178,6 +206,8 @@ class CpuDevice {
         },
         outputs: () => outputs.take(),
         [Symbol.dispose]: () => {
+          if (closed) return;
+          closed = true;
           this.pool.forget(program.id);
           release();
         },
@@ -216,10 +246,13 @@ class Ring {
   }
 
   take(): Promise<Record<string, HostArray>[]> {
-    if (this.#dropped > 0) {
+    const dropped = this.#dropped;
+    if (dropped > 0) {
+      this.#runs = [];
+      this.#dropped = 0;
       return Promise.reject(
         new Error(
-          `outputs of ${this.#dropped} runs were overwritten before they were read: read at least every ${this.length} runs`,
+          `outputs of ${dropped} runs were overwritten before they were read: read at least every ${this.length} runs`,
         ),
       );
     }

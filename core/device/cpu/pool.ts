@@ -2,28 +2,29 @@
  * Workers that walk a plan together. This module is also the worker's program: a worker loads the module that starts it, from
  * source as from a bundle (where the whole program is evaluated again, so nothing at top level may have effects in a worker).
  *
- * Between jobs members meet at a barrier: they spin for up to half a millisecond, then sleep. Between runs workers sleep
- * on the command word. Messages (a new plan) cannot reach a worker that waits, so `mail` sends it to its event loop first.
+ * Between runs workers sleep on the order word. Messages (a new plan) cannot reach a worker that waits, so an order sends it to its
+ * event loop first.
  */
 
 import { addressOf, type Blas, openBlas } from "./blas.ts";
-import { makeWalk, meetingsOf, type Program, type Walk } from "./program.ts";
+import {
+  controlWords,
+  DONE,
+  ERROR,
+  MAIL,
+  MAILS,
+  ORDER,
+  order,
+  PROGRAM,
+  QUIT,
+  readError,
+  RUN,
+  TIMES,
+  waitUntil,
+  walkAll,
+} from "./meeting.ts";
+import { makeWalk, type Program, type Walk } from "./program.ts";
 
-/** Words of the control block. */
-const SEQUENCE = 0,
-  COMMAND = 1,
-  PROGRAM = 2,
-  TIMES = 3,
-  DONE = 4,
-  ERROR = 5,
-  ARRIVED = 6,
-  GENERATION = 7,
-  SLEEPERS = 8,
-  MAILS = 9;
-const ERROR_TEXT = 1024, ERROR_BYTES = 1024;
-const RUN = 1, MAIL = 2, QUIT = 3;
-/** Loads before a waiting member goes to sleep: about half a millisecond. */
-const SPIN = 20_000, BRIEF = 200;
 /** For how many milliseconds the main thread goes alone when waiting took longer than the others saved. */
 const SHORTEST_PAUSE = 200, LONGEST_PAUSE = 5000;
 const NAME = "quern-pool";
@@ -38,6 +39,9 @@ type Message =
   }
   | { readonly kind: "program"; readonly program: Program; readonly scratch: number }
   | { readonly kind: "forget"; readonly id: number };
+
+/** A worker's answer to a message that wants one: what went wrong, if something did. */
+type Answer = { readonly error?: string };
 
 export interface Pool extends AsyncDisposable {
   readonly members: number;
@@ -54,40 +58,47 @@ export async function startPool(
   members: number,
   blas: Blas | undefined,
 ): Promise<Pool> {
-  const words = new Int32Array(memory.buffer, 0, 16);
+  const words = controlWords(memory);
   const workers = Array.from(
     { length: members - 1 },
     () => new Worker(import.meta.url, { type: "module", name: NAME }),
   );
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => {}); // reported by whoever waits for the pool
-  for (const worker of workers) {
+  // Workers answer in the order of their messages; several may be under way.
+  const waiting = workers.map(() => [] as ((answer: Answer) => void)[]);
+  workers.forEach((worker, i) => {
+    worker.onmessage = ({ data }: MessageEvent<Answer>) => waiting[i].shift()!(data);
     worker.onerror = (event) => {
       event.preventDefault();
       failed.reject(new Error(`a worker of the cpu device failed: ${event.message}`));
     };
-  }
-  const command = (code: number) => {
-    Atomics.store(words, COMMAND, code);
-    Atomics.add(words, SEQUENCE, 1);
-    Atomics.notify(words, SEQUENCE);
+  });
+  const answers = async () => {
+    const all = waiting.map((queue) => new Promise<Answer>((resolve) => queue.push(resolve)));
+    const error = (await Promise.race([Promise.all(all), failed.promise])).find(({ error }) =>
+      error
+    );
+    if (error) throw new Error(`a worker of the cpu device failed: ${error.error}`);
   };
   // Counted before they are sent: a worker goes back to its event loop until it has had them all.
-  const announce = () => {
+  const send = (make: (member: number) => Message) => {
     Atomics.add(words, MAILS, 1);
-    command(MAIL);
+    order(words, MAIL);
+    workers.forEach((worker, i) => worker.postMessage(make(i + 1)));
   };
   const post = async (make: (member: number) => Message) => {
-    announce();
-    const answers = workers.map((worker, i) => {
-      const answer = Promise.withResolvers<void>();
-      worker.onmessage = () => answer.resolve();
-      worker.postMessage(make(i + 1));
-      return answer.promise;
-    });
-    await Promise.race([Promise.all(answers), failed.promise]);
+    const answered = answers();
+    send(make);
+    await answered;
   };
-  await post((member) => ({ kind: "start", memory, member, members, blas: blas?.path }));
+  const terminate = () => workers.forEach((worker) => worker.terminate());
+  try {
+    await post((member) => ({ kind: "start", memory, member, members, blas: blas?.path }));
+  } catch (error) {
+    terminate();
+    throw error;
+  }
 
   // When to try together again, and for how long the next refusal holds.
   let aloneUntil = 0, pause = SHORTEST_PAUSE;
@@ -106,8 +117,7 @@ export async function startPool(
     },
     forget(id) {
       if (workers.length === 0) return;
-      announce();
-      for (const worker of workers) worker.postMessage({ kind: "forget", id } satisfies Message);
+      send(() => ({ kind: "forget", id }));
     },
     run(program, walk, times) {
       // Shares do not change a result, only a BLAS' rows do; so where others hold the processors the main thread goes alone.
@@ -120,25 +130,21 @@ export async function startPool(
       Atomics.store(words, TIMES, times);
       Atomics.store(words, DONE, 0);
       Atomics.store(words, ERROR, 0);
-      command(RUN);
+      order(words, RUN);
       const began = performance.now();
-      const waited = walkAll(words, memory, program, walk, times, 0, members);
+      const waited = walkAll(memory, program, walk, times, 0, members);
       // The last barrier has everybody's work behind it; this wait is for the workers to be back at their command word.
       waitUntil(words, DONE, (done) => done === members - 1);
       if (mayGoAlone) notice(waited, performance.now() - began);
-      if (Atomics.load(words, ERROR) !== 0) {
-        throw new Error(`the cpu device failed: ${readError(memory)}`);
-      }
+      const error = readError(memory);
+      if (error !== undefined) throw new Error(`the cpu device failed: ${error}`);
     },
     async [Symbol.asyncDispose]() {
-      command(QUIT);
       // A worker that is told to quit closes itself; terminating one that waits would hang the process.
-      await Promise.all(workers.map((worker) => {
-        const closed = Promise.withResolvers<void>();
-        worker.onmessage = () => closed.resolve();
-        return closed.promise;
-      }));
-      for (const worker of workers) worker.terminate();
+      const closed = answers();
+      order(words, QUIT);
+      await closed.catch(() => {}); // whoever used the pool was told
+      terminate();
     },
   };
 }
@@ -147,90 +153,12 @@ function walkAlone({ entries }: Program, walk: Walk, times: number): void {
   for (let time = 0; time < times; time++) for (const entry of entries) walk(entry, 0, 1);
 }
 
-/**
- * All entries, `times` times, meeting where it matters; returns the milliseconds spent waiting for others. After an error the member only keeps the
- * others company.
- */
-function walkAll(
-  words: Int32Array,
-  memory: WebAssembly.Memory,
-  { entries }: Program,
-  walk: Walk,
-  times: number,
-  member: number,
-  members: number,
-): number {
-  let waited = 0;
-  const meetings = members > 1 ? meetingsOf(entries) : [];
-  for (let time = 0; time < times; time++) {
-    for (let i = 0; i < entries.length; i++) {
-      if (Atomics.load(words, ERROR) === 0) {
-        try {
-          walk(entries[i], member, members);
-        } catch (error) {
-          writeError(memory, error);
-          Atomics.store(words, ERROR, 1);
-        }
-      }
-      if (meetings[i]) waited += barrier(words, members);
-    }
-  }
-  return waited;
-}
-
-/** Returns the milliseconds waited; waits too short to be worth a look at the clock count as none. */
-function barrier(words: Int32Array, members: number): number {
-  const generation = Atomics.load(words, GENERATION);
-  if (Atomics.add(words, ARRIVED, 1) === members - 1) {
-    Atomics.store(words, ARRIVED, 0);
-    Atomics.add(words, GENERATION, 1);
-    if (Atomics.load(words, SLEEPERS) > 0) Atomics.notify(words, GENERATION);
-    return 0;
-  }
-  for (let i = 0; i < BRIEF; i++) if (Atomics.load(words, GENERATION) !== generation) return 0;
-  const began = performance.now();
-  for (let i = 0; i < SPIN; i++) {
-    if (Atomics.load(words, GENERATION) !== generation) return performance.now() - began;
-  }
-  Atomics.add(words, SLEEPERS, 1);
-  while (Atomics.load(words, GENERATION) === generation) {
-    Atomics.wait(words, GENERATION, generation, 1000);
-  }
-  Atomics.sub(words, SLEEPERS, 1);
-  return performance.now() - began;
-}
-
-function waitUntil(words: Int32Array, at: number, holds: (value: number) => boolean): number {
-  for (let i = 0; i < SPIN; i++) {
-    const value = Atomics.load(words, at);
-    if (holds(value)) return value;
-  }
-  for (;;) {
-    const value = Atomics.load(words, at);
-    if (holds(value)) return value;
-    Atomics.wait(words, at, value, 1000);
-  }
-}
-
-function writeError(memory: WebAssembly.Memory, error: unknown): void {
-  const text = new TextEncoder().encode(error instanceof Error ? error.message : String(error))
-    .subarray(0, ERROR_BYTES - 1);
-  const bytes = new Uint8Array(memory.buffer, ERROR_TEXT, ERROR_BYTES);
-  bytes.fill(0);
-  bytes.set(text);
-}
-
-function readError(memory: WebAssembly.Memory): string {
-  const bytes = new Uint8Array(memory.buffer, ERROR_TEXT, ERROR_BYTES).slice();
-  return new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(0)));
-}
-
 // ---------------------------------------------------------------------------------------------------- in a worker
 
 interface WorkerScope {
   readonly name: string;
   onmessage: ((event: MessageEvent<Message>) => void) | null;
-  postMessage(message: unknown): void;
+  postMessage(message: Answer): void;
   close(): void;
 }
 
@@ -246,7 +174,7 @@ function serve(scope: WorkerScope): void {
     member = 0,
     members = 1,
     blas: Blas | undefined,
-    sequence = 0,
+    ordered = 0,
     received = 0;
   const walks = new Map<number, { program: Program; walk: Walk }>();
 
@@ -254,44 +182,46 @@ function serve(scope: WorkerScope): void {
   const work = () => {
     for (;;) {
       if (received < Atomics.load(words, MAILS)) return;
-      sequence = waitUntil(words, SEQUENCE, (value) => value !== sequence);
-      const command = Atomics.load(words, COMMAND);
-      if (command === MAIL) continue;
-      if (command === QUIT) {
-        scope.postMessage("closed");
+      ordered = waitUntil(words, ORDER, (value) => value !== ordered);
+      const what = ordered & 3;
+      if (what === MAIL) continue;
+      if (what === QUIT) {
+        scope.postMessage({});
         return scope.close();
       }
-      const known = walks.get(Atomics.load(words, PROGRAM))!;
-      walkAll(
-        words,
-        memory,
-        known.program,
-        known.walk,
-        Atomics.load(words, TIMES),
-        member,
-        members,
-      );
+      const { program, walk } = walks.get(Atomics.load(words, PROGRAM))!;
+      walkAll(memory, program, walk, Atomics.load(words, TIMES), member, members);
       Atomics.add(words, DONE, 1);
       Atomics.notify(words, DONE);
     }
   };
 
-  scope.onmessage = ({ data }) => {
-    received++;
-    if (data.kind === "start") {
-      ({ memory, member, members } = data);
-      words = new Int32Array(memory.buffer, 0, 16);
-      sequence = Atomics.load(words, SEQUENCE);
-      if (data.blas) blas = openBlas(data.blas);
-    } else if (data.kind === "program") {
-      const { program, scratch } = data;
+  const take = (message: Message) => {
+    if (message.kind === "start") {
+      ({ memory, member, members } = message);
+      words = controlWords(memory);
+      ordered = Atomics.load(words, ORDER);
+      if (message.blas) blas = openBlas(message.blas);
+    } else if (message.kind === "program") {
+      const { program, scratch } = message;
       const base = blas ? addressOf(memory.buffer as unknown as SharedArrayBuffer) : 0n;
       walks.set(program.id, {
         program,
         walk: makeWalk({ program, memory, scratch, gemm: blas && gemmWith(blas, base) }),
       });
-    } else walks.delete(data.id);
-    if (data.kind !== "forget") scope.postMessage("ready");
+    } else walks.delete(message.id);
+  };
+
+  scope.onmessage = ({ data }) => {
+    received++;
+    // A worker that died here would be waited for without end.
+    let answer: Answer = {};
+    try {
+      take(data);
+    } catch (error) {
+      answer = { error: error instanceof Error ? error.message : String(error) };
+    }
+    if (data.kind !== "forget") scope.postMessage(answer);
     work();
   };
 }
