@@ -74,7 +74,7 @@ async function makeData(out: string, say: (line: string) => void) {
   }
   await Deno.mkdir(out, { recursive: true });
   if (await exists(run)) await Deno.remove(run, { recursive: true });
-  const { documents, heldOut } = makeCorpus({ seed });
+  const { documents, heldOut } = makeCorpus({ seed, sumsFraction: 0.5 });
   const corpus = `${documents.join("\n")}\n`;
   await Deno.writeTextFile(text, corpus);
   say(`1. wrote ${text}: ${formatBytes(corpus.length)} of stories and sums`);
@@ -157,7 +157,10 @@ async function tell(run: string, device: Device): Promise<string> {
   using model = await openModel(run, device);
   const sampling = { temperature: 0.6, topK: 0, topP: 1, seed };
   let story = "Once";
-  for await (const { text } of generate(model, story, { maxTokens: 400, sampling })) story += text;
+  for await (const event of generate(model, story, { maxTokens: 400, sampling })) {
+    story += event.text;
+    if (event.kind === "end" && event.reason !== "end_of_text") story += " …";
+  }
   return story;
 }
 
