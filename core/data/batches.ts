@@ -12,7 +12,7 @@
  *
  * @module
  */
-import { exitCodes, UserError } from "../io/errors.ts";
+import { UserError } from "../io/errors.ts";
 import { purposes, shuffled, uniformBelow } from "./philox.ts";
 import type { SplitReader } from "./shard_reader.ts";
 
@@ -225,12 +225,13 @@ function fillSegment(row: Row, place: { at: number; segment: number }, tokens: I
   for (let i = 0; i < count; i++) row.positions[at + i] = i;
 }
 
-function requireTargets(split: SplitReader, packing: Packing, length: number): void {
+/** Refuses a split that fills no row. */
+export function requireTargets(split: SplitReader, packing: Packing, length: number): void {
   const { tokens, documents, endOfText } = split;
   const unlearned = packing === "windows" ? length : endOfText === undefined ? documents : 0;
   if (tokens > unlearned) return;
   throw new UserError(
     `the ${split.name} split has ${tokens} tokens: too few for rows of ${length} (${packing})`,
-    { hint: "use more text or shorter rows", exitCode: exitCodes.failed },
+    { hint: "use more text or shorter rows (sequence_length)" },
   );
 }

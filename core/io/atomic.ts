@@ -90,7 +90,8 @@ export async function exists(path: string): Promise<boolean> {
     await Deno.lstat(path);
     return true;
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
+    const { NotFound, NotADirectory } = Deno.errors; // the latter: a part of the path is a file
+    if (error instanceof NotFound || error instanceof NotADirectory) return false;
     throw error;
   }
 }

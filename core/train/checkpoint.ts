@@ -110,19 +110,35 @@ export interface Checkpoint extends Disposable {
   readonly optimizer: SafetensorsFile;
 }
 
+/** Whether a run can go on from somewhere. */
+export async function hasCheckpoint(run: string): Promise<boolean> {
+  return await exists(join(checkpointsFolder(run), latestFile));
+}
+
 /** The checkpoint folder that `path` means: itself, or the latest of a run folder. */
 export async function findCheckpoint(path: string): Promise<string> {
   if (await exists(join(path, stateFile))) return path;
   const folder = checkpointsFolder(path), pointer = join(folder, latestFile);
   if (await exists(pointer)) return join(folder, (await Deno.readTextFile(pointer)).trim());
-  const isRun = await exists(folder) || await exists(join(path, "config.yaml"));
-  const what = await exists(path)
-    ? "neither a run folder nor a checkpoint"
-    : "there is no such folder";
-  throw new UserError(
-    isRun ? "the run has no checkpoint yet" : what,
-    { where: path, exitCode: exitCodes.failed },
-  );
+  const config = join(path, "config.yaml");
+  if (!await exists(config)) {
+    throw new UserError(
+      await exists(path) ? "neither a run folder nor a checkpoint" : "there is no such folder",
+      { where: path },
+    );
+  }
+  const newest = await exists(folder) ? (await savedSteps(folder)).at(-1) : undefined;
+  throw newest === undefined
+    ? new UserError("the run has no checkpoint yet", {
+      where: path,
+      hint: `it can be begun again: quern pretrain ${config} --out ANOTHER-FOLDER`,
+      exitCode: exitCodes.failed,
+    })
+    : new UserError(`the file ${latestFile}, which names the checkpoint to take, is missing`, {
+      where: folder,
+      hint: `name one yourself: ${join(folder, `step-${newest}`)}`,
+      exitCode: exitCodes.failed,
+    });
 }
 
 /** Opens a checkpoint and holds sizes and hashes of its files against `state.json`. */
@@ -171,7 +187,8 @@ async function readState(path: string): Promise<CheckpointState> {
   try {
     text = await Deno.readTextFile(where);
   } catch (error) {
-    throw broken(messageOf(error), error);
+    const isMissing = error instanceof Deno.errors.NotFound;
+    throw broken(isMissing ? "there is no such file" : messageOf(error), error);
   }
   let value: unknown;
   try {

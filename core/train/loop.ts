@@ -47,12 +47,6 @@ export class Loop {
   ) {
     const { config, data } = job;
     this.#cursor = checkpoint?.state.cursor ?? firstCursor(config.data.packing);
-    if (this.#cursor.packing !== config.data.packing) {
-      throw new UserError(`the run packs ${this.#cursor.packing}, not ${config.data.packing}`, {
-        where: "data.packing",
-        hint: "packing cannot change within a run",
-      });
-    }
     if (checkpoint) {
       ({ step: this.step, tokens: this.#tokens } = checkpoint.state);
       this.#savedStep = this.step;

@@ -1,6 +1,7 @@
 /** Pretraining as a stream of events: what happens is yielded, nothing is printed. */
 
 import { isDeepStrictEqual } from "node:util";
+import { requireTargets } from "../data/batches.ts";
 import type { ShardReader } from "../data/shard_reader.ts";
 import type { Device } from "../device/types.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
@@ -55,7 +56,9 @@ export async function* pretrain(job: PretrainJob): AsyncGenerator<TrainEvent, vo
   if (checkpoint) {
     requireSameData(checkpoint, data);
     await requireSameModel(run, config);
+    requireSamePacking(checkpoint, config);
   }
+  requireTargets(data.splits.train, config.data.packing, config.sequence_length);
   const session: Session = { ...job.session, device: device.info };
   using trainer = await Trainer.create(trainingOf(config), device, ringOf(config));
   if (checkpoint) {
@@ -83,6 +86,14 @@ function requireSameData({ path, state }: Checkpoint, data: ShardReader): void {
     where: data.folder,
     hint: `${path} belongs to an index.json with the hash ${state.data_sha256.slice(0, 12)}`,
     exitCode: exitCodes.failed,
+  });
+}
+
+function requireSamePacking({ state: { cursor } }: Checkpoint, { data }: ResolvedConfig): void {
+  if (cursor.packing === data.packing) return;
+  throw new UserError(`the run packs ${cursor.packing}, not ${data.packing}`, {
+    where: "data.packing",
+    hint: "packing cannot change within a run",
   });
 }
 

@@ -7,7 +7,7 @@ import type { ShardReader } from "../data/shard_reader.ts";
 import { exists, removePartials, writeFileAtomic, writeFolderAtomic } from "../io/atomic.ts";
 import { loadConfig } from "../io/config.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
-import { checkpointsFolder } from "./checkpoint.ts";
+import { checkpointsFolder, hasCheckpoint } from "./checkpoint.ts";
 import { type PretrainConfig, pretrainConfig, type ResolvedConfig } from "./config.ts";
 
 export const configFile = "config.yaml", metricsFile = "metrics.jsonl";
@@ -28,13 +28,19 @@ export async function createRun(
   session: Session,
 ): Promise<void> {
   if (await exists(run)) {
-    const resumable = await exists(join(run, configFile));
-    throw new UserError("it exists already", {
-      where: run,
-      hint: resumable
-        ? `go on with it: quern pretrain --resume ${run}; or choose another --out`
-        : "choose another --out",
-    });
+    const isRun = await exists(join(run, configFile));
+    const isResumable = isRun && await hasCheckpoint(run);
+    throw new UserError(
+      `it exists already${isRun && !isResumable ? ", without a checkpoint" : ""}`,
+      {
+        where: run,
+        hint: isResumable
+          ? `go on with it: quern pretrain --resume ${run}; or choose another --out`
+          : isRun
+          ? "remove it, or choose another --out"
+          : "choose another --out",
+      },
+    );
   }
   await writeFolderAtomic(run, async (folder) => {
     await Deno.writeTextFile(join(folder, configFile), stringify(config));

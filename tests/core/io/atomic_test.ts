@@ -24,6 +24,14 @@ Deno.test("writeFileAtomic: a failed write leaves the old file and nothing else"
   });
 });
 
+Deno.test("exists: below a file there is nothing", async () => {
+  await withTempDir(async (dir) => {
+    await Deno.writeTextFile(`${dir}/file`, "");
+    assert.equal(await exists(`${dir}/file`), true);
+    assert.equal(await exists(`${dir}/file/below`), false);
+  });
+});
+
 Deno.test("writeFileAtomic: makes the folders above, and replaces", async () => {
   await withTempDir(async (dir) => {
     await writeFileAtomic(`${dir}/deep/er/a.bin`, new Uint8Array([1]));

@@ -61,6 +61,10 @@ Deno.test("checkpoint: what is no run says so", () =>
   withTempDir(async (dir) => {
     await assert.rejects(findCheckpoint(join(dir, "nothing")), /there is no such folder/);
     await assert.rejects(findCheckpoint(dir), /neither a run folder nor a checkpoint/);
+    await Deno.writeTextFile(join(dir, "config.yaml"), "");
+    await assert.rejects(findCheckpoint(join(dir, "config.yaml")), /neither a run folder/);
     await Deno.mkdir(join(dir, "checkpoints"));
     await assert.rejects(findCheckpoint(dir), /has no checkpoint yet/);
+    await Deno.mkdir(join(dir, "checkpoints", "step-7"));
+    await assert.rejects(findCheckpoint(dir), { hint: /name one yourself: .*step-7$/ });
   }));

@@ -169,6 +169,24 @@ Deno.test("pretrain: a run is not overwritten, and does not go on with another m
       train({ ...config, data: { path: other } }, { run, resume: true }),
       /other data/,
     );
+    const packing = { path: data, packing: "windows" };
+    await assert.rejects(
+      train({ ...config, data: packing }, { run, resume: true }),
+      /packing cannot change|the run packs documents/,
+    );
+    await train({ ...config, steps: 3 }, { run, resume: true }); // a refusal leaves the run as it was
+    assert.match(await Deno.readTextFile(join(run, "config.yaml")), /packing: documents/);
+  }));
+
+Deno.test("pretrain: too little text is refused before a run folder is made", () =>
+  withTempDir(async (dir) => {
+    const data = await makeData(dir, 3000), run = join(dir, "run");
+    const packing = { path: data, packing: "windows" };
+    await assert.rejects(
+      train(tinyConfig(data, { data: packing, sequence_length: 9999 }), { run }),
+      { message: /too few for rows of 9999/, exitCode: 2 },
+    );
+    assert.ok(!await Deno.stat(run).catch(() => undefined));
   }));
 
 Deno.test("pretrain: max_minutes ends a run early, and it can go on", () =>
