@@ -1,7 +1,9 @@
 /** Opening a trained model: a run folder, or one of its checkpoints. */
 
+import { join } from "node:path";
 import type { Device } from "../device/types.ts";
-import { loadTokenizer } from "../text/load.ts";
+import { exitCodes, UserError } from "../io/errors.ts";
+import { loadTokenizer, tokenizerFileName } from "../text/load.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { buildModel, completeModel, type Model } from "../model/mod.ts";
 import { openModelFile, readRunConfig, resumePoint } from "../train/mod.ts";
@@ -31,6 +33,13 @@ export async function openModel(path: string, device: Device, batch = 1): Promis
   );
   const { state, file } = await openModelFile(checkpoint);
   using weights = file;
+  if (state.tokenizer_sha256 !== tokenizer.hash) {
+    throw new UserError("not the tokenizer that the model was trained with", {
+      where: join(run, tokenizerFileName),
+      hint: "copy it from the data folder, or take the checkpoint's own run folder",
+      exitCode: exitCodes.failed,
+    });
+  }
   const decoder = await Decoder.create(model, weights, device, {
     batch,
     capacity: model.dims.max_position_embeddings,

@@ -10,6 +10,7 @@ import {
   promptIds,
   type Sampling,
 } from "../../../core/generate/mod.ts";
+import { characterTokenizer } from "../../../core/text/tokenizer.ts";
 import { withTempDir } from "../../support.ts";
 import { makeData, tinyConfig, train } from "../train/tiny_run.ts";
 
@@ -138,6 +139,15 @@ Deno.test("replay: jax-js 81: 40 texts leave the device's bytes flat", () =>
       used.add(model.decoder.device.usedBytes());
     }
     assert.equal(used.size, 1);
+  }));
+
+Deno.test("generate: a run with another tokenizer's file is refused", () =>
+  withTempDir(async (dir) => {
+    const data = await makeData(dir, 3000), run = join(dir, "run");
+    await train(tinyConfig(data, { steps: 1 }), { run });
+    await Deno.writeTextFile(join(run, "tokenizer.json"), characterTokenizer("ab").file);
+    await using device = await openDevice({ device: "cpu", blas: "off", threads: 1 });
+    await assert.rejects(openModel(run, device), /not the tokenizer that the model was trained/);
   }));
 
 Deno.test("generate: stops when asked", () =>
