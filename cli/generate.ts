@@ -3,8 +3,6 @@
  *
  * @module
  */
-import process from "node:process";
-import { text as readAll } from "node:stream/consumers";
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { GenerateEvent, GenerateOptions, OpenModel } from "../core/generate/mod.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
@@ -70,7 +68,16 @@ export function generateCommand(): CommandUnknownOpts {
 
 /** The line feed that a shell adds at the end of a pipe is no part of the prompt. */
 async function readStdin(): Promise<string> {
-  return (await readAll(process.stdin)).replace(/\r?\n$/, "");
+  const bytes = await new Response(Deno.stdin.readable).bytes();
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes).replace(/\r?\n$/, "");
+  } catch (error) {
+    throw new UserError("the prompt on stdin is not valid UTF-8", {
+      hint: "convert it, for example with iconv",
+      exitCode: exitCodes.failed,
+      cause: error,
+    });
+  }
 }
 
 async function show(

@@ -7,6 +7,7 @@
  */
 import { Command, CommanderError, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import { exitCodes } from "../core/io/errors.ts";
+import { refuseSwallowedFlags } from "./options.ts";
 import { explainError } from "./ui/errors.ts";
 import { version } from "./version.ts";
 
@@ -67,9 +68,13 @@ async function buildProgram(args: readonly string[]): Promise<Command> {
 }
 
 async function main(args: readonly string[]): Promise<number> {
+  for (const name of ["QUERN_SEED", "QUERN_DEVICE"]) {
+    if (Deno.env.get(name) === "") Deno.env.delete(name); // as good as unset
+  }
   try {
     const program = await buildProgram(args);
     if (args.length === 0) program.help();
+    for (const command of program.commands) refuseSwallowedFlags(command, args);
     await program.parseAsync(args, { from: "user" });
     return exitCodes.done;
   } catch (error) {

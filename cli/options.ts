@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
+import { type CommandUnknownOpts, InvalidArgumentError, Option } from "@commander-js/extra-typings";
+import { UserError } from "../core/io/errors.ts";
 
 /** A number in decimal notation, nothing before or after it. */
 export function parseNumber(text: string): number {
@@ -35,6 +36,26 @@ export function numberBetween(least: number, most: number): (text: string) => nu
     }
     return value;
   };
+}
+
+/** A path; a shell's empty variable is none. */
+export function parsePath(text: string): string {
+  if (text === "") throw new InvalidArgumentError("It may not be empty.");
+  return text;
+}
+
+/** Refuses `--out --json`, which would take the flag for the folder's name. */
+export function refuseSwallowedFlags(command: CommandUnknownOpts, args: readonly string[]): void {
+  const known = (text: string) =>
+    command.options.find(({ long, short }) => text === long || text === short);
+  for (const [i, arg] of args.entries()) {
+    if (arg === "--") return;
+    const next = args[i + 1] ?? "";
+    if (!known(arg)?.required || !known(next.split("=")[0])) continue;
+    throw new UserError(`option '${arg}' has no value: ${next} follows`, {
+      hint: `if ${next} is the value, write ${arg}=${next}`,
+    });
+  }
 }
 
 /** The value of `--seed`: 32 bits, as the random number generator takes. */

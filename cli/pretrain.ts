@@ -14,7 +14,7 @@ import {
   openChosenDevice,
   threadsOption,
 } from "./device_options.ts";
-import { seedOption } from "./options.ts";
+import { parsePath, seedOption } from "./options.ts";
 import { derivedLines, printDryRun } from "./pretrain_dry_run.ts";
 import { type Conversation, showTraining } from "./pretrain_progress.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
@@ -37,8 +37,8 @@ export function pretrainCommand(): CommandUnknownOpts {
     .summary("train a model from a config")
     .description("Trains a model on token shards, as a YAML config says.")
     .argument("[config]", "YAML file; left out with --resume")
-    .option("--out <folder>", "run folder (default: runs/ and the config's name)")
-    .option("--resume <run>", "go on with a run folder, or from one of its checkpoints")
+    .option("--out <folder>", "run folder (default: runs/ and the config's name)", parsePath)
+    .option("--resume <run>", "go on with a run folder, or from one of its checkpoints", parsePath)
     .addOption(
       new Option("--set <path=value>", "override a field of the config; repeatable")
         .argParser((value: string, before: string[] | undefined) => [...before ?? [], value]),
@@ -51,11 +51,13 @@ export function pretrainCommand(): CommandUnknownOpts {
     .option("--json", "one JSON object a line for everything that happens", false)
     .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
-    .action(async (config, options) => {
+    .action(async (config, options, command) => {
       const { resume, json, quiet } = options;
+      // a run has its seed; what the shell says for new ones does not matter to it
+      const isForeign = resume !== undefined && command.getOptionValueSource("seed") === "env";
       const overrides = [
         ...options.set ?? [],
-        ...(options.seed === undefined ? [] : [`seed=${options.seed}`]),
+        ...(options.seed === undefined || isForeign ? [] : [`seed=${options.seed}`]),
       ];
       const start: Start = resume === undefined
         ? { kind: "new", config: requireConfig(config), out: options.out, overrides }
@@ -169,6 +171,6 @@ function requireVocabulary(ofModel: number | undefined, ofData: number): void {
   if (ofModel === undefined || ofModel >= ofData) return;
   throw new UserError(`the data have ${ofData} tokens, the model only ${ofModel}`, {
     where: "model.vocab_size",
-    hint: "leave it out to take the data's",
+    hint: "leave it out to take the data's; a run goes on only with the data that it began with",
   });
 }

@@ -10,7 +10,7 @@ import {
   Option,
 } from "@commander-js/extra-typings";
 import type { TokenizeJob, TokenizeResult } from "../core/data/tokenize.ts";
-import { numberBetween, seedOption, wholeNumber } from "./options.ts";
+import { numberBetween, parsePath, seedOption, wholeNumber } from "./options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
@@ -31,7 +31,7 @@ export function tokenizeCommand(): CommandUnknownOpts {
     .summary("turn text or jsonl files into token shards")
     .description("Turns text or jsonl files into a folder of token shards for `quern pretrain`.")
     .argument("<inputs...>", "text or jsonl files")
-    .requiredOption("--out <folder>", "folder for the shards")
+    .requiredOption("--out <folder>", "folder for the shards", parsePath)
     .option("--tokenizer <name>", "byte, character, or the path of a tokenizer.json", "byte")
     .addOption(
       new Option("--val-fraction <x>", "part of the text that is held out for validation")

@@ -15,23 +15,59 @@ export interface Explanation {
 
 /**
  * Explains anything that was thrown. Errors that carry an exit code (a `UserError`, a device's error) are
- * shown without a stack; others are faults of quern, and say how to see where.
+ * shown without a stack, and so is what the system refuses; others are faults of quern, and say how to see where.
  */
 export function explainError(error: unknown): Explanation {
   const stack = Deno.env.get("QUERN_DEBUG") && error instanceof Error ? `\n${error.stack}` : "";
   const exitCode = exitCodeOf(error);
+  const { where, message, hint } = exitCode === undefined ? refusal(error) : {
+    where: textField(error, "where"),
+    message: messageOf(error),
+    hint: textField(error, "hint"),
+  };
   const label = styleText("red", "error:", { stream: process.stderr });
-  const where = textField(error, "where");
   const place = where === undefined ? "" : `${where}: `;
-  if (exitCode !== undefined) {
-    const hint = textField(error, "hint");
-    const help = hint === undefined
-      ? ""
-      : `\n${styleText("dim", "hint:", { stream: process.stderr })} ${hint}`;
-    return { text: `${label} ${place}${messageOf(error)}${help}${stack}`, exitCode };
-  }
-  const advice = stack || "\nhint: set QUERN_DEBUG=1 to see where it happened";
-  return { text: `${label} ${messageOf(error)}${advice}`, exitCode: exitCodes.failed };
+  const help = hint === undefined
+    ? ""
+    : `\n${styleText("dim", "hint:", { stream: process.stderr })} ${hint}`;
+  return {
+    text: `${label} ${place}${message}${help}${stack}`,
+    exitCode: exitCode ?? exitCodes.failed,
+  };
+}
+
+interface Parts {
+  readonly where: string | undefined;
+  readonly message: string;
+  readonly hint: string | undefined;
+}
+
+const elsewhere = "choose another place";
+/** What the system says no with, in words. */
+const refusals: ReadonlyMap<unknown, readonly [message: string, hint?: string]> = new Map([
+  ["ENOSPC", ["the disk is full", "free some space; what was whole before still is"]],
+  ["EDQUOT", ["the disk quota is used up", "free some space; what was whole before still is"]],
+  ["EROFS", ["nothing can be written here: the file system is read-only", elsewhere]],
+  ["EACCES", ["permission denied", elsewhere]],
+  ["EPERM", ["permission denied", elsewhere]],
+  ["ENOTDIR", ["a part of this path is a file, not a folder", elsewhere]],
+  ["EEXIST", ["a file stands where a folder is needed", elsewhere]],
+  ["EISDIR", ["this is a folder, a file is expected"]],
+  ["ENOENT", ["there is no such file or folder"]],
+]);
+
+/** An error of the system with its path, which the runtime adds to the message; else a fault of quern. */
+function refusal(error: unknown): Parts {
+  const known = refusals.get(error instanceof Error ? Reflect.get(error, "code") : undefined);
+  const fallback = Deno.env.get("QUERN_DEBUG")
+    ? undefined
+    : "set QUERN_DEBUG=1 to see where it happened";
+  if (!known) return { where: undefined, message: messageOf(error), hint: fallback };
+  const path = messageOf(error).match(/\(os error \d+\): \w+ '(.*?)'/)?.[1];
+  // a temporary file's name means nothing to its user
+  const where = path?.replace(/(^|[\\/])\.([^\\/]+)\.partial-\d+-[0-9a-f]+/, "$1$2");
+  const [message, hint = fallback] = known;
+  return { where, message, hint };
 }
 
 function exitCodeOf(error: unknown): ExitCode | undefined {

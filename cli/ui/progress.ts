@@ -40,10 +40,10 @@ function terminalProgress(everyMs: number): Progress {
       if (performance.now() - shownAt < everyMs) return;
       shownAt = performance.now();
       const columns = process.stderr.columns || 80;
-      process.stderr.write(clear + line().slice(0, columns - 1)); // a wrapped line cannot be redrawn
+      say(clear + line().slice(0, columns - 1)); // a wrapped line cannot be redrawn
     },
-    note: (line) => void process.stderr.write(`${clear}${line}\n`),
-    end: () => void process.stderr.write(clear),
+    note: (line) => say(`${clear}${line}\n`),
+    end: () => say(clear),
   };
 }
 
@@ -53,9 +53,19 @@ function pipeProgress(everyMs: number): Progress {
     update(line) {
       if (performance.now() - shownAt < everyMs) return;
       shownAt = performance.now();
-      process.stderr.write(`${line()}\n`);
+      say(`${line()}\n`);
     },
-    note: (line) => void process.stderr.write(`${line}\n`),
+    note: (line) => say(`${line}\n`),
     end() {},
   };
+}
+
+/** Long work goes on when nobody reads its progress any more, as in `quern … 2>&1 | head`. */
+function say(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  try {
+    for (let done = 0; done < bytes.length;) done += Deno.stderr.writeSync(bytes.subarray(done));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
 }

@@ -58,17 +58,19 @@ interface Heads {
 
 function headsOf(c: Config, { hidden_size }: Dims): Heads {
   const heads = c.num_attention_heads, width = c.head_dim ?? hidden_size / heads;
+  const at = () => currentPath() && ` at ${currentPath()}`;
   if (!Number.isInteger(width)) {
-    const path = currentPath();
     throw new ShapeError(
-      `${heads} heads do not divide hidden_size ${hidden_size}; give head_dim${
-        path && ` at ${path}`
-      }`,
+      `${heads} heads do not divide hidden_size ${hidden_size}; give head_dim${at()}`,
     );
+  }
+  const shared = c.num_key_value_heads ?? heads;
+  if (heads % shared !== 0) {
+    throw new ShapeError(`${heads} query heads cannot share ${shared} key heads evenly${at()}`);
   }
   return {
     heads,
-    shared: c.num_key_value_heads ?? heads,
+    shared,
     width,
     rotary: 2 * Math.floor(width * c.partial_rotary_factor / 2),
   };

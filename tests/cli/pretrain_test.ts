@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { checkpointBytes } from "../core/train/tiny_run.ts";
-import { root, startQuern, withTempDir } from "../support.ts";
+import { quern, root, startQuern, withTempDir } from "../support.ts";
 import { attempt, cpuOptions, makeProject, run } from "./tiny_project.ts";
 
 Deno.test("pretrain: from a text file to generated text, as a user types it", () =>
@@ -152,9 +152,58 @@ Deno.test("pretrain: faults of the config are shown where they stand, with exit 
       "--set",
       "model.max_position_embeddings=16",
     );
+    await refused(
+      /2 query heads cannot share 3 key heads/,
+      "tiny.yaml",
+      "--set",
+      "model.num_key_value_heads=3",
+    );
     await refused(/there is no such file/, "none.yaml");
     await refused(/no config is given/);
     await refused(/goes on with the config/, "tiny.yaml", "--resume", "runs/tiny");
+  }));
+
+Deno.test("pretrain: a run keeps its seed whatever QUERN_SEED says, and empty means unset", () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    const go = async (seed: string, ...args: string[]) => {
+      const options = { cwd: dir, env: { QUERN_SEED: seed } };
+      const { code, stderr } = await quern(["pretrain", ...args, ...cpuOptions], options);
+      assert.equal(code, 0, stderr);
+      return await Deno.readTextFile(join(dir, "runs/tiny/config.yaml"));
+    };
+    assert.match(await go("", "tiny.yaml", "--set", "steps=1"), /^seed: 0$/m);
+    assert.match(await go("7", "--resume", "runs/tiny", "--set", "steps=2"), /^seed: 0$/m);
+  }));
+
+Deno.test("pretrain: goes on when nobody reads what it says", {
+  ignore: Deno.build.os === "windows",
+}, () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    const child = startQuern(["pretrain", "tiny.yaml", ...cpuOptions], { cwd: dir });
+    await child.stderr.cancel();
+    const { code } = await child.output();
+    assert.equal(code, 0);
+  }));
+
+Deno.test("generate: a prompt on stdin that is not UTF-8 is refused", () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    await run(dir, "pretrain", "tiny.yaml", "--set", "steps=1");
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", `${root}cli/main.ts`, "generate", "runs/tiny", "-", ...cpuOptions],
+      cwd: dir,
+      stdin: "piped",
+      stderr: "piped",
+      stdout: "null",
+    }).spawn();
+    const stdin = child.stdin.getWriter();
+    await stdin.write(new Uint8Array([97, 0xff]));
+    await stdin.close();
+    const { code, stderr } = await child.output();
+    assert.equal(code, 1);
+    assert.match(new TextDecoder().decode(stderr), /the prompt on stdin is not valid UTF-8/);
   }));
 
 Deno.test("pretrain: Ctrl-C finishes the step, saves, says how to resume, and exits with 130", {

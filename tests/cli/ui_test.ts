@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { explainError } from "../../cli/ui/errors.ts";
 import { formatBytes, formatCount, formatDuration, formatQuantity } from "../../cli/ui/numbers.ts";
-import { numberBetween, parseNumber, parseSeed, wholeNumber } from "../../cli/options.ts";
+import {
+  numberBetween,
+  parseNumber,
+  parsePath,
+  parseSeed,
+  refuseSwallowedFlags,
+  wholeNumber,
+} from "../../cli/options.ts";
 import { UserError } from "../../core/io/errors.ts";
 
 Deno.test("numbers: are written as people read them", () => {
@@ -30,6 +37,7 @@ Deno.test("option values: empty text and trailing rubbish are refused", () => {
   assert.equal(parseNumber("1e-3"), 0.001);
   assert.throws(() => wholeNumber(1)("1.5"), /Not a whole number/);
   assert.throws(() => numberBetween(0, 1)("2"), /Not between 0 and 1/);
+  assert.throws(() => parsePath(""), /may not be empty/);
   assert.throws(() => parseSeed("4294967296"), /Not below 2\^32/);
 });
 
@@ -43,4 +51,32 @@ Deno.test("errors: place, message, hint and code; others say how to see where", 
   const unknown = explainError(new TypeError("x is not a function"));
   assert.equal(unknown.exitCode, 1);
   assert.match(unknown.text, /QUERN_DEBUG=1/);
+});
+
+Deno.test("errors: what the system refuses is said in words, without a temporary file's name", () => {
+  const explain = (code: string, message: string) =>
+    explainError(Object.assign(new Error(message), { code })).text;
+  assert.match(
+    explain(
+      "ENOSPC",
+      "No space left on device (os error 28): writefile 'runs/a/.latest.partial-12-ab3f'",
+    ),
+    /runs\/a\/latest: the disk is full\n.*free some space/,
+  );
+  assert.match(explain("ENOSPC", "No space left on device (os error 28)"), / the disk is full\n/);
+  assert.match(
+    explain("EROFS", "Read-only file system (os error 30): mkdir 'ro/.d.partial-118-cf98fc2a'"),
+    /ro\/d: nothing can be written here/,
+  );
+});
+
+Deno.test("replay: llama.cpp 4713: a flag is not taken for the value of the option before it", async () => {
+  const { tokenizeCommand } = await import("../../cli/tokenize.ts");
+  const check = (...args: string[]) => refuseSwallowedFlags(tokenizeCommand(), args);
+  assert.throws(() => check("a.txt", "--out", "--json"), {
+    message: "option '--out' has no value: --json follows",
+    hint: "if --json is the value, write --out=--json",
+  });
+  check("a.txt", "--out=--json", "--quiet", "--json");
+  check("a.txt", "--out", "-x", "--val-fraction", "-1", "--", "--out", "--json");
 });
