@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
+import { exists } from "../io/atomic.ts";
 import { exitCodes, messageOf, UserError } from "../io/errors.ts";
 import { loadTokenizer } from "../text/load.ts";
 import { sha256, type Tokenizer } from "../text/tokenizer.ts";
@@ -84,11 +85,13 @@ async function readIndex(folder: string): Promise<string> {
   } catch (error) {
     const missing = error instanceof Deno.errors.NotFound ||
       error instanceof Deno.errors.NotADirectory;
+    const reason = missing ? `holds no ${indexFileName}: not token shards` : messageOf(error);
     throw new UserError(
-      missing ? `holds no ${indexFileName}: not token shards` : messageOf(error),
+      await exists(folder) ? reason : "there is no such folder",
       {
         where: folder,
-        hint: "make the data with: quern tokenize FILE --out FOLDER",
+        hint:
+          "make the data with: quern tokenize FILE --out FOLDER; a path counts from where quern is called",
         cause: error,
       },
     );

@@ -136,7 +136,10 @@ async function* encodeDocuments(
     yield document;
   }
   if (done.documents > 0) return;
-  throw new UserError("there is no text in the input", { exitCode: exitCodes.failed });
+  throw new UserError("there is no text in the input", {
+    hint: "all files are empty, or all documents were skipped",
+    exitCode: exitCodes.failed,
+  });
 }
 
 /** A text that the tokenizer cannot express is the document's fault: it says where that is. */

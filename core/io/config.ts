@@ -9,7 +9,7 @@
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
 import type { z } from "zod";
 import { applyOverride, type Override, parseOverride } from "./config_overrides.ts";
-import { exitCodes, nearestName, UserError } from "./errors.ts";
+import { exitCodes, messageOf, nearestName, UserError } from "./errors.ts";
 import { type Path, type SchemaWalk, schemaWalk } from "./schema_walk.ts";
 
 /** A config's text, the name to call it by, and the `a.b=c` of every `--set`. */
@@ -36,10 +36,9 @@ export function parseConfig<S extends z.ZodType>(schema: S, source: ConfigSource
     const { line, col } = lines.linePos(offset);
     return { file: source.file, line, column: col, text: source.text.split("\n")[line - 1] ?? "" };
   };
-  const broken = [...document.errors, ...document.warnings]; // a warning is a tag that has no meaning
-  if (broken.length > 0) {
-    throw faultsError(broken.map((e) => ({ place: place(e.pos[0]), message: e.message })));
-  }
+  // a warning is a tag that has no meaning; what follows the first of YAML's errors is mostly its echo
+  const [broken] = [...document.errors, ...document.warnings];
+  if (broken) throw faultsError([{ place: place(broken.pos[0]), message: broken.message }]);
   const walk = schemaWalk(schema);
   const overrides = (source.overrides ?? []).map(parseOverride);
   const data = overrides.reduce((data, o) => applyOverride(data, o, walk), document.toJS() ?? {});
@@ -150,12 +149,18 @@ function whereOf(place: Place): string {
     : `${place.file}:${place.line}:${place.column}`;
 }
 
+const longestLine = 120;
+
 /** The line of the file with a caret under the column. */
 function caret(place: Place): string {
   if ("argument" in place) return "";
+  const text = place.text.trimEnd().replaceAll(/\p{Cc}/gu, " "); // a tab is wider than the caret's space
+  if (text === "") return "";
   const margin = `${place.line} | `;
+  const shown = text.length > longestLine ? `${text.slice(0, longestLine)}…` : text;
+  if (place.column > longestLine) return `\n  ${margin}${shown}`;
   const indent = " ".repeat(margin.length + place.column - 1);
-  return `\n  ${margin}${place.text.trimEnd()}\n  ${indent}^`;
+  return `\n  ${margin}${shown}\n  ${indent}^`;
 }
 
 async function readText(file: string): Promise<string> {
@@ -164,9 +169,9 @@ async function readText(file: string): Promise<string> {
   } catch (error) {
     const reason = error instanceof Deno.errors.NotFound
       ? "there is no such file"
-      : error instanceof Error
-      ? error.message
-      : String(error);
+      : error instanceof Deno.errors.IsADirectory
+      ? "this is a folder, a config file is expected"
+      : messageOf(error);
     throw new UserError(reason, { where: file, exitCode: exitCodes.usage, cause: error });
   }
 }

@@ -21,7 +21,7 @@ export function parseOverride(argument: string): Override {
   if (name === undefined || name.split(".").includes("")) {
     throw new UserError("an override has the form path.to.key=value", {
       where: `--set ${argument}`,
-      hint: "for example: --set train.steps=500",
+      hint: "for example: --set steps=500",
     });
   }
   return { argument, path: name.split("."), text };

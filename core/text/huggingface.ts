@@ -45,7 +45,8 @@ type TokenizerFile = z.output<typeof fileSchema>;
 export function huggingfaceTokenizer(text: string, where: string): Tokenizer {
   const parsed = fileSchema.safeParse(JSON.parse(text));
   if (!parsed.success) {
-    throw new UserError(`not a tokenizer.json: ${z.prettifyError(parsed.error)}`, { where });
+    const [{ path, message }] = parsed.error.issues;
+    throw new UserError(`not a tokenizer.json: ${path.join(".")}: ${message}`, { where });
   }
   const file = parsed.data;
   const tokens = tokensById(file);

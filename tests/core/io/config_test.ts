@@ -91,6 +91,15 @@ Deno.test("config: a key that stands twice, and broken YAML, are errors with a p
   assert.match(faultOf("train: {steps: !much 1}").message, /unresolved tag/i);
 });
 
+Deno.test("config: of YAML's errors only the first is shown, and no line floods the terminal", () => {
+  assert.equal(
+    faultOf("train:\n\tsteps: 1\n  lr: 2\n").message,
+    "Tabs are not allowed as indentation\n  2 |  steps: 1\n      ^",
+  );
+  const { message } = faultOf(`train\x1b[31m${"x".repeat(5000)}`);
+  assert.ok(!message.includes("\x1b") && message.length < 300, message);
+});
+
 Deno.test("config: the member of a plain union that fits best explains the fault", () => {
   const error = faultOf("train: {steps: 1}\nlimit: {tokens: many}");
   assert.equal(error.where, "run.yaml:2:17");
@@ -132,5 +141,6 @@ Deno.test("config: a file that is not there is a clear error", async () => {
   await withTempDir(async (dir) => {
     const loading = loadConfig(schema, `${dir}/none.yaml`);
     await assert.rejects(loading, { name: "UserError", message: "there is no such file" });
+    await assert.rejects(loadConfig(schema, dir), /this is a folder, a config file is expected/);
   });
 });
