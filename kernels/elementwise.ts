@@ -290,6 +290,7 @@ export const expandOp: Kernel = {
   name: "expand",
   check([x]: readonly Spec[], attrs: Attrs) {
     const shape = attrs.shape as number[];
+    expect(isFloat(x.dtype), "takes a float tensor");
     expect(
       broadcastShapes([x.shape, shape]).join() === shape.join(),
       `cannot be repeated to [${shape}]`,

@@ -149,7 +149,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec
     workgroupBarrier();
     passed = greatest(lane, passed);
     last = greatest(lane, last);
-    token = select(last - 1u, ~passed, passed != 0u);
+    // Where nothing has a weight (a logit is infinite or not a number) the likeliest is taken: always an id.
+    token = select(select(best, last - 1u, last != 0u), ~passed, passed != 0u);
   }
   if (lane == 0u) {
     store_token(row, i32(token));

@@ -36,7 +36,7 @@ export function remat<A extends unknown[], R>(f: (...args: A) => R): (...args: A
     const result = f(...args);
     const region: Region = { nodes: [] };
     for (const node of nodesOf(tensorsIn(result))) {
-      if (node.id > before && !regionOf.has(node) && !node.op.placeholder) {
+      if (node.id > before && !node.op.placeholder) {
         region.nodes.push(node);
         regionOf.set(node, region);
       }

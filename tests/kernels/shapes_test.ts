@@ -37,6 +37,7 @@ const calls: readonly BadCall[] = [
   }),
   bad(k.castOp, [i32(2, 3)], { dtype: "bf16" }),
   bad(k.expandOp, [f32(2, 3)], { shape: [2, 4] }),
+  bad(k.expandOp, [i32(3)], { shape: [2, 3] }),
   bad(k.reshapeOp, [f32(2, 3)], { shape: [4, 2] }),
   bad(k.permuteOp, [f32(2, 3)], { order: [0, 0] }),
   bad(k.sliceOp, [f32(2, 3)], { axis: 1, start: 2, length: 2 }),

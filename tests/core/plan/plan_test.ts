@@ -184,6 +184,21 @@ Deno.test("rebuilding activations costs FLOPs and saves memory", () => {
   );
 });
 
+Deno.test("a part that is rebuilt within a part that is rebuilt keeps no more than the outer alone", () => {
+  type Wrap = <A extends unknown[], R>(f: (...args: A) => R) => (...args: A) => R;
+  const bytes = (wrapInner: Wrap) =>
+    planGraph(
+      trace(({ w }: Inputs, { x }: Inputs) => {
+        const inner = wrapInner((y: Tensor) => k.matmul(k.silu(k.matmul(k.silu(y), w)), w));
+        const outer = rematOf((y: Tensor) => k.add(y, inner(k.tanh(y))));
+        const twice = (y: Tensor) => outer(outer(y));
+        return { state: { w: k.gradients(k.sumAll(k.square(twice(twice(x)))), [w])[0] } };
+      }, { state: { w: f32(8, 8) }, batch: { x: f32(256, 8) } }),
+      target,
+    ).totals.arenaBytes;
+  assert.equal(bytes(rematOf), bytes((f) => f));
+});
+
 Deno.test("a tensor that the device cannot bind is refused before anything is allocated, with what to change", () => {
   const graph = trace((_s, { x }: Inputs) => ({ outputs: { y: k.matmul(k.exp(x), x) } }), {
     state: {},
