@@ -96,13 +96,14 @@ export function buildModel(config: CompleteModelConfig): Model {
   const apply: Model["apply"] = (params, rows) => {
     const ctx: RowContext = { positions: rows.positions, segment_ids: rows.segment_ids };
     const x = scope("input", () => input.at(params.input, rows.ids));
-    return finish(
-      params,
-      passLayers({ x }, parts, config.remat, params, (layer, p) => ({
+    const last = passLayers({ x }, parts, params, {
+      around: config.remat ? remat : (run) => run,
+      branches: (layer, p) => ({
         mixer: (x) => layer.mixer.apply(p.mixer, x, ctx).out,
         mlp: (x) => layer.mlp.apply(p.mlp, x, ctx).out,
-      })),
-    );
+      }),
+    });
+    return finish(params, last);
   };
 
   return {
@@ -145,10 +146,13 @@ export function buildModel(config: CompleteModelConfig): Model {
           next[pass][half] = stepped.state;
           return stepped.out;
         };
-      const last = passLayers({ x }, parts, false, params, (layer, p, pass) => ({
-        mixer: stepping("mixer", layer, p.mixer, pass),
-        mlp: stepping("mlp", layer, p.mlp, pass),
-      }));
+      const last = passLayers({ x }, parts, params, {
+        around: (run) => run,
+        branches: (layer, p, pass) => ({
+          mixer: stepping("mixer", layer, p.mixer, pass),
+          mlp: stepping("mlp", layer, p.mlp, pass),
+        }),
+      });
       return { hidden: finish(params, last), state: next };
     },
     logits: (params, hidden) => scope("head", () => head.logits(headWeight(params), hidden)),
@@ -157,25 +161,30 @@ export function buildModel(config: CompleteModelConfig): Model {
 
 type LayerParams = ModelTree<TensorTree>["layers"][number];
 
-/** Runs the layers in their order; `branches` says how a layer's halves run. */
+/** How layers are passed: whole rows or new tokens, kept or rebuilt. */
+interface Passage {
+  around(run: (streams: Streams) => Streams): (streams: Streams) => Streams;
+  branches(layer: Layer, p: LayerParams, pass: number): Branches;
+}
+
 function passLayers(
   streams: Streams,
   { layers, order }: Parts,
-  rebuild: boolean,
   params: ModelTree<TensorTree>,
-  branches: (layer: Layer, p: LayerParams, pass: number) => Branches,
+  { around, branches }: Passage,
 ): Tensor {
   order.forEach((index, pass) => {
     const layer = layers[index], p = params.layers[index];
-    const run = (streams: Streams) =>
+    const run = around((streams) =>
       scope(`layers.${index}`, () => {
         const { mixer, mlp } = branches(layer, p, pass);
         return layer.residual.run(p.residual, streams, {
           mixer: (x) => scope("mixer", () => mixer(x)),
           mlp: (x) => scope("mlp", () => mlp(x)),
         });
-      });
-    streams = (rebuild ? remat(run) : run)(streams);
+      })
+    );
+    streams = run(streams);
   });
   return streams.x;
 }

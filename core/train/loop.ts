@@ -24,8 +24,8 @@ interface Submitted {
   readonly learningRate: number;
   readonly count: number;
   readonly tokens: number;
-  /** For the search of what was not finite. */
-  readonly parts: readonly Batch[];
+  /** Where its rows begin, for the search of what was not finite. */
+  readonly cursor: Cursor;
 }
 
 /** Where a run stands, and how it goes on. Lives as long as `pretrain` runs. */
@@ -93,19 +93,26 @@ export class Loop {
 
   /** One update, without waiting. */
   #submit(): void {
-    const { optimizer, steps, accumulation } = this.job.config;
-    const parts: Batch[] = [];
-    for (let i = 0; i < accumulation; i++) {
-      const { batch, cursor } = nextBatch(this.#source, this.#cursor);
-      parts.push(batch);
-      this.#cursor = cursor;
-    }
+    const { optimizer, steps } = this.job.config, cursor = this.#cursor;
+    const { parts, next } = this.#partsAt(cursor);
+    this.#cursor = next;
     const learningRate = valueAt(optimizer.learning_rate, this.step, steps);
     this.trainer.update(parts, hyperAt(optimizer, learningRate, this.step));
     const count = parts.reduce((sum, part) => sum + countOf(part), 0);
     this.step++;
     this.#tokens += count;
-    this.#submitted.push({ step: this.step, learningRate, count, tokens: this.#tokens, parts });
+    this.#submitted.push({ step: this.step, learningRate, count, tokens: this.#tokens, cursor });
+  }
+
+  /** The rows of the update that begins at a cursor. */
+  #partsAt(cursor: Cursor): { parts: Batch[]; next: Cursor } {
+    const parts: Batch[] = [];
+    for (let i = 0; i < this.job.config.accumulation; i++) {
+      const { batch, cursor: next } = nextBatch(this.#source, cursor);
+      parts.push(batch);
+      cursor = next;
+    }
+    return { parts, next: cursor };
   }
 
   /** Asks for the results of what was submitted; they are taken later. */
@@ -127,8 +134,8 @@ export class Loop {
     this.#reading = undefined;
     const found = await results;
     for (const [i, { lossSum, norm, isHealthy }] of found.entries()) {
-      const { step, learningRate, count, tokens, parts } = of[i];
-      if (!isHealthy) throw await this.#diverged(step, parts);
+      const { step, learningRate, count, tokens, cursor } = of[i];
+      if (!isHealthy) throw await this.#diverged(step, this.#partsAt(cursor).parts);
       const { log_every, steps } = this.job.config;
       if (step % log_every !== 0 && step !== steps) continue;
       const now = performance.now(), seconds = (now - this.#logged.at) / 1000;
