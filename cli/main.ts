@@ -36,7 +36,7 @@ const commands: readonly CommandEntry[] = [
   },
   {
     name: "quickstart",
-    summary: "all of it once, in about two minutes",
+    summary: "all of it once, in about a minute",
     load: async () => (await import("./quickstart.ts")).quickstartCommand(),
   },
 ];

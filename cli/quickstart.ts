@@ -7,10 +7,11 @@ import { join } from "node:path";
 import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import quickstartConfig from "../configs/quickstart.yaml" with { type: "text" };
 import type { HeldOutSum } from "../core/data/corpus.ts";
+import type { ShardReader } from "../core/data/shard_reader.ts";
 import type { Device } from "../core/device/mod.ts";
 import { UserError } from "../core/io/errors.ts";
 import { blasOption, deviceOption, openChosenDevice, threadsOption } from "./device_options.ts";
-import { showTraining } from "./pretrain_progress.ts";
+import { type Conversation, showTraining } from "./pretrain_progress.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { version } from "./version.ts";
@@ -28,7 +29,7 @@ const seed = 1;
 /** The command with its options. */
 export function quickstartCommand(): CommandUnknownOpts {
   return new Command("quickstart")
-    .summary("all of it once, in about two minutes")
+    .summary("all of it once, in about a minute")
     .description("Makes a text, tokenizes it, trains a model on it, and generates with that.")
     .option(
       "--out <folder>",
@@ -52,7 +53,8 @@ export function quickstartCommand(): CommandUnknownOpts {
       const { data, heldOut } = await makeData(out, say);
       const run = join(out, "model");
       await using device = await openChosenDevice(choice);
-      const trained = await train({ data, run, device, overrides: set }, quiet || json);
+      const conversation = { json: false, quiet: quiet || json, summary: false };
+      const trained = await train({ data, run, device, overrides: set, conversation });
       const story = await tell(run, device);
       const correct = await answer(run, device, heldOut);
       const result = { ...trained, run, story, correct, asked: heldOut.length };
@@ -98,6 +100,7 @@ interface TrainingJob {
   readonly run: string;
   readonly device: Device;
   readonly overrides: readonly string[];
+  readonly conversation: Conversation;
 }
 
 /** What training came to. */
@@ -110,27 +113,18 @@ interface Trained {
   readonly tokensPerSecond: number;
 }
 
-async function train(
-  { data, run, device, overrides }: TrainingJob,
-  quiet: boolean,
-): Promise<Trained> {
-  const { parseConfig } = await import("../core/io/config.ts");
+async function train({ run, device, conversation, ...from }: TrainingJob): Promise<Trained> {
   const { openShards } = await import("../core/data/shard_reader.ts");
   const { countAll, buildModel, namedParams } = await import("../core/model/mod.ts");
-  const { pretrain, pretrainConfig, resolveConfig } = await import("../core/train/mod.ts");
-  const parsed = parseConfig(pretrainConfig, {
-    text: quickstartConfig,
-    file: "configs/quickstart.yaml",
-    overrides: [`data.path=${data}`, ...overrides],
-  });
-  using shards = await openShards(data);
+  const { pretrain } = await import("../core/train/mod.ts");
+  using data = await openShards(from.data);
   using interruption = listenForInterrupt("interrupted");
-  const config = resolveConfig(parsed, shards.index.vocab_size);
+  const config = await configFor(data, from.overrides);
   const parameters = countAll(namedParams(buildModel(config.model).params));
-  if (!quiet) console.error(`3. training ${formatCount(parameters)} parameters`);
+  if (!conversation.quiet) console.error(`3. training ${formatCount(parameters)} parameters`);
   const job = {
     config,
-    data: shards,
+    data,
     device,
     run,
     resumeFrom: undefined,
@@ -138,17 +132,28 @@ async function train(
     signal: interruption.signal,
   };
   const began = performance.now();
-  const end = await showTraining(pretrain(job), job, { json: false, quiet, summary: false });
+  const end = await showTraining(pretrain(job), job, conversation);
   interruption.signal.throwIfAborted();
-  const seconds = (performance.now() - began) / 1000;
   return {
     parameters,
     step: end.step,
     heldOutLoss: end.validation?.loss ?? NaN,
     bitsPerByte: end.validation?.bitsPerByte ?? NaN,
-    seconds,
+    seconds: (performance.now() - began) / 1000,
     tokensPerSecond: end.tokensPerSecond,
   };
+}
+
+/** `configs/quickstart.yaml`, which quern carries, for this folder's data. */
+async function configFor({ folder, index }: ShardReader, overrides: readonly string[]) {
+  const { parseConfig } = await import("../core/io/config.ts");
+  const { pretrainConfig, resolveConfig } = await import("../core/train/mod.ts");
+  const parsed = parseConfig(pretrainConfig, {
+    text: quickstartConfig,
+    file: "configs/quickstart.yaml",
+    overrides: [`data.path=${folder}`, ...overrides],
+  });
+  return resolveConfig(parsed, index.vocab_size);
 }
 
 /** A story, by sampling. */
