@@ -26,6 +26,30 @@ export function denseStrides(shape: readonly number[]): number[] {
   return strides;
 }
 
+/** Joins neighbouring axes that all the given strides cross as one, and drops axes of size 1. The last `keep` axes stay as they are. */
+export function joinAxes(
+  shape: readonly number[],
+  strides: readonly (readonly number[])[],
+  keep = 0,
+): { shape: number[]; strides: number[][] } {
+  const sizes: number[] = [], walks: number[][] = strides.map(() => []);
+  const fixed = shape.length - keep;
+  shape.forEach((n, axis) => {
+    if (axis < fixed && n === 1) return;
+    const last = sizes.length - 1;
+    const joins = axis < fixed && last >= 0 &&
+      walks.every((walk, i) => walk[last] === strides[i][axis] * n);
+    if (joins) {
+      sizes[last] *= n;
+      walks.forEach((walk, i) => walk[last] = strides[i][axis]);
+    } else {
+      sizes.push(n);
+      walks.forEach((walk, i) => walk.push(strides[i][axis]));
+    }
+  });
+  return { shape: sizes, strides: walks };
+}
+
 export const reshapeOp: Kernel = defineOp({
   name: "reshape",
   alias: true,

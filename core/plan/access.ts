@@ -1,6 +1,6 @@
 /** Shapes as ways to walk over storage: views through permute, slice and expand, and shapes that refine one another. */
 
-import { type Access, broadcastStrides, denseStrides } from "../../kernels/mod.ts";
+import { type Access, denseStrides, joinAxes } from "../../kernels/mod.ts";
 import { sizeOf } from "../graph/mod.ts";
 import type { Use } from "./simplify.ts";
 
@@ -45,9 +45,6 @@ export function broadcastAccess(
   });
 }
 
-/** Axes of size 1 carry no stride of their own; dense strides give them one all the same. */
-export { broadcastStrides };
-
 /**
  * The strides of `shape` seen as `finer`, where every axis of `shape` is a product of axes of `finer` (or equal to it);
  * `undefined` where `finer` cuts across axes whose strides do not join.
@@ -57,9 +54,9 @@ export function refineStrides(
   strides: readonly number[],
   finer: readonly number[],
 ): number[] | undefined {
-  const ones = new Array<number>(finer.length).fill(0), result = ones;
+  const result = new Array<number>(finer.length).fill(0);
   // Walk both shapes from the last axis, in pieces that divide both.
-  const source = collapse(shape, [strides]);
+  const source = joinAxes(shape, [strides]);
   let axis = source.shape.length - 1,
     left = axis >= 0 ? source.shape[axis] : 1,
     step = axis >= 0 ? source.strides[0][axis] : 0;
@@ -77,30 +74,6 @@ export function refineStrides(
     step *= size;
   }
   return result;
-}
-
-/** Joins neighbouring axes that all the given strides cross as one, and drops axes of size 1. The last `keep` axes stay as they are. */
-export function collapse(
-  shape: readonly number[],
-  strides: readonly (readonly number[])[],
-  keep = 0,
-): { shape: number[]; strides: number[][] } {
-  const sizes: number[] = [], walks: number[][] = strides.map(() => []);
-  const fixed = shape.length - keep;
-  shape.forEach((n, axis) => {
-    if (axis < fixed && n === 1) return;
-    const last = sizes.length - 1;
-    const joins = axis < fixed && last >= 0 &&
-      walks.every((walk, i) => walk[last] === strides[i][axis] * n);
-    if (joins) {
-      sizes[last] *= n;
-      walks.forEach((walk, i) => walk[last] = strides[i][axis]);
-    } else {
-      sizes.push(n);
-      walks.forEach((walk, i) => walk.push(strides[i][axis]));
-    }
-  });
-  return { shape: sizes, strides: walks };
 }
 
 /** The coarsest shape that both refine to, or `undefined` where their axes cut across each other. */

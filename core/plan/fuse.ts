@@ -9,10 +9,11 @@ import {
   type FusedStep,
   isElementwise,
   isRowReduce,
+  joinAxes,
   matmulOp,
 } from "../../kernels/mod.ts";
 import { numberText, type Op, sizeOf } from "../graph/mod.ts";
-import { collapse, viewOf } from "./access.ts";
+import { viewOf } from "./access.ts";
 import { accessIn, type Group, groupNodes, isFree } from "./group.ts";
 import { foldEpilogues } from "./epilogue.ts";
 import { inOrder, type PlanNode, type Use, type Value } from "./simplify.ts";
@@ -191,7 +192,7 @@ function program(
   outputs: FusedProgram["outputs"],
   keepsRow: boolean,
 ): FusedProgram {
-  const joined = collapse(shape, accesses.map(({ strides }) => strides), keepsRow ? 1 : 0);
+  const joined = joinAxes(shape, accesses.map(({ strides }) => strides), keepsRow ? 1 : 0);
   const scalar = joined.shape.length === 0;
   return {
     shape: scalar ? [1] : joined.shape,

@@ -4,7 +4,7 @@
  */
 
 import type { Access } from "../fused.ts";
-import { denseStrides } from "../layout.ts";
+import { denseStrides, joinAxes } from "../layout.ts";
 
 /** An iteration space with as few axes as its reads allow. */
 export interface Space {
@@ -12,21 +12,12 @@ export interface Space {
   readonly accesses: readonly Access[];
 }
 
-/** The same walk, in the same order, with axes of size 1 dropped and neighbours merged where every access allows it. */
+/** The same walk, in the same order, over the fewest axes. */
 export function collapse(shape: readonly number[], accesses: readonly Access[]): Space {
-  const dims: number[] = [], strides: number[][] = accesses.map(() => []);
-  shape.forEach((size, axis) => {
-    if (size === 1) return;
-    const last = dims.length - 1;
-    const merges = last >= 0 &&
-      accesses.every((access, i) => strides[i][last] === access.strides[axis] * size);
-    if (merges) dims[last] *= size;
-    else dims.push(size);
-    accesses.forEach((access, i) => strides[i][merges ? last : last + 1] = access.strides[axis]);
-  });
+  const joined = joinAxes(shape, accesses.map(({ strides }) => strides));
   return {
-    dims,
-    accesses: accesses.map(({ offset }, i) => ({ strides: strides[i], offset })),
+    dims: joined.shape,
+    accesses: accesses.map(({ offset }, i) => ({ strides: joined.strides[i], offset })),
   };
 }
 

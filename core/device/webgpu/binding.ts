@@ -31,6 +31,8 @@ export interface Buffers {
   readonly constants: GPUBuffer | undefined;
   readonly ring: GPUBuffer | undefined;
   readonly uniforms: GPUBuffer | undefined;
+  /** Where each job's numbers begin in `uniforms`. */
+  readonly uniformOffsets: readonly number[];
 }
 
 /** A pass with all that binding it needs. */
@@ -117,25 +119,20 @@ export function allocateBuffers(
     const uploads = make(totals.uploadBytes, STORAGE | COPY_SRC | COPY_DST, "inputs");
     const constants = make(totals.constantBytes, STORAGE | COPY_SRC | COPY_DST, "constants");
     const ring = make(ringBytes, COPY_SRC | COPY_DST, "the ring of outputs");
-    const { bytes, offsets } = layUniforms(jobs);
+    const { bytes, offsets: uniformOffsets } = layUniforms(jobs);
     const uniforms = make(bytes.length, UNIFORM | COPY_DST, "parameters of kernels");
-    if (uniforms) {
-      device.gpu.queue.writeBuffer(uniforms, 0, bytes);
-      uniformOffsets.set(uniforms, offsets);
-    }
+    if (uniforms) device.gpu.queue.writeBuffer(uniforms, 0, bytes);
     for (const { offset, values } of plan.constants) {
       const padded = new Uint8Array(alignUp(values.byteLength, 4));
       padded.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
       device.gpu.queue.writeBuffer(constants!, offset, padded);
     }
-    return { slabs, uploads, constants, ring, uniforms };
+    return { slabs, uploads, constants, ring, uniforms, uniformOffsets };
   } catch (error) {
     made.forEach((buffer) => device.memory.release(buffer));
     throw error;
   }
 }
-
-const uniformOffsets = new WeakMap<GPUBuffer, readonly number[]>();
 
 /** All passes' numbers in one buffer, each at its own aligned place. */
 function layUniforms(jobs: readonly Job[]): { bytes: Uint8Array<ArrayBuffer>; offsets: number[] } {
@@ -177,10 +174,9 @@ export function bindJobs(
   device: WebgpuDevice,
   jobs: readonly Job[],
   pipelines: readonly Pipeline[],
-  uniforms: GPUBuffer | undefined,
+  { uniforms, uniformOffsets }: Buffers,
   locate: Locate,
 ): Dispatch[] {
-  const offsets = uniforms ? uniformOffsets.get(uniforms)! : [];
   return jobs.map(({ label, pass, step, work }, at) => {
     const { pipeline, groupLayout } = pipelines[at];
     const entries = Object.values(pass.bindings).map((operand, binding) => {
@@ -191,7 +187,7 @@ export function bindJobs(
     });
     const size = uniformBytes(pass).length;
     if (size > 0) {
-      const resource = { buffer: uniforms!, offset: offsets[at], size };
+      const resource = { buffer: uniforms!, offset: uniformOffsets[at], size };
       entries.push({ binding: entries.length, resource });
     }
     const group = device.gpu.createBindGroup({ label, layout: groupLayout, entries });

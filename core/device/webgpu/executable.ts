@@ -59,7 +59,7 @@ export class GpuExecutable implements Executable {
       const [made] = await Promise.all([pipelines, device.memory.settle()]);
       device.check();
       const locate = locator(device, plan, state, buffers);
-      const dispatches = bindJobs(device, jobs, made, buffers.uniforms, locate);
+      const dispatches = bindJobs(device, jobs, made, buffers, locate);
       return new GpuExecutable(device, plan, { buffers, dispatches, locate, ring, slotBytes });
     } catch (error) {
       releaseBuffers(device, buffers);
