@@ -109,7 +109,7 @@ const gradKernel = (name: string, groups: number): GpuKernel => ({
   when: (_, target) => runs(backwardBytes(groups), target),
   scratch(node) {
     const { batch, time, heads } = attentionSizes(node.inputs);
-    return [{ shape: [batch, heads, time], dtype: "f32" }];
+    return [{ shape: [batch, heads, time, 2], dtype: "f32" }];
   },
   passes(node, target) {
     const { batch, time, heads, kv_heads, width } = attentionSizes(node.inputs);
@@ -121,15 +121,14 @@ const gradKernel = (name: string, groups: number): GpuKernel => ({
       q: { ...input(0), vec4 },
       k: { ...input(1), vec4 },
       v: { ...input(2), vec4 },
-      lse: input(4),
       dout: { ...input(5), vec4 },
-      delta: scratch(0),
+      sums: scratch(0),
       ...(segments && { segments: input(6) }),
     };
     return [
       passOf(node, target, Math.ceil(batch * time * heads / 8), {
         wgsl: deltaWgsl,
-        bindings: { out: input(3), dout: input(5), delta: scratch(0) },
+        bindings: { out: input(3), lse: input(4), dout: input(5), sums: scratch(0) },
         workgroupBytes: 4 * THREADS,
       }),
       passOf(node, target, batch * heads * query_tiles, {

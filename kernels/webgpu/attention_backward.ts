@@ -43,7 +43,10 @@ export const SLICE = 128;
 
 export const backwardBytes = (groups: number) => 16 * (32 * unitsOf(groups) + weightsSize(groups));
 
-/** delta[batch, head, t] = Σ dout · out; eight lanes a row. */
+/**
+ * sums[batch, head, t] = (log-sum-exp, delta = Σ dout · out), eight lanes a row. Side by side they take one binding of the eight that
+ * every device has.
+ */
 export const deltaWgsl = `
 var<workgroup> parts: array<f32, ${THREADS}>;
 ${
@@ -64,7 +67,9 @@ ${
     let head = row % params.heads;
     let t = (row / params.heads) % params.time;
     let batch = row / (params.heads * params.time);
-    store_delta((batch * params.heads + head) * params.time + t, sum);
+    let at = (batch * params.heads + head) * params.time + t;
+    store_sums(2u * at, load_lse(at));
+    store_sums(2u * at + 1u, sum);
   }`,
   )
 }`;
@@ -167,8 +172,9 @@ ${
   ${
         range(4 * groups).map((r) =>
           `let row${r} = first + y + ${8 * r}u;
-  let lse${r} = load_lse(rows_at + ${clamped(`row${r}`)});
-  let delta${r} = load_delta(rows_at + ${clamped(`row${r}`)});
+  let sums_at${r} = 2u * (rows_at + ${clamped(`row${r}`)});
+  let lse${r} = load_sums(sums_at${r});
+  let delta${r} = load_sums(sums_at${r} + 1u);
   ${
             segments
               ? `let segment${r} = load_segments(batch * params.time + ${clamped(`row${r}`)});`
@@ -291,8 +297,9 @@ ${
     ${
         range(4).map((j) =>
           `let row${j} = query + x + ${8 * j}u;
-    let lse${j} = load_lse(rows_at + ${clamped(`row${j}`)});
-    let delta${j} = load_delta(rows_at + ${clamped(`row${j}`)});
+    let sums_at${j} = 2u * (rows_at + ${clamped(`row${j}`)});
+    let lse${j} = load_sums(sums_at${j});
+    let delta${j} = load_sums(sums_at${j} + 1u);
     ${
             segments
               ? `let segment${j} = load_segments(batch * params.time + ${clamped(`row${j}`)});`

@@ -73,6 +73,12 @@ function faultsOf(name: string, pass: GpuPass): string[] {
   return faults;
 }
 
+Deno.test("kernels: every op has a kernel for the least that a WebGPU device offers", () => {
+  const least = { maxStorageBuffers: 8, maxWorkgroupStorageBytes: 16384, maxInvocations: 256 };
+  const target = webgpuTarget({ ...assumedLimits, ...least });
+  for (const sample of cases) target.lower(sample.op, contextOf(sample));
+});
+
 Deno.test("kernels: shaders of the default limits keep to what they declare", () => {
   const faults = cases.flatMap((sample) => {
     const context = contextOf(sample), name = `${sample.op.name} for ${sample.name}`;
