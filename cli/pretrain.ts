@@ -115,6 +115,11 @@ export async function pretrainWith(
   const resolved = resolveConfig(config, data.index.vocab_size);
   if (!conversation.json && !conversation.quiet) {
     for (const line of derivedLines(derivedNumbers(config, resolved))) console.error(line);
+    if (data.splits.val.tokens === 0) {
+      console.error(
+        "no validation loss: the data hold nothing out (quern tokenize --val-fraction)",
+      );
+    }
   }
   const job = {
     config: resolved,

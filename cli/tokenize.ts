@@ -82,6 +82,8 @@ export function tokenizeCommand(): CommandUnknownOpts {
       const seconds = (performance.now() - startedAt) / 1000;
       if (options.json) console.log(JSON.stringify(summaryOf(job, result, seconds)));
       else if (!options.quiet) console.log(describe(job, result, seconds));
+      const missing = missingSplit(job, result);
+      if (missing !== undefined && !options.quiet) console.error(`note: ${missing}`);
     });
 }
 
@@ -156,6 +158,14 @@ function describe(job: TokenizeJob, result: TokenizeResult, seconds: number): st
     ...(skipped === 0 ? [] : [`  ${plural(skipped, "document")} skipped`]),
     `  ${formatDuration(seconds)}`,
   ].join("\n");
+}
+
+/** A split that a user would miss later. */
+function missingSplit(job: TokenizeJob, { index }: TokenizeResult): string | undefined {
+  const { train, val } = index.splits;
+  if (train.tokens === 0) return "all of the text is held out: there is nothing to train on";
+  if (val.tokens > 0 || job.valFraction === 0) return undefined;
+  return "the documents are too few to hold one out: there will be no validation loss";
 }
 
 function plural(count: number, noun: string): string {

@@ -45,6 +45,7 @@ export async function tokenizeFiles(
 ): Promise<TokenizeResult> {
   const read = (onSkip: (fault: UserError) => void) =>
     readDocuments(job.inputs, job.reading, onSkip);
+  if (job.tokenizer === "character") await requireFiles(job.inputs);
   const tokenizer = await chooseTokenizer(job.tokenizer, () => read(() => {}));
   let skipped = 0;
   const onSkip = (fault: UserError) => {
@@ -58,6 +59,18 @@ export async function tokenizeFiles(
   const encoded = encodeDocuments(parts, tokenizer, { ...events, onFault });
   const index = await writeShards(job.target, tokenizer, encoded);
   return { index, tokenizer, skipped };
+}
+
+/** What is read twice must be there twice; a pipe is empty the second time. */
+async function requireFiles(inputs: readonly string[]): Promise<void> {
+  for (const where of inputs) {
+    const found = await Deno.stat(where).catch(() => undefined); // reading it gives the better message
+    if (!found || found.isFile || found.isDirectory) continue;
+    throw new UserError("a character vocabulary needs a file, as the text is read twice", {
+      where,
+      hint: "save the text to a file first, or use the byte tokenizer",
+    });
+  }
 }
 
 /** A character tokenizer is made from the text itself, so the text is read twice. */

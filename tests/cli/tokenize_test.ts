@@ -138,6 +138,23 @@ Deno.test("quern tokenize: a separator cuts documents; --overwrite replaces shar
   });
 });
 
+Deno.test("quern tokenize: an empty split is said, and a pipe cannot give a character vocabulary", async () => {
+  await withTempDir(async (cwd) => {
+    await Deno.writeTextFile(`${cwd}/a.txt`, "one document");
+    const go = (...args: string[]) => quern(["tokenize", "a.txt", ...args], { cwd });
+    const all = await go("--out", "all", "--val-fraction", "1");
+    assert.match(all.stderr, /all of the text is held out/);
+    const few = await go("--out", "few", "--document-separator", "|");
+    assert.match(few.stderr, /too few to hold one out/);
+    assert.equal((await go("--out", "none", "--val-fraction", "0")).stderr, "");
+    if (Deno.build.os === "windows") return;
+    const args = ["tokenize", "/dev/null", "--out", "d", "--tokenizer", "character"];
+    const { code, stderr } = await quern(args, { cwd });
+    assert.match(stderr, /\/dev\/null: a character vocabulary needs a file/);
+    assert.equal(code, 2);
+  });
+});
+
 Deno.test("quern tokenize: Ctrl-C ends with code 130 and leaves nothing", async () => {
   await withTempDir(async (cwd) => {
     await Deno.writeTextFile(`${cwd}/tokenizer.json`, JSON.stringify(byteLevelBpe()));
