@@ -16,6 +16,8 @@ export interface Group {
 
 /** More members than this make slow compiles and long registers, not faster kernels. */
 const MAX_MEMBERS = 48;
+/** A GPU holds each reduction's partial sums in workgroup memory, of which 16 KiB are certain. */
+const MAX_REDUCTIONS = 8;
 
 export function isFusable(node: PlanNode): boolean {
   return isElementwise(node.op) || isRowReduce(node.op) || node.op.name === "cast";
@@ -68,7 +70,8 @@ function join(
   const members = [...parts.flatMap((part) => part.nodes), node].sort((a, b) =>
     place.get(a)! - place.get(b)!
   );
-  if (members.length > MAX_MEMBERS) return undefined;
+  const reductions = members.filter(({ op }) => isRowReduce(op)).length;
+  if (members.length > MAX_MEMBERS || reductions > MAX_REDUCTIONS) return undefined;
   const group = makeGroup(members);
   return group && fits(group) ? group : undefined;
 }

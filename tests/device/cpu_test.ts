@@ -12,7 +12,7 @@ import { type Plan, planGraph } from "../../core/plan/mod.ts";
 import { openCpu } from "../../core/device/cpu/device.ts";
 import { findBlas } from "../../core/device/cpu/blas.ts";
 import { createSharedMemory } from "../../core/device/cpu/memory.ts";
-import { OutOfMemoryError } from "../../core/device/mod.ts";
+import { type Device, OutOfMemoryError } from "../../core/device/mod.ts";
 
 type Inputs = Record<string, Tensor>;
 const f32 = (...shape: number[]) => ({ shape, dtype: "f32" as Dtype });
@@ -111,11 +111,17 @@ function network() {
   });
 }
 
-async function train(
-  options: Parameters<typeof openCpu>[0],
-  steps = 3,
-): Promise<{ losses: number[]; w: number[] }> {
+interface Trained {
+  readonly losses: number[];
+  readonly w: number[];
+}
+
+async function train(options: Parameters<typeof openCpu>[0], steps = 3): Promise<Trained> {
   await using device = await openCpu(options);
+  return await trainOn(device, steps);
+}
+
+async function trainOn(device: Device, steps: number): Promise<Trained> {
   const plan = planGraph(network(), device.target);
   using store = device.createState(plan.state);
   for (const { name, shape } of plan.state) {
@@ -134,6 +140,22 @@ async function train(
   const losses = (await executable.outputs()).map(({ loss }) => loss[0]);
   return { losses, w: [...await store.read("w")] };
 }
+
+Deno.test("addresses above 2 GiB, negative as signed words, compute the same", async () => {
+  await using device = await openCpu({ threads: 2, blas: "off" });
+  // A plan that is never run: its arena takes the lower addresses, and no page of it is touched.
+  const graph = trace(
+    (_state, { x, y }: Inputs) => ({ outputs: { a: k.matmul(x, y), b: k.matmul(x, k.exp(y)) } }),
+    {
+      state: {},
+      batch: { x: f32(17_000, 1), y: f32(1, 17_000) },
+    },
+  );
+  using store = device.createState([]);
+  using _lower = await device.compile(planGraph(graph, device.target), store);
+  assert(device.usedBytes() > 2 ** 32 * 0.5);
+  assert.deepEqual(await trainOn(device, 3), await train({ threads: 2, blas: "off" }));
+});
 
 Deno.test("one, two and three members give the same bits", async () => {
   const [one, two, three] = [
