@@ -3,22 +3,46 @@
  *
  * @module
  */
+import { exitCodes, UserError } from "../core/io/errors.ts";
 import type { Target } from "../core/plan/mod.ts";
 import type { DerivedNumber, DryRun, ResolvedConfig } from "../core/train/mod.ts";
 import type { DeviceChoice } from "./device_options.ts";
 import { formatBytes, formatCount, formatQuantity } from "./ui/numbers.ts";
 
-/** Plans the run and prints its sizes. */
+/** Plans the run and prints its sizes. Throws after that if the device cannot hold it. */
 export async function printDryRun(
   config: ResolvedConfig,
   derived: readonly DerivedNumber[],
   choice: DeviceChoice & { readonly form: "json" | "text" },
 ): Promise<void> {
   const { dryRun } = await import("../core/train/mod.ts");
-  const found = dryRun(config, await targetOf(choice));
+  const target = await targetOf(choice), found = dryRun(config, target);
   const device = choice.device === "webgpu" ? "webgpu" : "cpu";
   if (choice.form === "json") console.log(JSON.stringify({ device, ...namesOf(found) }));
-  else console.log([describe(config, found, device), ...derivedLines(derived)].join("\n"));
+  else {
+    console.log([
+      describe(config, found, device),
+      ...(device === "webgpu" ? [assumption(target)] : []),
+      ...derivedLines(derived),
+    ].join("\n"));
+  }
+  if (device === "webgpu" || found.totalBytes <= target.slabBytes) return; // the cpu device has one slab
+  throw new UserError(
+    `the cpu device has ${formatBytes(target.slabBytes)}, the run needs ${
+      formatBytes(found.totalBytes)
+    }`,
+    {
+      hint: "use a larger accumulation, model.remat=true, a smaller sequence_length, or a GPU",
+      exitCode: exitCodes.outOfMemory,
+    },
+  );
+}
+
+/** What only the GPU itself can say, and what stands for it. */
+function assumption({ maxTensorBytes }: Target): string {
+  return `assumed of the GPU    tensors of up to ${
+    formatBytes(maxTensorBytes)
+  }, and memory for all of this`;
 }
 
 /** What the config left open, with the rule that filled it. */

@@ -114,6 +114,14 @@ Deno.test("pretrain: --dry-run counts without data, device or folder", () =>
       total_bytes,
     );
     assert.deepEqual([...Deno.readDirSync(dir)], []);
+
+    // litgpt 399: what will not fit is said before the run
+    const large = await attempt(dir, "pretrain", config, "--dry-run", "--set", "batch_size=256");
+    assert.match(large.stdout, /^memory on cpu/m);
+    assert.match(large.stderr, /the cpu device has 4 GiB, the run needs \d.*\n.*accumulation/);
+    assert.equal(large.code, 4);
+    const gpu = await quern(["pretrain", config, "--dry-run", "--device", "webgpu"], { cwd: dir });
+    assert.match(gpu.stdout, /^assumed of the GPU +tensors of up to 2 GiB/m);
   }));
 
 Deno.test("pretrain: faults of the config are shown where they stand, with exit code 2", () =>
