@@ -4,6 +4,7 @@ import { gradients as gradientsWith, makeValueAndGrad, type Tensor } from "../co
 import { add, fill } from "./elementwise.ts";
 
 export * from "./attention.ts";
+export * from "./cache.ts";
 export * from "./constant.ts";
 export * from "./cross_entropy.ts";
 export * from "./elementwise.ts";
