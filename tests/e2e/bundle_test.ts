@@ -28,15 +28,20 @@ async function run(command: string, args: string[], cwd: string): Promise<string
 
 for (
   const [form, args, entry] of [
+    // Not minified: Deno 2.9.6 then misses the place where it gives CommonJS packages their `require`.
     ["one file", ["--output", "app.js"], "app.js"],
-    ["files that are loaded when needed", ["--code-splitting", "--outdir", "app"], "app/main.js"],
+    [
+      "files that are loaded when needed",
+      ["--minify", "--code-splitting", "--outdir", "app"],
+      "app/main.js",
+    ],
   ] as const
 ) {
   Deno.test(`a bundle of ${form} tokenizes, trains on two threads and generates`, async () => {
     await withTempDir(async (dir) => {
       // From the root, where the import map is; what comes out needs neither.
       const output = args.map((arg) => arg.startsWith("app") ? join(dir, arg) : arg);
-      await run(Deno.execPath(), ["bundle", "--quiet", "--minify", ...output, "cli/main.ts"], root);
+      await run(Deno.execPath(), ["bundle", "--quiet", ...output, "cli/main.ts"], root);
       await Deno.writeTextFile(join(dir, "text.txt"), "the cat sat on the mat. ".repeat(400));
       await Deno.writeTextFile(join(dir, "config.yaml"), config);
       const quern = (...rest: string[]) =>
