@@ -15,7 +15,7 @@ import {
   type V128,
   v128,
 } from "./encode.ts";
-import { sumsOfFour } from "./lanes.ts";
+import { sumOf } from "./lanes.ts";
 import { readers, type Stored } from "./panels.ts";
 import type { Product } from "./product.ts";
 
@@ -81,9 +81,13 @@ function eachBlock(f: FunctionBuilder, columns: number, write: (block: Block) =>
 
 type Fused = (a: V128, b: V128, c: V128) => V128;
 
+/** Vectors of K that are summed apart: as many as hide the latency of an addition. */
+const apart = 4;
+
 /**
- * B as rows of n, dense along k. Each result has one accumulator, whatever the number of rows and columns done together, so a token
- * has the same bits alone and in a small batch.
+ * B as rows of n, dense along k. One row of B at a time, from beginning to end: that is the order in which memory is fetched ahead; several
+ * rows together were half as fast. Each result is summed in the same order whatever the number of A's rows, so a token has the same bits
+ * alone and in a small batch.
  */
 function writeDots(
   f: FunctionBuilder,
@@ -93,82 +97,57 @@ function writeDots(
   fused: Fused,
 ): void {
   const m = f.arg(word.m), row = f.i32(), column = f.i32();
-  f.set(row, 0);
-  const columns = (rows: number) => {
-    f.set(column, block.first);
-    for (const together of rows === 1 ? [8, 4, 1] : [4, 1]) {
-      f.while(i32.leU(i32.add(column, together), block.last), () => {
-        dots(f, rows, together, block, row, column, { a: aStored, b: bStored, fused });
-        f.advance(column, together);
-      });
-    }
-    f.advance(row, rows);
+  const rows = (together: number) => {
+    dots(f, together, block, row, column, { a: aStored, b: bStored, fused });
+    f.advance(row, together);
   };
-  f.while(i32.leU(i32.add(row, 2), m), () => columns(2));
-  f.if(i32.ltU(row, m), () => columns(1));
+  f.forRange(column, block.first, block.last, 1, () => {
+    f.set(row, 0);
+    f.while(i32.leU(i32.add(row, 2), m), () => rows(2));
+    f.if(i32.ltU(row, m), () => rows(1));
+  });
 }
 
 function dots(
   f: FunctionBuilder,
   rows: number,
-  columns: number,
   { a, b, c }: Block,
   row: I32,
   column: I32,
   how: { readonly a: Stored; readonly b: Stored; readonly fused: Fused },
 ): void {
-  const k = f.arg(word.k), bStride = f.arg(word.bStride), pitch = f.arg(word.cPitch);
-  const aReader = readers[how.a], bReader = readers[how.b];
-  const pointers = (base: I32, at: I32, stride: I32, count: number) =>
-    Array.from({ length: count }, (_, r) => f.i32(i32.add(base, i32.mul(i32.add(at, r), stride))));
-  const as = pointers(a, row, f.arg(word.aStride), rows);
-  const low = pointers(b, column, bStride, Math.min(columns, 4)), half = f.i32(i32.shl(bStride, 2));
-  // Eight pointers would not fit the registers: the second four are the first, further on.
-  const bs = Array.from(
-    { length: columns },
-    (_, j): I32 => j < 4 ? low[j] : i32.add(low[j - 4], half),
-  );
-  const sums = f.vectors(rows * columns),
-    zero = f.constant(0),
-    left = f.vectors(rows),
-    right = f.v128();
-  const rests = sums.map(() => f.f32(0)), i = f.i32();
-  sums.forEach((sum) => f.set(sum, zero));
+  const k = f.arg(word.k), aReader = readers[how.a], bReader = readers[how.b];
+  const along = (base: I32, at: I32, stride: I32) => f.i32(i32.add(base, i32.mul(at, stride)));
+  const xs = Array.from({ length: rows }, (_, r) => along(a, i32.add(row, r), f.arg(word.aStride)));
+  const weights = along(b, column, f.arg(word.bStride)), weight = f.v128(), zero = f.constant(0);
+  const sums = xs.map(() => f.vectors(apart)), rests = xs.map(() => f.f32(0)), i = f.i32();
+  sums.flat().forEach((sum) => f.set(sum, zero));
   const advance = (elements: number) => {
-    as.forEach((at) => f.advance(at, elements * aReader.bytes));
-    low.forEach((at) => f.advance(at, elements * bReader.bytes));
+    xs.forEach((at) => f.advance(at, elements * aReader.bytes));
+    f.advance(weights, elements * bReader.bytes);
   };
-  f.forRange(i, 0, i32.and(k, -4), 4, () => {
-    as.forEach((at, r) => f.set(left[r], aReader.four(at)));
-    bs.forEach((at, j) => {
-      f.set(right, bReader.four(at));
-      left.forEach((x, r) =>
-        f.set(sums[r * columns + j], how.fused(x, right, sums[r * columns + j]))
+  const vectors = (count: number) => {
+    for (let v = 0; v < count; v++) {
+      f.set(weight, bReader.four(weights, 4 * v * bReader.bytes));
+      xs.forEach((at, r) =>
+        f.set(sums[r][v], how.fused(aReader.four(at, 4 * v * aReader.bytes), weight, sums[r][v]))
       );
-    });
-    advance(4);
-  });
+    }
+    advance(4 * count);
+  };
+  f.forRange(i, 0, i32.and(k, -4 * apart), 4 * apart, () => vectors(apart));
+  f.forRange(i, i, i32.and(k, -4), 4, () => vectors(1));
   f.forRange(i, i, k, 1, () => {
-    rests.forEach((rest, at) => {
-      const x = aReader.one(as[Math.floor(at / columns)]), w = bReader.one(bs[at % columns]);
-      f.set(rest, f32.add(rest, f32.mul(x, w)));
-    });
+    xs.forEach((at, r) =>
+      f.set(rests[r], f32.add(rests[r], f32.mul(aReader.one(at), bReader.one(weights))))
+    );
     advance(1);
   });
-  for (let r = 0; r < rows; r++) {
-    const to = f.i32(i32.add(c, i32.add(i32.mul(i32.add(row, r), pitch), i32.shl(column, 2))));
-    for (let j = 0; j < columns; j += 4) {
-      const four = [0, 1, 2, 3].map((lane) => sums[r * columns + Math.min(j + lane, columns - 1)]);
-      const total = f.v128(sumsOfFour(f, four));
-      for (let lane = 0; lane < Math.min(4, columns); lane++) {
-        f.storeF32(
-          to,
-          f32.add(f32x4.extractLane(total, lane), rests[r * columns + j + lane]),
-          4 * (j + lane),
-        );
-      }
-    }
-  }
+  xs.forEach((_, r) => {
+    const [s0, s1, s2, s3] = sums[r], to = along(c, i32.add(row, r), f.arg(word.cPitch));
+    const total = sumOf(f, f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
+    f.storeF32(i32.add(to, i32.shl(column, 2)), f32.add(total, rests[r]));
+  });
 }
 
 /** B as rows of k, dense along n: four of its rows at a time are added to a stretch of the result. */
