@@ -121,11 +121,9 @@ function project(
       rotaryTables(dims.max_position_embeddings, rotary, c.rope_theta),
     );
   };
-  return [
-    placed(projected("q", heads), p.q_norm),
-    placed(projected("k", shared), p.k_norm),
-    projected("v", shared),
-  ];
+  // The three products first: they depend on nothing of each other, so a device need not wait between them.
+  const q = projected("q", heads), k = projected("k", shared), v = projected("v", shared);
+  return [placed(q, p.q_norm), placed(k, p.k_norm), v];
 }
 
 /** The heads' results joined and projected back. */

@@ -1,5 +1,6 @@
 /** The cpu device: plans become WASM jobs for a pool of workers over one shared memory; what has no WASM form runs as its plain loop. */
 
+import { setImmediate } from "node:timers";
 import { encodeKernels } from "../../../kernels/wasm/encode.ts";
 import { bytesOf, sizeOf } from "../../graph/mod.ts";
 import type { NamedSpec, Plan, Storage } from "../../plan/types.ts";
@@ -13,6 +14,7 @@ import {
 } from "../types.ts";
 import { addressOf, type Blas, findBlas } from "./blas.ts";
 import { buildEntries } from "./entries.ts";
+import { everything, meetingsOf } from "./meetings.ts";
 import { createSharedMemory, type Region, type SharedMemory } from "./memory.ts";
 import { gemmWith, type Pool, startPool } from "./pool.ts";
 import { makeWalk, type Program } from "./program.ts";
@@ -59,7 +61,7 @@ export async function openCpu(
       device.compile(plan as Plan<CpuLowered>, state, options?.ring ?? 64),
     usedBytes: () => shared.usedBytes(),
     // Runs are done when they return; this lets signals, timers and workers' errors through.
-    idle: () => new Promise((resolve) => setTimeout(resolve, 0)),
+    idle: turn,
     async [Symbol.asyncDispose]() {
       if (closed) return;
       closed = true;
@@ -68,6 +70,9 @@ export async function openCpu(
     },
   };
 }
+
+/** Lets the event loop run once: signals, timers, workers' errors. A timer of 0 ms would take two. */
+const turn = () => new Promise<void>((resolve) => void setImmediate(resolve));
 
 interface CpuState extends StateStore {
   readonly places: ReadonlyMap<string, Placed>;
@@ -176,6 +181,12 @@ class CpuDevice {
           ),
           { kind: "main", task: tasks.length - 1 },
         ],
+        // The ring's copy is the last of a round: nobody may be ahead of it.
+        meetings: meetingsOf([...built.footprints, {
+          shared: false,
+          step: -1,
+          accesses: [everything],
+        }]),
         memberBytes: Math.max(0, ...plan.steps.map(({ lowered }) => lowered.memberBytes)),
       };
       const scratch = this.pool.members * program.memberBytes > 0
@@ -258,6 +269,6 @@ class Ring {
     }
     const runs = this.#runs;
     this.#runs = [];
-    return new Promise((resolve) => setTimeout(() => resolve(runs), 0));
+    return turn().then(() => runs);
   }
 }

@@ -3,6 +3,7 @@
 import type { GemmJob, JobArg, Operand, WasmFunction, WasmJob } from "../../../kernels/mod.ts";
 import { roundTo } from "../../graph/mod.ts";
 import type { Plan, PlanStep, Storage } from "../../plan/types.ts";
+import { accessesOf, type Footprint } from "./meetings.ts";
 import type { Entry } from "./program.ts";
 import type { CpuLowered } from "./target.ts";
 import { numbersAt, type Placed, writeAt } from "./tensors.ts";
@@ -12,6 +13,8 @@ const SPLIT_WORK = 32_768;
 
 export interface Built {
   readonly entries: Entry[];
+  /** What each entry touches. */
+  readonly footprints: Footprint[];
   /** Argument words of all jobs; an entry's `args` is its first word until the words have an address. */
   readonly words: Int32Array;
   readonly functions: WasmFunction[];
@@ -25,14 +28,20 @@ export function buildEntries(
   members: number,
 ): Built {
   const entries: Entry[] = [],
+    footprints: Footprint[] = [],
     words: number[] = [],
     functions = new Map<string, WasmFunction>(),
     bits = new DataView(new ArrayBuffer(4));
-  for (const step of plan.steps) {
+  plan.steps.forEach((step, index) => {
+    const accesses = accessesOf(step, address);
+    const push = (entry: Entry) => {
+      entries.push(entry);
+      footprints.push({ shared: entry.kind !== "main" && entry.split, step: index, accesses });
+    };
     if (!step.lowered.jobs) {
       tasks.push(referenceTask(step, address, buffer));
-      entries.push({ kind: "main", task: tasks.length - 1 });
-      continue;
+      push({ kind: "main", task: tasks.length - 1 });
+      return;
     }
     const operand = ({ from, index }: Operand) =>
       address(
@@ -45,10 +54,10 @@ export function buildEntries(
       return bits.getInt32(0);
     };
     for (const job of step.lowered.jobs) {
-      if ("gemm" in job) entries.push(gemmEntry(job, operand, members));
+      if ("gemm" in job) push(gemmEntry(job, operand, members));
       else {
         functions.set(job.fn.key, job.fn);
-        entries.push({
+        push({
           kind: "wasm",
           fn: job.fn.key,
           args: words.length,
@@ -59,8 +68,8 @@ export function buildEntries(
         while (words.length % 4 !== 0) words.push(0);
       }
     }
-  }
-  return { entries, words: new Int32Array(words), functions: [...functions.values()] };
+  });
+  return { entries, footprints, words: new Int32Array(words), functions: [...functions.values()] };
 }
 
 const isSplit = ({ units, work }: WasmJob, members: number) =>

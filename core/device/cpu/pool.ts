@@ -22,7 +22,7 @@ import {
   TIMES,
   waitUntil,
   walkAll,
-} from "./meeting.ts";
+} from "./barrier.ts";
 import { makeWalk, type Program, type Walk } from "./program.ts";
 
 /** For how many milliseconds the main thread goes alone when waiting took longer than the others saved. */
@@ -101,12 +101,15 @@ export async function startPool(
   }
 
   // When to try together again, and for how long the next refusal holds.
-  let aloneUntil = 0, pause = SHORTEST_PAUSE;
+  let aloneUntil = 0, pause = SHORTEST_PAUSE, strikes = 0;
   const notice = (waited: number, whole: number) => {
-    if (waited > (members - 1) * (whole - waited)) {
+    if (waited <= (members - 1) * (whole - waited)) {
+      pause = SHORTEST_PAUSE;
+      strikes = 0;
+    } else if (++strikes > 1) { // once may be a worker that had to be woken
       aloneUntil = performance.now() + pause;
       pause = Math.min(2 * pause, LONGEST_PAUSE);
-    } else pause = SHORTEST_PAUSE;
+    }
   };
 
   return {

@@ -1,4 +1,4 @@
-/** A plan as the pool's members see it: plain data, walked from top to bottom with a barrier after each entry. */
+/** A plan as the pool's members see it: plain data, walked from top to bottom with a barrier where it matters. */
 
 export type Entry =
   /** A function of the plan's WASM module over a range of units. */
@@ -33,6 +33,8 @@ export interface Program {
   readonly id: number;
   readonly module: WebAssembly.Module | undefined;
   readonly entries: readonly Entry[];
+  /** After which entries the members meet. */
+  readonly meetings: readonly boolean[];
   /** Bytes of private scratch that each member needs. */
   readonly memberBytes: number;
 }
@@ -40,15 +42,6 @@ export interface Program {
 /** The rows or units of member `member` of `members`: contiguous, in order, fixed by the numbers alone. */
 export function shareOf(units: number, member: number, members: number): [number, number] {
   return [Math.floor(units * member / members), Math.floor(units * (member + 1) / members)];
-}
-
-/**
- * After which entries the members meet. Entries that one member does alone need no meeting between them; a round's last is followed by the next
- * round's first.
- */
-export function meetingsOf(entries: readonly Entry[]): boolean[] {
-  const isShared = (entry: Entry) => entry.kind !== "main" && entry.split;
-  return entries.map((entry, i) => isShared(entry) || isShared(entries[(i + 1) % entries.length]));
 }
 
 export type Walk = (entry: Entry, member: number, members: number) => void;

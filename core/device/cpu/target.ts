@@ -8,6 +8,8 @@ import { ALIGNMENT } from "./memory.ts";
 export interface CpuLowered {
   readonly jobs: readonly CpuJob[] | undefined;
   readonly memberBytes: number;
+  /** Of the step's scratch buffers, in their order. */
+  readonly scratchBytes: readonly number[];
 }
 
 export interface CpuTargetOptions extends CpuTarget {
@@ -29,9 +31,10 @@ export function cpuTarget(options: CpuTargetOptions): Target<CpuLowered> {
       const lowering: CpuLowering | undefined = options.wasm === false
         ? undefined
         : (op as Kernel).wasm?.(context, options);
+      const scratchBytes = lowering?.scratchBytes ?? [];
       return {
-        lowered: { jobs: lowering?.jobs, memberBytes: lowering?.memberBytes ?? 0 },
-        scratchBytes: lowering?.scratchBytes ?? [],
+        lowered: { jobs: lowering?.jobs, memberBytes: lowering?.memberBytes ?? 0, scratchBytes },
+        scratchBytes,
         dispatches: lowering?.jobs.length ?? 1,
       };
     },

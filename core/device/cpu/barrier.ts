@@ -3,17 +3,18 @@
  * sleep on. Every word is read and written by atomics only.
  */
 
-import { meetingsOf, type Program, type Walk } from "./program.ts";
+import type { Program, Walk } from "./program.ts";
 
-/** Words of the control block. */
+/** Words of the control block, each on cache lines of its own: a member that spins on one must not slow another that writes its neighbour. */
+const LINE = 32;
 export const ORDER = 0,
-  PROGRAM = 1,
-  TIMES = 2,
-  DONE = 3,
-  MAILS = 4,
-  ERROR = 5;
-const ARRIVED = 6, GENERATION = 7, SLEEPERS = 8;
-const WORDS = 16, ERROR_TEXT = 1024, ERROR_BYTES = 1024;
+  PROGRAM = LINE,
+  TIMES = 2 * LINE,
+  DONE = 3 * LINE,
+  MAILS = 4 * LINE,
+  ERROR = 5 * LINE;
+const ARRIVED = 6 * LINE, GENERATION = 7 * LINE, SLEEPERS = 8 * LINE;
+const WORDS = 9 * LINE, ERROR_TEXT = 2048, ERROR_BYTES = 1024;
 /** Loads before a waiting member goes to sleep: about half a millisecond. */
 const SPIN = 20_000, BRIEF = 200;
 
@@ -35,14 +36,14 @@ export function order(words: Int32Array, what: typeof RUN | typeof MAIL | typeof
  */
 export function walkAll(
   memory: WebAssembly.Memory,
-  { entries }: Program,
+  { entries, meetings }: Program,
   walk: Walk,
   times: number,
   member: number,
   members: number,
 ): number {
   let waited = 0;
-  const words = controlWords(memory), meetings = members > 1 ? meetingsOf(entries) : [];
+  const words = controlWords(memory);
   for (let time = 0; time < times; time++) {
     for (let i = 0; i < entries.length; i++) {
       if (Atomics.load(words, ERROR) === 0) {
@@ -52,7 +53,7 @@ export function walkAll(
           writeError(memory, error);
         }
       }
-      if (meetings[i]) waited += barrier(words, members);
+      if (meetings[i] && members > 1) waited += barrier(words, members);
     }
   }
   return waited;
