@@ -23,14 +23,18 @@ const { values } = parseArgs({
     steps: { type: "string", default: "6" },
     tokens: { type: "string", default: "1024" },
     rows: { type: "string", default: "8" },
+    // As of the commands: --set model.hidden_size=768
+    set: { type: "string", multiple: true, default: [] },
   },
 });
 const steps = Number(values.steps), tokens = Number(values.tokens), rows = Number(values.rows);
 const config = resolveConfig(
-  await loadConfig(pretrainConfig, `${root}configs/llama-5m.yaml`, []),
+  await loadConfig(pretrainConfig, `${root}configs/llama-5m.yaml`, values.set),
   4096,
 );
-const model = buildModel(config.model), length = config.sequence_length;
+const model = buildModel(config.model),
+  length = config.sequence_length,
+  vocab = model.dims.vocab_size;
 
 await using device = await openDevice({
   device: values.device as "cpu" | "webgpu",
@@ -61,10 +65,10 @@ async function measureTraining(device: Device) {
   using store = start(device, plan);
   store.write("healthy", [1]);
   using step = await device.compile(plan, store);
-  const count = rows * length, ids = Int32Array.from({ length: count }, (_, i) => i * 7919 % 4096);
+  const count = rows * length, ids = Int32Array.from({ length: count }, (_, i) => i * 7919 % vocab);
   const inputs = {
     "rows.ids": ids,
-    "rows.targets": ids.map((id) => (id * 5 + 3) % 4096),
+    "rows.targets": ids.map((id) => (id * 5 + 3) % vocab),
     "rows.positions": ids.map((_, i) => i % length),
     hyper: hyperAt(config.optimizer, 50, 1000),
     max_norm: 1,
