@@ -155,7 +155,8 @@ Deno.test("a product's shape picks its kernel", () => {
   assert.equal(pick(1, 50_000, 768), "rows");
   assert.equal(pick(4096, 4096, 4096), "tile128");
   assert.equal(pick(2048, 1024, 128), "tile64");
-  assert.equal(pick(768, 768, 16_384), "split64");
+  assert.equal(pick(768, 768, 16_384), "split128"); // 36 tiles, 7 parts: one full round
+  assert.equal(pick(2304, 768, 8192), "split64"); // 108 tiles of 128 would leave a second round half empty
   assert.equal(pick(16, 768, 768), "split32");
   assert.equal(pick(8, 768, 16_384), "split32");
   assert.equal(pick(100, 100, 64), "tile32");
