@@ -1,6 +1,7 @@
 /**
- * Softmax attention that never holds the scores (Dao et al. 2022): forward, backward and, over a cache, for decoding.
- * Grouped heads (query head h reads key head h // (heads / kv_heads)), causal, window, document mask, softcap.
+ * Softmax attention that never holds the scores (Dao et al. 2022): forward, backward and, over a
+ * cache, for decoding. Grouped heads (query head h reads key head h // (heads / kv_heads)), causal,
+ * window, document mask, softcap.
  */
 
 import {
@@ -84,8 +85,9 @@ function logSumExp(scores: readonly { score: number }[]): number {
 }
 
 /**
- * (q [batch, time, heads, width], k, v [batch, time, kv_heads, width][, segment_ids i32 [batch, time]]) → out like q, and the
- * scores' log-sum-exp [batch, heads, time] for the backward pass. With segment ids a query sees keys of its own segment only.
+ * (q [batch, time, heads, width], k, v [batch, time, kv_heads, width][, segment_ids i32 [batch,
+ * time]]) → out like q, and the scores' log-sum-exp [batch, heads, time] for the backward pass.
+ * With segment ids a query sees keys of its own segment only.
  */
 export const attentionOp: Kernel = defineOp({
   name: "attention",
@@ -199,8 +201,9 @@ export const attentionGradOp: Kernel = defineOp({
 });
 
 /**
- * Decoding: (q [batch, time, heads, width], key cache and value cache [batch, capacity, kv_heads, width], start i32 [batch]) → like q.
- * The new tokens' keys are already in the cache, at start .. start + time − 1; query t stands at start + t and sees what is not after it.
+ * Decoding: (q [batch, time, heads, width], key cache and value cache [batch, capacity, kv_heads,
+ * width], start i32 [batch]) → like q. The new tokens' keys are already in the cache, at start ..
+ * start + time − 1; query t stands at start + t and sees what is not after it.
  */
 export const cachedAttentionOp: Kernel = defineOp({
   name: "cached_attention",

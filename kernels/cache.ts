@@ -14,7 +14,10 @@ import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.t
 import { cacheWriteWasm } from "./wasm/copies.ts";
 import { each } from "./webgpu/each.ts";
 
-/** Rows written into a cache in place: cache[b, start[b] + t] = rows[b, t]. What falls beyond the capacity is dropped, never written past. */
+/**
+ * Rows written into a cache in place: cache[b, start[b] + t] = rows[b, t]. What falls beyond the
+ * capacity is dropped, never written past.
+ */
 export const cacheWriteOp: Kernel = defineOp({
   name: "cache_write",
   kernels: [{ name: "in place", passes: (node) => [cacheWritePass(node)] }],

@@ -5,7 +5,10 @@ import { defineOp, type Kernel } from "./lowering.ts";
 
 export type ConstantData = Float32Array | Int32Array | Uint32Array;
 
-/** Attrs: `key` names the values (equal keys, equal values: they are merged), `values` is not compared. */
+/**
+ * Attrs: `key` names the values (equal keys, equal values: they are merged), `values` is not
+ * compared.
+ */
 export const constantOp: Kernel = defineOp({
   name: "constant",
   constant: true,

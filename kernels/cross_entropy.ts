@@ -1,6 +1,7 @@
 /**
- * The head and its loss in one: cross-entropy of x Wᵀ without ever holding the logits whole (Wijmans et al. 2024). Rows are done in
- * chunks; when differentiated, loss and gradients come from one sweep, three matrix products instead of four.
+ * The head and its loss in one: cross-entropy of x Wᵀ without ever holding the logits whole
+ * (Wijmans et al. 2024). Rows are done in chunks; when differentiated, loss and gradients come from
+ * one sweep, three matrix products instead of four.
  */
 
 import {
@@ -89,9 +90,10 @@ function sweep(
 }
 
 /**
- * (x [tokens, width], head [vocab, width], targets i32 [tokens][, weights [tokens]]) → the weighted sum of the tokens' losses, a scalar,
- * and each token's own loss [tokens] (0 where ignored), unweighted. Divide by a count at the very end, so that accumulation, padding and evaluation agree.
- * Token weights are constants for differentiation.
+ * (x [tokens, width], head [vocab, width], targets i32 [tokens][, weights [tokens]]) → the weighted
+ * sum of the tokens' losses, a scalar, and each token's own loss [tokens] (0 where ignored),
+ * unweighted. Divide by a count at the very end, so that accumulation, padding and evaluation
+ * agree. Token weights are constants for differentiation.
  */
 export const linearCrossEntropyOp: Kernel = defineOp({
   name: "linear_cross_entropy",

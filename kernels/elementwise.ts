@@ -1,6 +1,7 @@
 /**
- * Element-wise functions: one row gives a function's loop, its derivative and its cost; `scalar.ts` has the same rows' WGSL and
- * WASM. The fuser prints kernels from them. Operands broadcast as in NumPy; results are f32 whatever the storage of the operands.
+ * Element-wise functions: one row gives a function's loop, its derivative and its cost; `scalar.ts`
+ * has the same rows' WGSL and WASM. The fuser prints kernels from them. Operands broadcast as in
+ * NumPy; results are f32 whatever the storage of the operands.
  */
 
 import {
@@ -32,7 +33,10 @@ export interface Scalar {
   /** FLOPs that one element is counted as. */
   readonly flops: number;
   f(...x: number[]): number;
-  /** Cotangents of the operands, before they are summed to the operands' shapes. Missing: the function is locally constant. */
+  /**
+   * Cotangents of the operands, before they are summed to the operands' shapes. Missing: the
+   * function is locally constant.
+   */
   d?(x: readonly Tensor[], y: Tensor, dy: Tensor): readonly (Tensor | undefined)[];
 }
 
@@ -67,7 +71,10 @@ export const scalars = {
   /** 1 where a < b, else 0. */
   less: { arity: 2, flops: 1, f: (a, b) => a < b ? 1 : 0 },
   equal: { arity: 2, flops: 1, f: (a, b) => a === b ? 1 : 0 },
-  /** b where a is not zero, else c. The branch that is not taken may be anything, infinite or not a number. */
+  /**
+   * b where a is not zero, else c. The branch that is not taken may be anything, infinite or not a
+   * number.
+   */
   where: {
     arity: 3,
     flops: 1,

@@ -1,4 +1,7 @@
-/** Table lookup. Its gradient adds rows in the order of their tokens, by lists built on the host: no atomics, the same bits always. */
+/**
+ * Table lookup. Its gradient adds rows in the order of their tokens, by lists built on the host: no
+ * atomics, the same bits always.
+ */
 
 import {
   apply,
@@ -49,7 +52,10 @@ export const embeddingOp: Kernel = defineOp({
   wasm: embeddingWasm,
 });
 
-/** ids → for each row of the table where its list starts [rows + 1], and the tokens' places sorted by id (stable) [tokens]. */
+/**
+ * ids → for each row of the table where its list starts [rows + 1], and the tokens' places sorted
+ * by id (stable) [tokens].
+ */
 export const tokenListsOp: Kernel = defineOp({
   name: "token_lists",
   host: true,

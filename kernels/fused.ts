@@ -1,6 +1,7 @@
 /**
- * A fused chain: element-wise functions with their broadcasts, casts, strided reads and row reductions, as one kernel. Programs are
- * made by the planner (`core/plan/fuse.ts`), never by hand; devices print WGSL and WASM from them.
+ * A fused chain: element-wise functions with their broadcasts, casts, strided reads and row
+ * reductions, as one kernel. Programs are made by the planner (`core/plan/fuse.ts`), never by hand;
+ * devices print WGSL and WASM from them.
  */
 
 import { type Attrs, type Dtype, type Numbers, sizeOf, type Spec } from "../core/graph/mod.ts";
@@ -10,13 +11,19 @@ import { defineOp, type Kernel } from "./lowering.ts";
 import { fusedKernels } from "./webgpu/fused.ts";
 import { programWasm } from "./wasm/fused.ts";
 
-/** How an input is read: element strides for each axis of the iteration space (0 repeats) after a first offset. */
+/**
+ * How an input is read: element strides for each axis of the iteration space (0 repeats) after a
+ * first offset.
+ */
 export interface Access {
   readonly strides: readonly number[];
   readonly offset: number;
 }
 
-/** One value of the program. Values are numbered by their place in `steps`; arguments come before users. */
+/**
+ * One value of the program. Values are numbered by their place in `steps`; arguments come before
+ * users.
+ */
 export type FusedStep =
   | { readonly op: "input"; readonly input: number }
   | { readonly op: "constant"; readonly value: number }
@@ -24,13 +31,17 @@ export type FusedStep =
   | { readonly op: ScalarName; readonly args: readonly number[] };
 
 export interface FusedProgram {
-  /** Iteration space, row-major. The last axis is the row that reductions run over. Never empty; a scalar is [1]. */
+  /**
+   * Iteration space, row-major. The last axis is the row that reductions run over. Never empty; a
+   * scalar is [1].
+   */
   readonly shape: readonly number[];
   readonly accesses: readonly Access[];
   readonly steps: readonly FusedStep[];
   /**
-   * What is written: `element` outputs have one value for each point of `shape`, dense; `row` outputs one for each row
-   * (their value must be the same along the row: reductions, and what is made of them).
+   * What is written: `element` outputs have one value for each point of `shape`, dense; `row`
+   * outputs one for each row (their value must be the same along the row: reductions, and what is
+   * made of them).
    */
   readonly outputs: readonly {
     readonly value: number;
@@ -39,7 +50,10 @@ export interface FusedProgram {
   }[];
 }
 
-/** `row` for values that are the same along a row because they come from reductions, constants or inputs of stride 0. */
+/**
+ * `row` for values that are the same along a row because they come from reductions, constants or
+ * inputs of stride 0.
+ */
 export function extentsOf(program: FusedProgram): ("element" | "row")[] {
   const extents: ("element" | "row")[] = [];
   for (const step of program.steps) {
@@ -52,7 +66,10 @@ export function extentsOf(program: FusedProgram): ("element" | "row")[] {
   return extents;
 }
 
-/** For each step the number of reductions that must be complete before it can be computed. Programs run phase by phase. */
+/**
+ * For each step the number of reductions that must be complete before it can be computed. Programs
+ * run phase by phase.
+ */
 export function phasesOf(program: FusedProgram): number[] {
   const phases: number[] = [];
   for (const step of program.steps) {

@@ -1,4 +1,7 @@
-/** Ops that only move elements. `reshape` is free; `permute` and `slice` are read with strides by the fuser. */
+/**
+ * Ops that only move elements. `reshape` is free; `permute` and `slice` are read with strides by
+ * the fuser.
+ */
 
 import {
   apply,
@@ -26,7 +29,10 @@ export function denseStrides(shape: readonly number[]): number[] {
   return strides;
 }
 
-/** Joins neighbouring axes that all the given strides cross as one, and drops axes of size 1. The last `keep` axes stay as they are. */
+/**
+ * Joins neighbouring axes that all the given strides cross as one, and drops axes of size 1. The
+ * last `keep` axes stay as they are.
+ */
 export function joinAxes(
   shape: readonly number[],
   strides: readonly (readonly number[])[],

@@ -1,6 +1,7 @@
 /**
- * How an op says what devices run: WGSL passes for the webgpu device, WASM jobs for the cpu device. Both are plain data made
- * from shapes alone, so plans can count dispatches and scratch bytes before anything is allocated.
+ * How an op says what devices run: WGSL passes for the webgpu device, WASM jobs for the cpu device.
+ * Both are plain data made from shapes alone, so plans can count dispatches and scratch bytes
+ * before anything is allocated.
  */
 
 import type { Dtype, Op, OpContext, Spec } from "../core/graph/tensor.ts";
@@ -8,7 +9,10 @@ import type { FunctionBuilder } from "./wasm/encode.ts";
 
 // ---------------------------------------------------------------------------------------------------------- webgpu
 
-/** What a kernel may count on, as requested from and verified on the device (or assumed, for a dry run). */
+/**
+ * What a kernel may count on, as requested from and verified on the device (or assumed, for a dry
+ * run).
+ */
 export interface GpuTarget {
   readonly maxWorkgroupStorageBytes: number;
   readonly maxInvocations: number;
@@ -31,16 +35,21 @@ export const input = (index: number): Operand => ({ from: "input", index });
 export const output = (index: number): Operand => ({ from: "output", index });
 export const scratch = (index: number): Operand => ({ from: "scratch", index });
 
-/** A binding; `vec4` declares it as an array of four neighbours (size a multiple of 4; halves as two words). */
+/**
+ * A binding; `vec4` declares it as an array of four neighbours (size a multiple of 4; halves as two
+ * words).
+ */
 export type Binding = Operand & { readonly vec4?: boolean };
 
 /** One dispatch. */
 export interface GpuPass {
   /**
-   * WGSL without binding declarations; the entry point is `main`. For a binding named `x` the header gives, of these, what the text
-   * names: `load_x(i: u32) -> f32` (or i32/u32) and `load4_x(i)`/`store4_x(i, v)` of four neighbours for every type, `store_x(i, v)` for
-   * 32-bit types without `vec4`, `load2_x(pair) -> vec2<f32>` for halves, `store2_x(pair, a, b)` without `vec4`. Also
-   * `params.<name>` for every number below, `flatGroup`, and the functions of `webgpu/scalars.ts`.
+   * WGSL without binding declarations; the entry point is `main`. For a binding named `x` the
+   * header gives, of these, what the text names: `load_x(i: u32) -> f32` (or i32/u32) and
+   * `load4_x(i)`/`store4_x(i, v)` of four neighbours for every type, `store_x(i, v)` for 32-bit
+   * types without `vec4`, `load2_x(pair) -> vec2<f32>` for halves, `store2_x(pair, a, b)` without
+   * `vec4`. Also `params.<name>` for every number below, `flatGroup`, and the functions of
+   * `webgpu/scalars.ts`.
    */
   readonly wgsl: string;
   readonly bindings: Readonly<Record<string, Binding>>;
@@ -53,7 +62,10 @@ export interface GpuPass {
   readonly workgroupBytes?: number;
 }
 
-/** A way to run an op on a GPU. The first whose `when` holds is the default; all are tested against the reference. */
+/**
+ * A way to run an op on a GPU. The first whose `when` holds is the default; all are tested against
+ * the reference.
+ */
 export interface GpuKernel {
   readonly name: string;
   when?(node: OpContext, target: GpuTarget): boolean;
@@ -64,7 +76,9 @@ export interface GpuKernel {
 // ------------------------------------------------------------------------------------------------------------- cpu
 
 export interface CpuTarget {
-  /** Members of the pool, the main thread included. Results must not depend on it (BLAS excepted). */
+  /**
+   * Members of the pool, the main thread included. Results must not depend on it (BLAS excepted).
+   */
   readonly threads: number;
   /** Fused multiply-add on vectors is to be had (`f32x4.relaxed_madd`). */
   readonly relaxed: boolean;
@@ -73,9 +87,9 @@ export interface CpuTarget {
 }
 
 /**
- * A function of a plan's WASM module. All have one signature:
- * `(args: i32, begin: i32, end: i32, member_scratch: i32) -> ()`. `args` is the address of the job's argument words; the function
- * does units begin..end. Equal keys mean equal functions, which are emitted once per module.
+ * A function of a plan's WASM module. All have one signature: `(args: i32, begin: i32, end: i32,
+ * member_scratch: i32) -> ()`. `args` is the address of the job's argument words; the function does
+ * units begin..end. Equal keys mean equal functions, which are emitted once per module.
  */
 export interface WasmFunction {
   readonly key: string;
@@ -86,8 +100,9 @@ export interface WasmFunction {
 export type JobArg = Operand | number | { readonly f32: number };
 
 /**
- * One kernel over a range of units (rows, tiles, heads), split over the pool in contiguous shares. Units must be independent,
- * and each unit's result must not depend on the split. Jobs of a node run one after another, with a barrier between.
+ * One kernel over a range of units (rows, tiles, heads), split over the pool in contiguous shares.
+ * Units must be independent, and each unit's result must not depend on the split. Jobs of a node
+ * run one after another, with a barrier between.
  */
 export interface WasmJob {
   readonly fn: WasmFunction;
@@ -97,7 +112,10 @@ export interface WasmJob {
   readonly work: number;
 }
 
-/** C[M,N] = op(A) op(B) (+ C when `accumulate`) by the system's BLAS, rows of C split over the pool. Row-major, f32. */
+/**
+ * C[M,N] = op(A) op(B) (+ C when `accumulate`) by the system's BLAS, rows of C split over the pool.
+ * Row-major, f32.
+ */
 export interface GemmJob {
   readonly gemm: {
     readonly transA: boolean;
@@ -128,7 +146,10 @@ export interface CpuLowering {
   readonly memberBytes?: number;
 }
 
-/** `undefined`: not in this form (a type or shape it does not take); the reference loop runs instead. */
+/**
+ * `undefined`: not in this form (a type or shape it does not take); the reference loop runs
+ * instead.
+ */
 export type WasmLowering = (node: OpContext, target: CpuTarget) => CpuLowering | undefined;
 
 // ------------------------------------------------------------------------------------------------------------------
@@ -143,7 +164,10 @@ export function defineOp<K extends Kernel>(op: K): K {
   return op;
 }
 
-/** `count` workgroups as a grid that respects the limit; the shader uses `flatGroup(id, grid)` = x + y * grid.x. */
+/**
+ * `count` workgroups as a grid that respects the limit; the shader uses `flatGroup(id, grid)` = x +
+ * y * grid.x.
+ */
 export function foldGrid(count: number, limit = 65535): [number, number, number] {
   if (count <= limit) return [Math.max(count, 1), 1, 1];
   const rows = Math.ceil(count / limit);

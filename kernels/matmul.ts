@@ -1,6 +1,6 @@
 /**
- * Matrix products: NN, NT and TN natively (nothing is transposed through memory), batched, with a fused epilogue. One row of A is
- * the GEMV form of decoding.
+ * Matrix products: NN, NT and TN natively (nothing is transposed through memory), batched, with a
+ * fused epilogue. One row of A is the GEMV form of decoding.
  */
 
 import {
@@ -26,8 +26,8 @@ export interface MatmulAttrs {
   readonly transA: boolean;
   readonly transB: boolean;
   /**
-   * Applied to the product while it is stored; set by the planner. Input 0 of the program is the product, the others are the
-   * node's inputs from 2 on; its shape is [batch, m, n].
+   * Applied to the product while it is stored; set by the planner. Input 0 of the program is the
+   * product, the others are the node's inputs from 2 on; its shape is [batch, m, n].
    */
   readonly epilogue?: FusedProgram;
 }
@@ -97,8 +97,8 @@ const product = (a: Tensor, b: Tensor, transA: boolean, transB: boolean) =>
   apply(matmulOp, [a, b], { transA, transB })[0];
 
 /**
- * op(a) op(b) over the last two axes. With a two-axis `b` (a weight), leading axes of `a` are rows: [..., k] × [k, n] → [..., n].
- * `transA` reads a as [..., k, m], `transB` reads b as [..., n, k].
+ * op(a) op(b) over the last two axes. With a two-axis `b` (a weight), leading axes of `a` are rows:
+ * [..., k] × [k, n] → [..., n]. `transA` reads a as [..., k, m], `transB` reads b as [..., n, k].
  */
 export function matmul(a: Tensor, b: Tensor, { transA = false, transB = false } = {}): Tensor {
   if (b.shape.length === 2 && a.shape.length > 2 && !transA) {

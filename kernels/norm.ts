@@ -26,7 +26,10 @@ const costOf = (flops: number) =>
   bytes: [...inputs, ...outputs].reduce((sum, x) => sum + 4 * sizeOf(x.shape), 0),
 });
 
-/** out = gain · x / √(mean(x²) + eps). Zhang & Sennrich 2019, eq. 4. The gain is left out by giving x alone. */
+/**
+ * out = gain · x / √(mean(x²) + eps). Zhang & Sennrich 2019, eq. 4. The gain is left out by giving
+ * x alone.
+ */
 export const rmsNormOp: Kernel = defineOp({
   name: "rms_norm",
   kernels: [rmsNormKernel],

@@ -18,9 +18,11 @@ import adamWWgsl from "./adamw.wgsl" with { type: "text" };
 /**
  * (count, max_norm, gradients…) → norm, and gate [2] = (scale, finite).
  *
- * Gradients are of a *sum* of losses over `count` tokens. norm = ‖gradients‖₂ / count; scale = min(1, max_norm / (norm + 1e-6)) / count, so that
- * scale · gradient is the clipped mean gradient (max_norm ≤ 0: no limit); finite is 1 where the norm is a number, else 0, and then scale is 0. Non-finite
- * is told by the exponent's bits, as shader compilers may assume that NaN does not occur.
+ * Gradients are of a *sum* of losses over `count` tokens. norm = ‖gradients‖₂ / count; scale =
+ * min(1, max_norm / (norm + 1e-6)) / count, so that scale · gradient is the clipped mean gradient
+ * (max_norm ≤ 0: no limit); finite is 1 where the norm is a number, else 0, and then scale is 0.
+ * Non-finite is told by the exponent's bits, as shader compilers may assume that NaN does not
+ * occur.
  */
 export const globalNormOp: Kernel = defineOp({
   name: "global_norm",
@@ -58,9 +60,10 @@ export interface AdamWAttrs {
 }
 
 /**
- * AdamW (Loshchilov & Hutter 2019), as PyTorch computes it: (param, gradient, m, v, hyper [3], gate [2]) → param, m, v.
- * hyper = (lr, 1 − beta1ᵗ, 1 − beta2ᵗ); gate as from `global_norm`. Where the gate's second word is 0 nothing changes.
- * p −= lr·wd·p; m = b1·m + (1−b1)·g; v = b2·v + (1−b2)·g²; p −= lr/c1 · m / (√v/√c2 + eps).
+ * AdamW (Loshchilov & Hutter 2019), as PyTorch computes it: (param, gradient, m, v, hyper [3], gate
+ * [2]) → param, m, v. hyper = (lr, 1 − beta1ᵗ, 1 − beta2ᵗ); gate as from `global_norm`. Where the
+ * gate's second word is 0 nothing changes. p −= lr·wd·p; m = b1·m + (1−b1)·g; v = b2·v + (1−b2)·g²;
+ * p −= lr/c1 · m / (√v/√c2 + eps).
  */
 export const adamWOp: Kernel = defineOp({
   name: "adamw",

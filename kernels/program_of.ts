@@ -1,6 +1,6 @@
 /**
- * One node as a fused program of its own: what the fuser grows chains from, and how a lone element-wise, layout or row-reducing
- * node runs on a device that only prints fused programs.
+ * One node as a fused program of its own: what the fuser grows chains from, and how a lone
+ * element-wise, layout or row-reducing node runs on a device that only prints fused programs.
  */
 
 import { type Op, type OpContext, sizeOf, type Spec } from "../core/graph/mod.ts";
@@ -10,8 +10,9 @@ import { denseStrides, permuteOp, sliceOp } from "./layout.ts";
 import { isRowReduce, maxLastGradOp } from "./reduce.ts";
 
 /**
- * The program of an element-wise, cast, expand, permute, slice, fill or row-reducing node or the gradient of a maximum, over the axes as they stand (nothing is
- * collapsed). `undefined`: another op, or nothing to compute.
+ * The program of an element-wise, cast, expand, permute, slice, fill or row-reducing node or the
+ * gradient of a maximum, over the axes as they stand (nothing is collapsed). `undefined`: another
+ * op, or nothing to compute.
  */
 export function programOf(op: Op, context: OpContext): FusedProgram | undefined {
   const { inputs, outputs: [out] } = context;

@@ -1,4 +1,7 @@
-/** Randomness in the graph: Philox by (seed, step, stream, element), the same bits on every device in any order. */
+/**
+ * Randomness in the graph: Philox by (seed, step, stream, element), the same bits on every device
+ * in any order.
+ */
 
 import {
   apply,
@@ -16,8 +19,8 @@ import { uniformWasm } from "./wasm/random.ts";
 import uniformWgsl from "./uniform.wgsl" with { type: "text" };
 
 /**
- * (key u32 [3] = seed low, seed high, step) → uniform numbers in (0, 1). Element i is word i % 4 of the block with counter
- * (i / 4, step, stream, 0) under the key (seed low, seed high).
+ * (key u32 [3] = seed low, seed high, step) → uniform numbers in (0, 1). Element i is word i % 4 of
+ * the block with counter (i / 4, step, stream, 0) under the key (seed low, seed high).
  */
 export const uniformOp: Kernel = defineOp({
   name: "uniform",

@@ -1,4 +1,6 @@
-/** Sums and maxima over the last axis or over leading axes, in an order fixed by the shape alone. */
+/**
+ * Sums and maxima over the last axis or over leading axes, in an order fixed by the shape alone.
+ */
 
 import {
   apply,
@@ -20,7 +22,10 @@ import { programWasm } from "./wasm/fused.ts";
 
 export type RowReduction = "sum" | "max";
 
-/** Reduces the last axis, which stays with size 1. The fuser takes it into chains of element-wise work. */
+/**
+ * Reduces the last axis, which stays with size 1. The fuser takes it into chains of element-wise
+ * work.
+ */
 export interface RowReduceOp extends Kernel {
   readonly reduction: RowReduction;
 }
@@ -62,8 +67,9 @@ export const sumLastOp = rowReduceOp("sum", ([x], _y, [dy]) => [expand(dy!, x.sh
 export const maxLastOp = rowReduceOp("max", ([x], _y, [dy]) => apply(maxLastGradOp, [x, dy!]));
 
 /**
- * (x [..., n], dy [..., 1]) → dy where x is its row's maximum, else 0; among equal maxima each gets it whole. An op of its own, never fused: what is
- * compared must be one stored x, as a shader that computes x twice may round it twice.
+ * (x [..., n], dy [..., 1]) → dy where x is its row's maximum, else 0; among equal maxima each gets
+ * it whole. An op of its own, never fused: what is compared must be one stored x, as a shader that
+ * computes x twice may round it twice.
  */
 export const maxLastGradOp: Kernel = defineOp({
   name: "max_last_grad",
@@ -93,7 +99,8 @@ export const sumLeadingOp: Kernel = defineOp({
     return [{ shape: x.shape.slice(axes as number), dtype: "f32" }];
   },
   reference([x], [out]) {
-    // In double precision whatever the storage: this loop is the oracle of the tree sums of devices.
+    // In double precision whatever the storage: this loop is the oracle of the tree sums of
+    // devices.
     const columns = out.length, sums = new Float64Array(columns);
     for (let i = 0; i < x.length; i++) sums[i % columns] += x[i];
     out.set(sums as never);

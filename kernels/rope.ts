@@ -18,15 +18,18 @@ import ropeWgsl from "./rope.wgsl" with { type: "text" };
 export interface RopeAttrs {
   /** Channels that turn, even; the rest pass. */
   readonly rotary_dim: number;
-  /** `half` pairs channel i with i + rotary_dim/2 (Llama, Qwen); `interleaved` pairs 2i with 2i + 1. */
+  /**
+   * `half` pairs channel i with i + rotary_dim/2 (Llama, Qwen); `interleaved` pairs 2i with 2i + 1.
+   */
   readonly layout: "half" | "interleaved";
   /** 1, or -1 to turn backwards: the adjoint, and the convention of some models. */
   readonly direction: 1 | -1;
 }
 
 /**
- * (x [batch, time, heads, width], positions i32 [batch, time], cosines and sines [max_position, rotary_dim/2]) → like x.
- * Angles come from tables made on the host in double precision, as WGSL promises little of sin and cos.
+ * (x [batch, time, heads, width], positions i32 [batch, time], cosines and sines [max_position,
+ * rotary_dim/2]) → like x. Angles come from tables made on the host in double precision, as WGSL
+ * promises little of sin and cos.
  */
 export const ropeOp: Kernel = defineOp({
   name: "rope",

@@ -6,12 +6,13 @@ import sampleWgsl from "./sample.wgsl" with { type: "text" };
 import { sampleWasm } from "./wasm/sample.ts";
 
 /**
- * (logits [batch, vocab], uniform [batch], settings [3] = temperature, top_k, top_p) → token i32 [batch], and the log-probability under
- * the unchanged distribution f32 [batch].
+ * (logits [batch, vocab], uniform [batch], settings [3] = temperature, top_k, top_p) → token i32
+ * [batch], and the log-probability under the unchanged distribution f32 [batch].
  *
- * Order: top-k (0 keeps all), then temperature, then top-p among what is left (the smallest set of most likely tokens whose probability reaches top_p; 1 keeps
- * all). Ties at a threshold are all kept. Temperature 0 takes the likeliest token, the first among equals. The token is the first, in the order of ids, at which
- * the kept weights' running sum passes uniform · total.
+ * Order: top-k (0 keeps all), then temperature, then top-p among what is left (the smallest set of
+ * most likely tokens whose probability reaches top_p; 1 keeps all). Ties at a threshold are all
+ * kept. Temperature 0 takes the likeliest token, the first among equals. The token is the first, in
+ * the order of ids, at which the kept weights' running sum passes uniform · total.
  */
 export const sampleOp: Kernel = defineOp({
   name: "sample",

@@ -1,4 +1,7 @@
-/** Sizes that declarations and kernels both read off specs; here so that neither has to import the other. */
+/**
+ * Sizes that declarations and kernels both read off specs; here so that neither has to import the
+ * other.
+ */
 
 import { type Attrs, sizeOf, type Spec } from "../core/graph/mod.ts";
 

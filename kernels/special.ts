@@ -1,6 +1,9 @@
 /** Functions that JavaScript lacks. */
 
-/** The error function, to double precision: the series below 2.5, a continued fraction of erfc above (Abramowitz & Stegun 7.1.5, 7.1.14). */
+/**
+ * The error function, to double precision: the series below 2.5, a continued fraction of erfc above
+ * (Abramowitz & Stegun 7.1.5, 7.1.14).
+ */
 export function erf(x: number): number {
   const a = Math.abs(x);
   if (Number.isNaN(x)) return NaN;

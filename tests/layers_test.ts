@@ -7,7 +7,9 @@ import assert from "node:assert/strict";
 import { posix } from "node:path";
 import { root } from "./support.ts";
 
-/** Folder → the folders it may import from, itself always among them. "core" stands for all of core. */
+/**
+ * Folder → the folders it may import from, itself always among them. "core" stands for all of core.
+ */
 const mayImport: Record<string, readonly string[]> = {
   "core/graph": [],
   "kernels": ["core/graph"],
@@ -45,7 +47,9 @@ async function readSources(folder: string): Promise<SourceFile[]> {
   return files;
 }
 
-/** Every specifier that a file imports, statically, dynamically, as a type, or as a worker's URL. */
+/**
+ * Every specifier that a file imports, statically, dynamically, as a type, or as a worker's URL.
+ */
 function importsOf({ lines }: SourceFile): { line: number; specifier: string }[] {
   const forms = [
     /^\s*(?:import|export)\b.*?\bfrom\s*"([^"]+)"/, // on one line

@@ -1,5 +1,6 @@
 /**
- * The ways to run a graph that must agree: by the ops' plain loops in single or double precision, and planned, on a device.
+ * The ways to run a graph that must agree: by the ops' plain loops in single or double precision,
+ * and planned, on a device.
  *
  * @module
  */

@@ -7,8 +7,8 @@
  */
 
 /**
- * On Linux Vulkan or nothing: the GL adapter that would be taken otherwise lacks f16 and half the storage
- * buffers. Mesa complains about a missing XDG_RUNTIME_DIR; any folder will do.
+ * On Linux Vulkan or nothing: the GL adapter that would be taken otherwise lacks f16 and half the
+ * storage buffers. Mesa complains about a missing XDG_RUNTIME_DIR; any folder will do.
  */
 const webgpuEnv: Record<string, string> = Deno.build.os === "linux"
   ? { DENO_WEBGPU_BACKEND: "vulkan", XDG_RUNTIME_DIR: Deno.cwd() }
@@ -17,7 +17,9 @@ const webgpuEnv: Record<string, string> = Deno.build.os === "linux"
 const closingLine =
   /(?:ok|FAILED) \| (\d+) passed(?: \(\d+ steps?\))? \| (\d+) failed(?: \(\d+ steps?\))?(?: \| (\d+) ignored)?/;
 
-/** The adapter's name as a new process sees it (the choice is made once per process), or undefined. */
+/**
+ * The adapter's name as a new process sees it (the choice is made once per process), or undefined.
+ */
 async function probeAdapter(): Promise<string | undefined> {
   const program = `const a = await navigator.gpu?.requestAdapter();
     console.log(a ? a.info.description || a.info.vendor || "unnamed adapter" : "")`;

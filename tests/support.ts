@@ -13,13 +13,18 @@ export const root = fileURLToPath(new URL("../", import.meta.url));
 
 type TestBody = (t: Deno.TestContext) => void | Promise<void>;
 
-/** The path of a file of `../shared`, data that may lie beside the checkout; undefined if it does not. */
+/**
+ * The path of a file of `../shared`, data that may lie beside the checkout; undefined if it does
+ * not.
+ */
 export function sharedPath(...parts: string[]): string | undefined {
   const path = fileURLToPath(new URL(`../../shared/${parts.join("/")}`, import.meta.url));
   return existsSync(path) ? path : undefined;
 }
 
-/** A test that reads files of `../shared`, given their paths in order; ignored where one is absent. */
+/**
+ * A test that reads files of `../shared`, given their paths in order; ignored where one is absent.
+ */
 export function testWithShared(
   name: string,
   files: string[],
@@ -30,7 +35,10 @@ export function testWithShared(
   Deno.test({ name, ignore, fn: (t) => fn(paths, t) });
 }
 
-/** Whether WebGPU may be used: `tests/run.ts` probes and says; a bare `deno test` assumes that it may. */
+/**
+ * Whether WebGPU may be used: `tests/run.ts` probes and says; a bare `deno test` assumes that it
+ * may.
+ */
 export const webgpuAvailable = Deno.env.get("QUERN_TEST_WEBGPU") !== "0";
 
 /** A test that needs a WebGPU adapter; ignored where there is none. */

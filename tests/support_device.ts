@@ -1,6 +1,7 @@
 /**
- * Kernels without the planner: every node of a graph is a step of its own and every tensor has memory of its own, so that what
- * a test sees is the op's kernel and nothing else. Works for any device.
+ * Kernels without the planner: every node of a graph is a step of its own and every tensor has
+ * memory of its own, so that what a test sees is the op's kernel and nothing else. Works for any
+ * device.
  *
  * @module
  */
@@ -9,7 +10,10 @@ import { bytesOf, type Node, nodesOf, type Spec, type Tensor } from "../core/gra
 import type { HostStep, NamedSpec, Plan, PlanStep, Storage, Target } from "../core/plan/types.ts";
 import type { Device, HostArray } from "../core/device/types.ts";
 
-/** The values of some tensors, computed by `device` from the values of the placeholders that they depend on. */
+/**
+ * The values of some tensors, computed by `device` from the values of the placeholders that they
+ * depend on.
+ */
 export async function runGraph(
   device: Device,
   outputs: readonly Tensor[],
@@ -110,7 +114,10 @@ const aligned = (bytes: number, alignment: number) =>
 
 const plain = ({ shape, dtype }: Spec): Spec => ({ shape, dtype });
 
-/** The largest difference of two results, relative to 1 or the expected value's size; NaN must meet NaN. */
+/**
+ * The largest difference of two results, relative to 1 or the expected value's size; NaN must meet
+ * NaN.
+ */
 export function worstError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (actual.length !== expected.length) return Infinity;
   let worst = 0;

@@ -1,7 +1,8 @@
 /**
- * Golden vectors: numbers from independent programs, kept in `tests/vectors/`. `index.json` says of each case what it is and how
- * far a result may be off; tensors are named `in/`, `param/` (inputs), `out/` (values), `cot/` (upstream gradients), `gin/` and
- * `grad/` (gradients of `in/` and `param/`), `f64/` (the same in double precision), `step<k>/`.
+ * Golden vectors: numbers from independent programs, kept in `tests/vectors/`. `index.json` says of
+ * each case what it is and how far a result may be off; tensors are named `in/`, `param/` (inputs),
+ * `out/` (values), `cot/` (upstream gradients), `gin/` and `grad/` (gradients of `in/` and
+ * `param/`), `f64/` (the same in double precision), `step<k>/`.
  *
  * @module
  */
@@ -76,7 +77,10 @@ export interface CaseResult {
   readonly loss?: Tensor;
 }
 
-/** A graph of a case's values and gradients: uploads are named as the vectors are, outputs as what they must equal. */
+/**
+ * A graph of a case's values and gradients: uploads are named as the vectors are, outputs as what
+ * they must equal.
+ */
 export function caseGraph(
   { tensors }: VectorCase,
   body: (inputs: Tensors, cotangents: Tensors) => CaseResult,

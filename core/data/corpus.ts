@@ -1,9 +1,10 @@
 /**
- * The quickstart's own text, made from a seed: short English-like stories, each with a hero who loses a
- * thing, looks for it, and is helped; and one-line sums, some of which are never shown.
+ * The quickstart's own text, made from a seed: short English-like stories, each with a hero who
+ * loses a thing, looks for it, and is helped; and one-line sums, some of which are never shown.
  *
- * Small enough to learn in a minute, with something to learn at each distance: spelling, grammar, the
- * hero's name and pronoun, the thing that was lost, and a rule (addition) that the held-out sums test.
+ * Small enough to learn in a minute, with something to learn at each distance: spelling, grammar,
+ * the hero's name and pronoun, the thing that was lost, and a rule (addition) that the held-out
+ * sums test.
  *
  * @module
  */
@@ -54,7 +55,10 @@ export function makeCorpus({
 
 type Sum = readonly [number, number];
 
-/** All sums of up to 99. a + b and b + a are held out together, else the other order would give one away. */
+/**
+ * All sums of up to 99. a + b and b + a are held out together, else the other order would give one
+ * away.
+ */
 function divideSums(random: RandomStream, heldOutSums: number) {
   const pairs: Sum[] = [];
   for (let a = 0; a <= 99; a++) for (let b = a; a + b <= 99; b++) pairs.push([a, b]);

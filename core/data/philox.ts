@@ -1,7 +1,8 @@
 /**
- * Philox 4x32-10 (Salmon et al. 2011): random numbers as a function of a counter, so that any draw can be
- * made alone, in any order, and a resumed run needs no generator state. `core/graph` has the device's
- * twin; the layers keep the two apart, and both are tested against Random123's known answers.
+ * Philox 4x32-10 (Salmon et al. 2011): random numbers as a function of a counter, so that any draw
+ * can be made alone, in any order, and a resumed run needs no generator state. `core/graph` has the
+ * device's twin; the layers keep the two apart, and both are tested against Random123's known
+ * answers.
  *
  * @module
  */
@@ -47,8 +48,9 @@ export function uniformBelow(seed: number, purpose: number, index: number, below
 }
 
 /**
- * Where place `index` of a shuffled row of `count` things points: a permutation that is computed, not
- * stored. A balanced Feistel network over the next even number of bits; results outside go round again.
+ * Where place `index` of a shuffled row of `count` things points: a permutation that is computed,
+ * not stored. A balanced Feistel network over the next even number of bits; results outside go
+ * round again.
  */
 export function shuffled(index: number, count: number, seed: number, epoch: number): number {
   const halfBits = Math.max(1, Math.ceil(Math.log2(Math.max(2, count)) / 2));

@@ -1,9 +1,9 @@
 /**
  * `index.json`: what a folder of token shards says of itself.
  *
- * A split is one row of tokens, cut into files of limited size; documents follow each other in it, each
- * closed by the end-of-text token if the tokenizer has one. `SPLIT.documents.bin` holds the documents'
- * lengths in tokens, that token included, as little-endian u32 in the same order.
+ * A split is one row of tokens, cut into files of limited size; documents follow each other in it,
+ * each closed by the end-of-text token if the tokenizer has one. `SPLIT.documents.bin` holds the
+ * documents' lengths in tokens, that token included, as little-endian u32 in the same order.
  *
  * @module
  */
@@ -51,7 +51,10 @@ export function tokenDtype(vocabSize: number): ShardIndex["dtype"] {
   return vocabSize <= 0x10000 ? "u16" : "u32";
 }
 
-/** The array that holds tokens as they are stored. Every platform that Deno runs on is little-endian. */
+/**
+ * The array that holds tokens as they are stored. Every platform that Deno runs on is
+ * little-endian.
+ */
 export function tokenArray(
   dtype: ShardIndex["dtype"],
 ): Uint16ArrayConstructor | Uint32ArrayConstructor {

@@ -1,5 +1,6 @@
 /**
- * Reads a folder of token shards: any run of tokens of a split, without holding the split in memory.
+ * Reads a folder of token shards: any run of tokens of a split, without holding the split in
+ * memory.
  *
  * @module
  */
@@ -160,7 +161,10 @@ async function openSplit(
   };
 }
 
-/** The first token of each shard that holds any; the shards together must hold what the split claims. */
+/**
+ * The first token of each shard that holds any; the shards together must hold what the split
+ * claims.
+ */
 function shardStarts(split: SplitIndex, folder: string): number[] {
   const starts: number[] = [];
   const total = split.shards.reduce((sum, { tokens }) => {

@@ -19,7 +19,10 @@ import {
   tokenDtype,
 } from "./shard_index.ts";
 
-/** A document ready to be stored: its tokens, the end-of-text token last, and its text's UTF-8 bytes. */
+/**
+ * A document ready to be stored: its tokens, the end-of-text token last, and its text's UTF-8
+ * bytes.
+ */
 export interface EncodedDocument {
   readonly split: SplitName;
   readonly ids: Uint32Array;

@@ -1,4 +1,7 @@
-/** What both devices do with a run's inputs: check them, compute host ops, and hand each upload out as numbers. */
+/**
+ * What both devices do with a run's inputs: check them, compute host ops, and hand each upload out
+ * as numbers.
+ */
 
 import { allocateNumbers, type Numbers, sizeOf } from "../graph/mod.ts";
 import type { Plan } from "../plan/types.ts";

@@ -6,7 +6,10 @@ import type { Device } from "./types.ts";
 export * from "./types.ts";
 
 export interface DeviceOptions {
-  /** `auto` takes a hardware adapter, else the cpu: a software adapter is slower than the cpu device. */
+  /**
+   * `auto` takes a hardware adapter, else the cpu: a software adapter is slower than the cpu
+   * device.
+   */
   readonly device?: "auto" | "cpu" | "webgpu";
   /** For the cpu device: `auto`, `off`, or the path of a library. */
   readonly blas?: "auto" | "off" | (string & Record<never, never>);

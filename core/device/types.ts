@@ -26,13 +26,14 @@ export interface StateStore extends Disposable {
 export interface Executable extends Disposable {
   readonly plan: Plan;
   /**
-   * Runs the plan `times` times without waiting (one submit). `inputs` has a value for each upload; scalars may be plain numbers.
-   * Throws a clear error for a missing or wrongly sized input.
+   * Runs the plan `times` times without waiting (one submit). `inputs` has a value for each upload;
+   * scalars may be plain numbers. Throws a clear error for a missing or wrongly sized input.
    */
   run(inputs?: Readonly<Record<string, ArrayLike<number> | number>>, times?: number): void;
   /**
-   * The outputs of all runs since the last call, oldest first (at most the ring's length; asking too late is an error). The call takes its place in the
-   * device's queue at once; the promise may be awaited after more runs were submitted, so that reading does not stall them.
+   * The outputs of all runs since the last call, oldest first (at most the ring's length; asking
+   * too late is an error). The call takes its place in the device's queue at once; the promise may
+   * be awaited after more runs were submitted, so that reading does not stall them.
    */
   outputs(): Promise<Readonly<Record<string, HostArray>>[]>;
 }

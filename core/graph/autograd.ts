@@ -1,6 +1,6 @@
 /**
- * Reverse mode on the graph: a fold over the nodes in reverse order that adds more nodes. Computes nothing.
- * Backward kernels have no `vjp` of their own: second derivatives are out of scope.
+ * Reverse mode on the graph: a fold over the nodes in reverse order that adds more nodes. Computes
+ * nothing. Backward kernels have no `vjp` of their own: second derivatives are out of scope.
  */
 
 import { apply, type Attrs, type Node, type Op, type Tensor } from "./tensor.ts";
@@ -20,7 +20,8 @@ interface Region {
 }
 
 const regionOf = new WeakMap<Node, Region>();
-// The version keeps a rebuilt node apart from the one it repeats, so that they are not merged again.
+// The version keeps a rebuilt node apart from the one it repeats, so that they are not merged
+// again.
 const versionOf = new WeakMap<Node, number>();
 let nextVersion = 1;
 
@@ -29,7 +30,10 @@ export function version(node: Node): number {
   return versionOf.get(node) ?? 0;
 }
 
-/** `f`, whose intermediate values are computed again for the backward pass. Inside another `remat` it changes nothing. */
+/**
+ * `f`, whose intermediate values are computed again for the backward pass. Inside another `remat`
+ * it changes nothing.
+ */
 export function remat<A extends unknown[], R>(f: (...args: A) => R): (...args: A) => R {
   return (...args) => {
     const before = apply(marker, [])[0].node.id;
@@ -140,7 +144,10 @@ function vjpOf(
   return op.vjp(node.inputs.map(kept), node.outputs.map(kept), cotangents, attrs as Attrs);
 }
 
-/** f(params, …rest) ↦ [f, ∂f/∂params]. `f` may also return `[loss, extra]`; the extra is passed through. */
+/**
+ * f(params, …rest) ↦ [f, ∂f/∂params]. `f` may also return `[loss, extra]`; the extra is passed
+ * through.
+ */
 export function makeValueAndGrad(arithmetic: Arithmetic) {
   return <P, R extends unknown[], X>(f: (params: P, ...rest: R) => readonly [Tensor, X]) =>
   (params: P, ...rest: R): { value: Tensor; extra: X; grads: P } => {

@@ -1,4 +1,7 @@
-/** Evaluates a graph with the ops' plain loops: the oracle of every test, in f32 or, for slopes, in f64. */
+/**
+ * Evaluates a graph with the ops' plain loops: the oracle of every test, in f32 or, for slopes, in
+ * f64.
+ */
 
 import { type Dtype, type Numbers, sizeOf, type Tensor } from "./tensor.ts";
 import { nodesOf } from "./trace.ts";

@@ -1,8 +1,14 @@
-/** Philox 4x32-10 (Salmon et al. 2011): counter-based, so any order of execution gives the same bits. */
+/**
+ * Philox 4x32-10 (Salmon et al. 2011): counter-based, so any order of execution gives the same
+ * bits.
+ */
 
 const M0 = 0xd2511f53, M1 = 0xcd9e8d57, W0 = 0x9e3779b9, W1 = 0xbb67ae85;
 
-/** High and low words of a 32 × 32 bit product, by 16-bit halves: the same steps as in WGSL, which has no 64-bit type. */
+/**
+ * High and low words of a 32 × 32 bit product, by 16-bit halves: the same steps as in WGSL, which
+ * has no 64-bit type.
+ */
 function multiplyHigh(a: number, b: number): number {
   const a0 = a & 0xffff, a1 = a >>> 16, b0 = b & 0xffff, b1 = b >>> 16;
   const low = Math.imul(a0, b0) >>> 0;
@@ -42,7 +48,10 @@ export function streamOf(name: string): number {
   return hash >>> 0;
 }
 
-/** `count` standard normal numbers of the stream `name` under `seed` (Box-Muller), for initial weights. */
+/**
+ * `count` standard normal numbers of the stream `name` under `seed` (Box-Muller), for initial
+ * weights.
+ */
 export function normals(seed: number, name: string, count: number): Float32Array {
   const out = new Float32Array(count), stream = streamOf(name);
   for (let i = 0; i < count; i += 4) {

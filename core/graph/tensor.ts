@@ -1,8 +1,9 @@
 /**
  * Tensors and nodes: the immutable graph that tracing leaves behind.
  *
- * A tensor is the output of a node. It has no data, no gradient and no lifetime: calling an op adds a node, nothing is
- * computed. Nodes are numbered in the order in which they are made, so inputs always have smaller numbers.
+ * A tensor is the output of a node. It has no data, no gradient and no lifetime: calling an op adds
+ * a node, nothing is computed. Nodes are numbered in the order in which they are made, so inputs
+ * always have smaller numbers.
  */
 
 /** Storage types. Arithmetic is always f32; `bf16` is packed two to a 32-bit word. */
@@ -55,18 +56,22 @@ export interface OpContext {
 }
 
 /**
- * An operation: one record, one place. `kernels` (WGSL) and `wasm` are typed by `kernels/`; here they are opaque, so that
- * the graph knows nothing of devices.
+ * An operation: one record, one place. `kernels` (WGSL) and `wasm` are typed by `kernels/`; here
+ * they are opaque, so that the graph knows nothing of devices.
  */
 export interface Op {
   readonly name: string;
   /** Shapes and types in, output specs out; throws `ShapeError`. Needs no data. */
   check(inputs: readonly Spec[], attrs: Attrs): readonly Spec[];
-  /** The plain loop: the specification, the oracle, and what the cpu device runs where there is no faster form. */
+  /**
+   * The plain loop: the specification, the oracle, and what the cpu device runs where there is no
+   * faster form.
+   */
   reference(inputs: readonly Numbers[], outputs: readonly Numbers[], context: OpContext): void;
   /**
-   * The cotangents of the inputs, as more graph. `undefined` where an input gets none. Ops without a `vjp` are constants
-   * for differentiation when `differentiable` is false, and an error when a gradient would have to pass through them.
+   * The cotangents of the inputs, as more graph. `undefined` where an input gets none. Ops without
+   * a `vjp` are constants for differentiation when `differentiable` is false, and an error when a
+   * gradient would have to pass through them.
    */
   vjp?(
     inputs: readonly Tensor[],
@@ -85,13 +90,19 @@ export interface Op {
   readonly placeholder?: boolean;
   /** Only another view of its input's storage (reshape). */
   readonly alias?: boolean;
-  /** Name of the op whose outputs are a prefix of ours for equal inputs and attrs: where both occur, ours serves both. */
+  /**
+   * Name of the op whose outputs are a prefix of ours for equal inputs and attrs: where both occur,
+   * ours serves both.
+   */
   readonly supersedes?: string;
   readonly kernels?: unknown;
   readonly wasm?: unknown;
 }
 
-/** A shape or type that an op cannot take. The message names the op, the operands' shapes and the model path. */
+/**
+ * A shape or type that an op cannot take. The message names the op, the operands' shapes and the
+ * model path.
+ */
 export class ShapeError extends Error {
   override name = "ShapeError";
 }

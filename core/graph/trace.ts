@@ -43,8 +43,9 @@ export function placeholder(spec: Spec, name: string, kind: InputKind): Tensor {
 export type Traced<T> = T extends Spec ? Tensor : { readonly [K in keyof T]: Traced<T[K]> };
 
 /**
- * Calls `step(state, batch)` with placeholders shaped like the given trees. The returned `state` may leave out parts that do
- * not change; every leaf that it has must keep its shape and type. `outputs` are handed to the caller of a run.
+ * Calls `step(state, batch)` with placeholders shaped like the given trees. The returned `state`
+ * may leave out parts that do not change; every leaf that it has must keep its shape and type.
+ * `outputs` are handed to the caller of a run.
  */
 export function trace<S, B>(
   step: (

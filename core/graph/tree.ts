@@ -8,7 +8,9 @@ type IsLeaf = (value: unknown) => boolean;
 const isTensorLike: IsLeaf = (value) =>
   typeof value === "object" && value !== null && "shape" in value && "dtype" in value;
 
-/** Applies `f` to every leaf; paths are joined by dots. Leaves are values with a shape and a dtype. */
+/**
+ * Applies `f` to every leaf; paths are joined by dots. Leaves are values with a shape and a dtype.
+ */
 export function mapTree<R>(tree: unknown, f: (leaf: never, path: string) => R, path = ""): unknown {
   if (isTensorLike(tree)) return f(tree as never, path);
   const join = (key: string | number) => (path ? `${path}.${key}` : String(key));

@@ -1,6 +1,6 @@
 /**
- * A decoder as data. Two forms: `blocks`, whose tree has the shape of the model, and a flat one with the field names of
- * Hugging Face's Llama, which stands for one common tree.
+ * A decoder as data. Two forms: `blocks`, whose tree has the shape of the model, and a flat one
+ * with the field names of Hugging Face's Llama, which stands for one common tree.
  */
 
 import { z } from "zod";
@@ -19,11 +19,17 @@ const shared = {
   hidden_size: size,
   /** Left out: the tokenizer's. */
   vocab_size: size.optional(),
-  /** Positions that the model has, and the longest text it generates from. Left out: the training rows' length. */
+  /**
+   * Positions that the model has, and the longest text it generates from. Left out: the training
+   * rows' length.
+   */
   max_position_embeddings: size.optional(),
   /** Standard deviation of first weights; output projections get it divided by √(2 · layers). */
   initializer_range: z.number().positive().default(0.02),
-  /** Rebuild each layer's values in the backward pass instead of keeping them: less memory, a third more work. */
+  /**
+   * Rebuild each layer's values in the backward pass instead of keeping them: less memory, a third
+   * more work.
+   */
   remat: z.boolean().default(false),
 };
 
@@ -58,7 +64,10 @@ const blocksConfig = z.strictObject({
   ...shared,
   input: inputConfig.default({ kind: "token" }),
   blocks: z.array(blockConfig).min(1),
-  /** Which layers a token passes, by number from 0; a number that comes twice is a replayed layer. Left out: each once. */
+  /**
+   * Which layers a token passes, by number from 0; a number that comes twice is a replayed layer.
+   * Left out: each once.
+   */
   order: z.array(z.int().nonnegative()).min(1).optional(),
   norm: normConfig.default({ kind: "rms_norm", eps: 1e-6 }),
   head: headConfig.default({ kind: "linear", tie_word_embeddings: true, softcap: 0 }),

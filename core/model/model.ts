@@ -1,4 +1,7 @@
-/** A decoder built from its config: descriptions of its parameters, and pure functions of their values. */
+/**
+ * A decoder built from its config: descriptions of its parameters, and pure functions of their
+ * values.
+ */
 
 import { linearCrossEntropy, positionsFrom, reshape } from "../../kernels/mod.ts";
 import { remat, scope, ShapeError, type Tensor } from "../graph/mod.ts";
@@ -47,7 +50,9 @@ export interface ModelTree<T> {
   readonly head: T;
 }
 
-/** The states of the layers a token passes, in that order: a replayed layer has one for each pass. */
+/**
+ * The states of the layers a token passes, in that order: a replayed layer has one for each pass.
+ */
 export type LayerStates<T> = readonly { readonly mixer: T; readonly mlp: T }[];
 
 export interface Model {
@@ -59,7 +64,10 @@ export interface Model {
   /** → the sum of the tokens' losses in nats, and each token's own [batch · time]. */
   loss(params: ModelTree<TensorTree>, rows: LabelledRows): { sum: Tensor; losses: Tensor };
   state(room: Room): LayerStates<SpecTree>;
-  /** New tokens, ids i32 [batch, time], after `start` i32 [batch] earlier ones → their hidden states and the next state. */
+  /**
+   * New tokens, ids i32 [batch, time], after `start` i32 [batch] earlier ones → their hidden states
+   * and the next state.
+   */
   step(
     params: ModelTree<TensorTree>,
     ids: Tensor,
@@ -189,7 +197,10 @@ function passLayers(
   return streams.x;
 }
 
-/** Binds every part to its config; sizes that do not fit each other are said here, with the part's path. */
+/**
+ * Binds every part to its config; sizes that do not fit each other are said here, with the part's
+ * path.
+ */
 function bindParts(config: CompleteModelConfig): { dims: Dims; parts: Parts } {
   const tree = blocksOf(config);
   const blocks = tree.blocks.flatMap((block) => Array<typeof block>(block.repeat).fill(block));

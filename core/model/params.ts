@@ -12,7 +12,10 @@ export function namedParams(tree: unknown): NamedParam[] {
   return leavesOf<ParamDescription>(tree).map(({ path, leaf }) => ({ ...leaf, path }));
 }
 
-/** First values, from the seed and the parameter's own path: adding a part changes no other part's start. */
+/**
+ * First values, from the seed and the parameter's own path: adding a part changes no other part's
+ * start.
+ */
 export function initialValues({ path, shape, init }: NamedParam, seed: number): Float32Array {
   const size = sizeOf(shape);
   if (init.kind === "constant") return new Float32Array(size).fill(init.value);

@@ -1,4 +1,6 @@
-/** The attention mixer: grouped query heads, rotary positions, optional QK-norm, window and softcap. */
+/**
+ * The attention mixer: grouped query heads, rotary positions, optional QK-norm, window and softcap.
+ */
 
 import { z } from "zod";
 import {
@@ -121,7 +123,8 @@ function project(
       rotaryTables(dims.max_position_embeddings, rotary, c.rope_theta),
     );
   };
-  // The three products first: they depend on nothing of each other, so a device need not wait between them.
+  // The three products first: they depend on nothing of each other, so a device need not wait
+  // between them.
   const q = projected("q", heads), k = projected("k", shared), v = projected("v", shared);
   return [placed(q, p.q_norm), placed(k, p.k_norm), v];
 }
@@ -155,7 +158,10 @@ export const attention = definePart({
     const [q, k, v] = project(p, x, ctx), { window, softcap } = ctx.config;
     return { out: join(p, attend(q, k, v, ctx.segment_ids, { window, softcap })) };
   },
-  /** Keys and values of all positions so far. Rows beyond a row's length are stale, unseen, and overwritten in time. */
+  /**
+   * Keys and values of all positions so far. Rows beyond a row's length are stale, unseen, and
+   * overwritten in time.
+   */
   state(c, dims, { batch, capacity }): { keys: Spec; values: Spec } {
     const { shared, width } = headsOf(c, dims);
     const cache: Spec = { shape: [batch, capacity, shared, width], dtype: "f32" };

@@ -1,4 +1,7 @@
-/** Heads: from the last hidden state to logits. The weight is handed out, so that the loss need not hold the logits. */
+/**
+ * Heads: from the last hidden state to logits. The weight is handed out, so that the loss need not
+ * hold the logits.
+ */
 
 import { z } from "zod";
 import { div, linear, mul, tanh } from "../../kernels/mod.ts";

@@ -12,8 +12,8 @@ export function matrix(
 }
 
 /**
- * A weight that writes to the residual stream: std / √(2 · depth), so that the stream's variance does not grow with
- * the number of layers, two writes each (Radford et al. 2019, section 2.3).
+ * A weight that writes to the residual stream: std / √(2 · depth), so that the stream's variance
+ * does not grow with the number of layers, two writes each (Radford et al. 2019, section 2.3).
  */
 export function outputMatrix(out: number, into: number, dims: Dims): ParamDescription {
   const std = dims.initializer_range / Math.sqrt(2 * dims.depth);

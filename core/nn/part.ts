@@ -1,6 +1,7 @@
 /**
- * Parts: what models are made of. A part is one record of config, parameters and two ways to run it, over whole rows
- * (`apply`) and over new tokens after a state (`step`). Parts are pure; nothing is registered and nothing mutates.
+ * Parts: what models are made of. A part is one record of config, parameters and two ways to run
+ * it, over whole rows (`apply`) and over new tokens after a state (`step`). Parts are pure; nothing
+ * is registered and nothing mutates.
  */
 
 import type { z } from "zod";
@@ -10,7 +11,9 @@ import type { Spec, Tensor, Traced } from "../graph/mod.ts";
 export const roles = ["matrix", "embedding", "gain", "bias", "router"] as const;
 export type Role = typeof roles[number];
 
-/** A parameter before it has values: shape, first values, role. The leaf of a tree of parameters. */
+/**
+ * A parameter before it has values: shape, first values, role. The leaf of a tree of parameters.
+ */
 export interface ParamDescription extends Spec {
   readonly role: Role;
   readonly init: Init;
@@ -42,7 +45,10 @@ export interface Dims {
 export interface RowContext {
   /** i32 [batch, time] */
   readonly positions: Tensor;
-  /** i32 [batch, time]; tokens of different segments do not see each other. Left out: a row is one segment. */
+  /**
+   * i32 [batch, time]; tokens of different segments do not see each other. Left out: a row is one
+   * segment.
+   */
   readonly segment_ids: Tensor | undefined;
 }
 

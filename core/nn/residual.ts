@@ -12,7 +12,10 @@ import {
   type TensorTree,
 } from "./part.ts";
 
-/** Values that cross layers. `x` is the residual stream; a topology may thread others beside it, by name. */
+/**
+ * Values that cross layers. `x` is the residual stream; a topology may thread others beside it, by
+ * name.
+ */
 export interface Streams {
   readonly x: Tensor;
   readonly [name: string]: Tensor;

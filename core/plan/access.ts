@@ -1,17 +1,26 @@
-/** Shapes as ways to walk over storage: views through permute, slice and expand, and shapes that refine one another. */
+/**
+ * Shapes as ways to walk over storage: views through permute, slice and expand, and shapes that
+ * refine one another.
+ */
 
 import { type Access, denseStrides, joinAxes } from "../../kernels/mod.ts";
 import { sizeOf } from "../graph/mod.ts";
 import type { Use } from "./simplify.ts";
 
-/** A use read through the views above it: the stored value below, and the strides over the use's own shape. */
+/**
+ * A use read through the views above it: the stored value below, and the strides over the use's own
+ * shape.
+ */
 export interface View {
   readonly base: Use;
   readonly shape: readonly number[];
   readonly access: Access;
 }
 
-/** Follows permute, slice and expand down to what is stored. Stops where a reshape of a view is in the way. */
+/**
+ * Follows permute, slice and expand down to what is stored. Stops where a reshape of a view is in
+ * the way.
+ */
 export function viewOf(use: Use): View {
   const { producer } = use.value, shape = use.spec.shape, own = use.value.spec.shape;
   const dense: View = { base: use, shape, access: { strides: denseStrides(shape), offset: 0 } };
@@ -46,8 +55,8 @@ export function broadcastAccess(
 }
 
 /**
- * The strides of `shape` seen as `finer`, where every axis of `shape` is a product of axes of `finer` (or equal to it);
- * `undefined` where `finer` cuts across axes whose strides do not join.
+ * The strides of `shape` seen as `finer`, where every axis of `shape` is a product of axes of
+ * `finer` (or equal to it); `undefined` where `finer` cuts across axes whose strides do not join.
  */
 export function refineStrides(
   shape: readonly number[],
@@ -76,7 +85,9 @@ export function refineStrides(
   return result;
 }
 
-/** The coarsest shape that both refine to, or `undefined` where their axes cut across each other. */
+/**
+ * The coarsest shape that both refine to, or `undefined` where their axes cut across each other.
+ */
 export function commonRefinement(a: readonly number[], b: readonly number[]): number[] | undefined {
   if (sizeOf(a) !== sizeOf(b)) return undefined;
   const edges = (shape: readonly number[]) => {

@@ -1,4 +1,7 @@
-/** Element-wise work on a matrix product moves into the product's kernel, which then stores results instead of sums. */
+/**
+ * Element-wise work on a matrix product moves into the product's kernel, which then stores results
+ * instead of sums.
+ */
 
 import { type FusedProgram, matmulSizes } from "../../kernels/mod.ts";
 import { type Op, sizeOf } from "../graph/mod.ts";
@@ -6,8 +9,9 @@ import { refineStrides } from "./access.ts";
 import { inOrder, type PlanNode, type Use, type Value } from "./simplify.ts";
 
 /**
- * For each product whose only reader is a fused node without reductions: the two become one. Where a fused node reads several
- * products, the last of them takes it in. `kept` are values that must stay stored.
+ * For each product whose only reader is a fused node without reductions: the two become one. Where
+ * a fused node reads several products, the last of them takes it in. `kept` are values that must
+ * stay stored.
  */
 export function foldEpilogues(
   nodes: PlanNode[],

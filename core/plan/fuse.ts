@@ -1,4 +1,7 @@
-/** Groups become `fused` nodes with a program; views and constants that somebody needs stored become small programs of their own. */
+/**
+ * Groups become `fused` nodes with a program; views and constants that somebody needs stored become
+ * small programs of their own.
+ */
 
 import {
   type Access,
@@ -230,8 +233,9 @@ function fusedNode(
 }
 
 /**
- * Whether output `o` of a fused node may take the place of input `i`: read and written at the same points only. With reductions
- * a row is walked more than once, so what was written could be read again.
+ * Whether output `o` of a fused node may take the place of input `i`: read and written at the same
+ * points only. With reductions a row is walked more than once, so what was written could be read
+ * again.
  */
 export function mayAlias(program: FusedProgram, i: number, o: number): boolean {
   if (program.steps.some(({ op }) => op === "reduce_sum" || op === "reduce_max")) return false;

@@ -1,4 +1,7 @@
-/** Which nodes run as one kernel: greedy groups of element-wise work and row reductions, kept free of cycles. */
+/**
+ * Which nodes run as one kernel: greedy groups of element-wise work and row reductions, kept free
+ * of cycles.
+ */
 
 import { broadcastAccess, commonRefinement, refineStrides, type View, viewOf } from "./access.ts";
 import { type Access, denseStrides, isElementwise, isRowReduce } from "../../kernels/mod.ts";
@@ -7,7 +10,10 @@ import type { PlanNode, Use } from "./simplify.ts";
 
 export interface Group {
   readonly nodes: readonly PlanNode[];
-  /** Iteration space that every member's own shape can be cut into. With reductions its last axis is the row. */
+  /**
+   * Iteration space that every member's own shape can be cut into. With reductions its last axis is
+   * the row.
+   */
   readonly shape: readonly number[];
   /** Width of a row, where the group reduces. */
   readonly width: number | undefined;
@@ -23,7 +29,10 @@ export function isFusable(node: PlanNode): boolean {
   return isElementwise(node.op) || isRowReduce(node.op) || node.op.name === "cast";
 }
 
-/** Nodes that are only read through, or known numbers: they need no kernel unless somebody wants them stored. */
+/**
+ * Nodes that are only read through, or known numbers: they need no kernel unless somebody wants
+ * them stored.
+ */
 export function isFree(node: PlanNode): boolean {
   return ["permute", "slice", "expand", "fill"].includes(node.op.name);
 }
@@ -81,7 +90,10 @@ export function spaceOf(node: PlanNode): readonly number[] {
   return isRowReduce(node.op) ? node.inputs[0].spec.shape : node.outputs[0].spec.shape;
 }
 
-/** The group of these nodes (in order), or `undefined` where they do not walk over one space together. */
+/**
+ * The group of these nodes (in order), or `undefined` where they do not walk over one space
+ * together.
+ */
 function makeGroup(nodes: readonly PlanNode[]): Group | undefined {
   const points = Math.max(...nodes.map((node) => sizeOf(spaceOf(node))));
   const widths = new Set(
@@ -111,7 +123,10 @@ function makeGroup(nodes: readonly PlanNode[]): Group | undefined {
   return edgesFit(group) ? group : undefined;
 }
 
-/** Every value made inside is read inside at the point where it is made: along the row for elements, once a row for the rest. */
+/**
+ * Every value made inside is read inside at the point where it is made: along the row for elements,
+ * once a row for the rest.
+ */
 function edgesFit(group: Group): boolean {
   const members = new Set(group.nodes);
   return group.nodes.every((node) =>
@@ -150,7 +165,10 @@ export function accessIn(
   return { base: view.base, access };
 }
 
-/** Buffers that the kernel would bind: distinct operands from outside, and members' values that others read. */
+/**
+ * Buffers that the kernel would bind: distinct operands from outside, and members' values that
+ * others read.
+ */
 function operandsOf(group: Group, readers: ReadonlyMap<PlanNode, readonly PlanNode[]>): number {
   const members = new Set(group.nodes), outside = new Set<string>();
   const ids = new Map<object, number>();
@@ -168,7 +186,10 @@ function operandsOf(group: Group, readers: ReadonlyMap<PlanNode, readonly PlanNo
   return outside.size + leaving.length;
 }
 
-/** Whether something outside depends on the group and the group on it. Other groups count as one node each, as they will run. */
+/**
+ * Whether something outside depends on the group and the group on it. Other groups count as one
+ * node each, as they will run.
+ */
 function hasCycle(
   group: Group,
   groups: ReadonlyMap<PlanNode, Group>,

@@ -1,4 +1,7 @@
-/** Places of everything that comes from outside: state, uploads, what the host computes from uploads, constants. */
+/**
+ * Places of everything that comes from outside: state, uploads, what the host computes from
+ * uploads, constants.
+ */
 
 import type { Graph, Spec, Tensor } from "../graph/mod.ts";
 import { PlanError } from "./error.ts";
@@ -16,7 +19,10 @@ export interface PlacedInputs {
   readonly constantBytes: number;
 }
 
-/** `room`: bytes that a tensor takes with its padding. Inputs that nothing reads keep their places: they are part of the interface. */
+/**
+ * `room`: bytes that a tensor takes with its padding. Inputs that nothing reads keep their places:
+ * they are part of the interface.
+ */
 export function placeInputs(
   graph: Graph,
   nodes: readonly PlanNode[],

@@ -13,8 +13,8 @@ export interface Layout {
 }
 
 /**
- * Offsets for all intervals, largest first, each at the lowest place that is free over its life (Pisarchyk & Lee 2020, "greedy by
- * size"). None crosses a multiple of `slabBytes`.
+ * Offsets for all intervals, largest first, each at the lowest place that is free over its life
+ * (Pisarchyk & Lee 2020, "greedy by size"). None crosses a multiple of `slabBytes`.
  */
 export function layOut(
   intervals: readonly Interval[],

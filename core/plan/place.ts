@@ -63,7 +63,10 @@ export function place(
   return { storage, scratch: scratchAt.map((list) => list.map(arena)), arenaBytes };
 }
 
-/** Joins in-place outputs with what they overwrite, and element-wise outputs with an operand that ends there. Returns whose bytes a value has. */
+/**
+ * Joins in-place outputs with what they overwrite, and element-wise outputs with an operand that
+ * ends there. Returns whose bytes a value has.
+ */
 function shareBytes(
   steps: readonly Step[],
   storage: ReadonlyMap<Value, Storage>,

@@ -1,6 +1,6 @@
 /**
- * What runs, in order, and which results live in state: copies stand before in-place work on something that is still needed, and at the end
- * for state that cannot be written directly.
+ * What runs, in order, and which results live in state: copies stand before in-place work on
+ * something that is still needed, and at the end for state that cannot be written directly.
  */
 
 import { copyProgram, denseAccess, fusedOp, type FusedProgram } from "../../kernels/mod.ts";
@@ -57,7 +57,10 @@ function updatesOf({ graph, use, state }: ScheduleOptions): Update[] {
   })).filter(({ old, final }) => final.value !== old);
 }
 
-/** Outputs are read when all is done: one that is the old value of a state that changes is copied before anything runs. */
+/**
+ * Outputs are read when all is done: one that is the old value of a state that changes is copied
+ * before anything runs.
+ */
 function holdOldState(
   { graph, use }: ScheduleOptions,
   updates: readonly Update[],
@@ -110,7 +113,9 @@ function overwrittenBy({ producer, index }: Value): Value | undefined {
   return input === undefined ? undefined : producer.inputs[input].value;
 }
 
-/** The value that overwrites `state` itself, where `final` was made from it in place, step by step. */
+/**
+ * The value that overwrites `state` itself, where `final` was made from it in place, step by step.
+ */
 function overwriterOf(state: Value, final: Value): Value | undefined {
   for (let value = final;;) {
     const before = overwrittenBy(value);

@@ -1,6 +1,7 @@
 /**
- * From the traced graph to the planner's own: dead nodes are gone, equal nodes are one, views of storage are resolved, and a few identities
- * (x · 1, x + 0, −(−x)) are applied. Nothing here knows a device.
+ * From the traced graph to the planner's own: dead nodes are gone, equal nodes are one, views of
+ * storage are resolved, and a few identities (x · 1, x + 0, −(−x)) are applied. Nothing here knows
+ * a device.
  */
 
 import {
@@ -109,7 +110,10 @@ function keyOf(node: Node, inputs: readonly Use[], identity: (x: object) => numb
   return `${identity(node.op)} ${version(node)} (${operands}) ${attrsKey(node.attrs)}`;
 }
 
-/** `values` is data named by `key` and is not compared. Numbers become text, as JSON has no −0, NaN or infinity. */
+/**
+ * `values` is data named by `key` and is not compared. Numbers become text, as JSON has no −0, NaN
+ * or infinity.
+ */
 function attrsKey(attrs: Attrs): string {
   return JSON.stringify(attrs, (name, value) => {
     if (name === "values" && attrs.key !== undefined) return undefined;
@@ -191,7 +195,10 @@ function supersede(
   return { nodes: inOrder([...live]), use: (tensor) => uses.get(tensor) };
 }
 
-/** Producers before users, otherwise as traced. A replaced node may use what was traced later, so order numbers alone do not do. */
+/**
+ * Producers before users, otherwise as traced. A replaced node may use what was traced later, so
+ * order numbers alone do not do.
+ */
 export function inOrder(nodes: readonly PlanNode[]): PlanNode[] {
   const sorted = [...nodes].sort((a, b) => a.order - b.order),
     done = new Set<PlanNode>(),

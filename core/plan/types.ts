@@ -1,4 +1,7 @@
-/** A plan: everything about a step that is known before a byte is allocated. Devices execute it as it stands. */
+/**
+ * A plan: everything about a step that is known before a byte is allocated. Devices execute it as
+ * it stands.
+ */
 
 import type { Attrs, Op, OpContext, Spec } from "../graph/mod.ts";
 
@@ -6,7 +9,9 @@ import type { Attrs, Op, OpContext, Spec } from "../graph/mod.ts";
 export type Storage =
   /** A buffer that outlives the run, by its place in `Plan.state`. */
   | { readonly space: "state"; readonly index: number }
-  /** Byte offset into the plan's own memory, shared by tensors that do not live at the same time. */
+  /**
+   * Byte offset into the plan's own memory, shared by tensors that do not live at the same time.
+   */
   | { readonly space: "arena"; readonly offset: number }
   /** Byte offset into what is sent with each run. */
   | { readonly space: "upload"; readonly offset: number }
@@ -29,7 +34,9 @@ export interface PlanStep<L> {
   readonly path: string;
 }
 
-/** A host op: computed by its reference from uploads when a run is prepared, and uploaded with them. */
+/**
+ * A host op: computed by its reference from uploads when a run is prepared, and uploaded with them.
+ */
 export interface HostStep {
   readonly op: Op;
   readonly context: OpContext;
@@ -40,7 +47,10 @@ export interface HostStep {
 export interface Plan<L = unknown> {
   /** State that the plan reads or writes, by name; a store may hold more. */
   readonly state: readonly NamedSpec[];
-  /** Inputs sent with each run, with their offsets; host results have offsets too and names starting with `host.`. */
+  /**
+   * Inputs sent with each run, with their offsets; host results have offsets too and names starting
+   * with `host.`.
+   */
   readonly uploads: readonly (NamedSpec & { readonly offset: number })[];
   /** Indices in these are indices into `uploads`. */
   readonly host: readonly HostStep[];
@@ -64,7 +74,10 @@ export interface PlanTotals {
   readonly dispatches: number;
 }
 
-/** What the planner must know of a device. Made from limits alone, so that a dry run needs no device. */
+/**
+ * What the planner must know of a device. Made from limits alone, so that a dry run needs no
+ * device.
+ */
 export interface Target<L = unknown> {
   readonly kind: "cpu" | "webgpu";
   /** Offsets are multiples of this. */

@@ -1,7 +1,8 @@
 /**
- * Any Hugging Face `tokenizer.json`, through @huggingface/tokenizers, with that library's silent faults
- * corrected or refused. Corrected here: decoding nothing; clean-up that deletes real spaces; a first space
- * lost under Metaspace's `prepend_scheme: never`; special tokens spelled out in ordinary text.
+ * Any Hugging Face `tokenizer.json`, through @huggingface/tokenizers, with that library's silent
+ * faults corrected or refused. Corrected here: decoding nothing; clean-up that deletes real spaces;
+ * a first space lost under Metaspace's `prepend_scheme: never`; special tokens spelled out in
+ * ordinary text.
  *
  * @module
  */
@@ -41,7 +42,9 @@ const fileSchema = z.looseObject({
 });
 type TokenizerFile = z.output<typeof fileSchema>;
 
-/** The tokenizer that the text of a `tokenizer.json` describes; `where` names the file in errors. */
+/**
+ * The tokenizer that the text of a `tokenizer.json` describes; `where` names the file in errors.
+ */
 export function huggingfaceTokenizer(text: string, where: string): Tokenizer {
   const parsed = fileSchema.safeParse(JSON.parse(text));
   if (!parsed.success) {
@@ -104,7 +107,8 @@ function keepFirstSpace(decoder: TokenizerFile["decoder"]): TokenizerFile["decod
 
 function encodeWith(library: Library, text: string, where: string): Uint32Array<ArrayBuffer> {
   const { ids } = library.encode(text, { add_special_tokens: false });
-  // typed as number[], but a token outside the vocabulary of a model without <unk> comes as undefined
+  // typed as number[], but a token outside the vocabulary of a model without <unk> comes as
+  // undefined
   const hole = ids.findIndex((id) => !Number.isInteger(id));
   if (hole < 0) return Uint32Array.from(ids);
   const token = JSON.stringify(library.tokenize(text)[hole]);
@@ -206,7 +210,9 @@ function byteLevelBytes(token: string): Uint8Array {
   return new Uint8Array(bytes);
 }
 
-/** GPT-2's alphabet: printable bytes stand for themselves, the rest for characters from U+0100 on. */
+/**
+ * GPT-2's alphabet: printable bytes stand for themselves, the rest for characters from U+0100 on.
+ */
 export const byteCharacters: ReadonlyMap<string, number> = new Map(
   Array.from({ length: 256 }, (_, byte) => byte).reduce<[string, number][]>((pairs, byte) => {
     const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte !== 0xad);

@@ -1,5 +1,6 @@
 /**
- * Text that appears while tokens arrive: never half a character, and in the end exactly the full decode.
+ * Text that appears while tokens arrive: never half a character, and in the end exactly the full
+ * decode.
  *
  * @module
  */

@@ -7,8 +7,8 @@ import { createHash } from "node:crypto";
 import { exitCodes, UserError } from "../io/errors.ts";
 
 /**
- * Text to ids and back. Special tokens are not text: `encode` never yields one, not even for text that
- * spells its name, and `decode` leaves them out.
+ * Text to ids and back. Special tokens are not text: `encode` never yields one, not even for text
+ * that spells its name, and `decode` leaves them out.
  */
 export interface Tokenizer {
   readonly kind: "byte" | "character" | "huggingface";
@@ -17,8 +17,8 @@ export interface Tokenizer {
   encode(text: string): Uint32Array<ArrayBuffer>;
   decode(ids: Iterable<number>): string;
   /**
-   * The bytes that a token adds to the text, none for a special token. Undefined where the bytes of a
-   * text are not its tokens' bytes in a row (decoders that look at neighbours).
+   * The bytes that a token adds to the text, none for a special token. Undefined where the bytes of
+   * a text are not its tokens' bytes in a row (decoders that look at neighbours).
    */
   readonly bytesOf: ((id: number) => Uint8Array) | undefined;
   /** Closes each document in training data, and starts a text that has no prompt. */
@@ -57,8 +57,8 @@ export function byteTokenizer(): Tokenizer {
 }
 
 /**
- * Every character (Unicode code point) of a given set is a token, in the order of their code points; one
- * more ends a text. A character outside the set is an error: there is no id for it.
+ * Every character (Unicode code point) of a given set is a token, in the order of their code
+ * points; one more ends a text. A character outside the set is an error: there is no id for it.
  */
 export function characterTokenizer(characters: Iterable<string>): Tokenizer {
   const alphabet = [...new Set(characters)].sort((a, b) => codePoint(a) - codePoint(b));

@@ -1,6 +1,7 @@
 /**
- * Attention backward by strips. Scores are made again from q and k, weights from the saved log-sum-exp. All heads that share keys are one
- * unit, so their sums into dk and dv need no atomics and have a fixed order.
+ * Attention backward by strips. Scores are made again from q and k, weights from the saved
+ * log-sum-exp. All heads that share keys are one unit, so their sums into dk and dv need no atomics
+ * and have a fixed order.
  */
 
 import { bytesPerElement, type JobArg, type WasmJob } from "../lowering.ts";
@@ -281,7 +282,10 @@ function writeDeltas(
   });
 }
 
-/** In place: raw scores become weights, d weights become d scores (with the slopes of scale and softcap). */
+/**
+ * In place: raw scores become weights, d weights become d scores (with the slopes of scale and
+ * softcap).
+ */
 function writeSlopes(
   f: FunctionBuilder,
   a: BackwardArguments,

@@ -1,6 +1,6 @@
 /**
- * Attention of a few new tokens over a cache: keys and values are read once, as they lie. Units are the cache's heads; the query heads
- * that share one find its keys still in the processor's cache.
+ * Attention of a few new tokens over a cache: keys and values are read once, as they lie. Units are
+ * the cache's heads; the query heads that share one find its keys still in the processor's cache.
  */
 
 import { bytesPerElement, type JobArg, type WasmJob } from "../lowering.ts";

@@ -1,4 +1,7 @@
-/** Attention forward by strips, over the row's own keys or over a cache: scores, softmax in two passes, weighted values. */
+/**
+ * Attention forward by strips, over the row's own keys or over a cache: scores, softmax in two
+ * passes, weighted values.
+ */
 
 import { bytesPerElement, type JobArg, type WasmJob } from "../lowering.ts";
 import { f32, f32x4, type FunctionBuilder, type I32, i32, type Local, v128 } from "./encode.ts";
@@ -72,7 +75,10 @@ export function headAddress(
 
 export const panelsOf = (count: number, panel: number) => Math.ceil(count / panel) * panel;
 
-/** Bytes from row to row of scores. The odd line keeps rows of a power of two from wanting the same few lines of the cache. */
+/**
+ * Bytes from row to row of scores. The odd line keeps rows of a power of two from wanting the same
+ * few lines of the cache.
+ */
 export function pitchOf({ keys }: Shape, { tile }: Variant): number {
   return 4 * panelsOf(keys, columnsOf(tile)) + 64;
 }
@@ -220,7 +226,10 @@ function writeForward(f: FunctionBuilder, a: ForwardArguments, variant: Variant)
 /** Where −∞ is avoided, so that a row without keys gives zeros and not ∞ − ∞. */
 const lowest = -3.4e38;
 
-/** Turns raw scores into weights, not yet divided by their sum, and writes 1 / sum and, where wanted, log-sum-exp. */
+/**
+ * Turns raw scores into weights, not yet divided by their sum, and writes 1 / sum and, where
+ * wanted, log-sum-exp.
+ */
 function softmaxRows(
   f: FunctionBuilder,
   a: ForwardArguments,

@@ -1,6 +1,7 @@
 /**
- * What both directions of attention share: a strip of queries, the keys it may see, and the scores between them. Scores of 48 queries
- * are made at once by the panels of matrix products; nothing is rescaled, and memory stays linear in the length of the row.
+ * What both directions of attention share: a strip of queries, the keys it may see, and the scores
+ * between them. Scores of 48 queries are made at once by the panels of matrix products; nothing is
+ * rescaled, and memory stays linear in the length of the row.
  */
 
 import {
@@ -22,7 +23,10 @@ import {
   type Tile,
 } from "./panels.ts";
 
-/** Queries of a strip: a multiple of every tile's rows. Longer ones were measured slower, as causal strips then skip less. */
+/**
+ * Queries of a strip: a multiple of every tile's rows. Longer ones were measured slower, as causal
+ * strips then skip less.
+ */
 export const stripRows = 48;
 
 /** What a kernel is compiled for. Sizes are arguments; these change its code. */
@@ -67,7 +71,10 @@ export interface Strip {
 const roundUp = (x: I32, multiple: number): I32 =>
   i32.mul(i32.divU(i32.add(x, multiple - 1), multiple), multiple);
 
-/** Visits the strips of `time` queries, the first of which stands at position `start`. `segments` are those of the batch's row. */
+/**
+ * Visits the strips of `time` queries, the first of which stands at position `start`. `segments`
+ * are those of the batch's row.
+ */
 export function forStrips(
   f: FunctionBuilder,
   { tile }: Variant,
@@ -100,7 +107,10 @@ export function forStrips(
   });
 }
 
-/** Drops keys at both ends whose segment lies outside the range of the strip's own: with packed documents, all but a few. */
+/**
+ * Drops keys at both ends whose segment lies outside the range of the strip's own: with packed
+ * documents, all but a few.
+ */
 function narrow(
   f: FunctionBuilder,
   { position, rows, low, high }: Strip,
@@ -121,7 +131,10 @@ function narrow(
   f.while(i32.and(i32.ltS(low, high), outside(i32.sub(high, 1))), () => f.advance(high, -1));
 }
 
-/** Visits the strip's rows: the row, and the mask of the four keys from column c on (as an expression of `column`). */
+/**
+ * Visits the strip's rows: the row, and the mask of the four keys from column c on (as an
+ * expression of `column`).
+ */
 export function forRows(
   f: FunctionBuilder,
   { first, rows, position, low }: Strip,
@@ -199,7 +212,10 @@ export function multiply(
   );
 }
 
-/** Runs over `count` floats at `at`, in fours and then one by one (the rest of the vector is 0, and is not stored). */
+/**
+ * Runs over `count` floats at `at`, in fours and then one by one (the rest of the vector is 0, and
+ * is not stored).
+ */
 export function forFloats(
   f: FunctionBuilder,
   at: Local<"i32">,

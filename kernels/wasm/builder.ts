@@ -1,6 +1,6 @@
 /**
- * WASM functions as bytes. Kernels are written with a `FunctionBuilder`: expressions come from `opcodes.ts`, statements are
- * calls that append to the block being written.
+ * WASM functions as bytes. Kernels are written with a `FunctionBuilder`: expressions come from
+ * `opcodes.ts`, statements are calls that append to the block being written.
  *
  *     const out = f.arg(0), x = f.arg(1), two = f.constant(2), i = f.i32();
  *     f.forRange(i, i32.shl(f.begin, 2), i32.shl(f.end, 2), 16, () => {
@@ -25,7 +25,10 @@ import {
   type ValueType,
 } from "./opcodes.ts";
 
-/** The type of addresses. memory64 was measured: no slower in loops, but its arguments are BigInts in JavaScript. */
+/**
+ * The type of addresses. memory64 was measured: no slower in loops, but its arguments are BigInts
+ * in JavaScript.
+ */
 export const addressType = "i32" satisfies ValueType;
 
 export const typeBytes: Record<ValueType, number> = { i32: 0x7f, f32: 0x7d, f64: 0x7c, v128: 0x7b };
@@ -53,7 +56,10 @@ export function local<T extends ValueType>(index: number): Local<T> {
   return Object.assign([0x20, ...unsigned(index)], { index }) as unknown as Local<T>;
 }
 
-/** One function while it is written. A kernel's parameters are always `args`, `begin`, `end` and `scratch`. */
+/**
+ * One function while it is written. A kernel's parameters are always `args`, `begin`, `end` and
+ * `scratch`.
+ */
 export class FunctionBuilder {
   /** Address of the job's argument words; `arg` and `argF32` read them. */
   readonly args: Local<"i32">;
@@ -118,8 +124,8 @@ export class FunctionBuilder {
   }
 
   /**
-   * A number in all four lanes, set once before the function's loops: `v128.const` inside a loop is paid for on every
-   * round (exp: 2.4 → 1.4 ns an element).
+   * A number in all four lanes, set once before the function's loops: `v128.const` inside a loop is
+   * paid for on every round (exp: 2.4 → 1.4 ns an element).
    */
   constant(value: number): Local<"v128"> {
     return this.#bits(new Float32Array(4).fill(value));
@@ -212,8 +218,9 @@ export class FunctionBuilder {
   }
 
   /**
-   * i = begin; while (i < end) { body; i += step }, compared unsigned, so `i` may be an address; `end` is computed once. A
-   * negative `end` is a huge one: clamp first. After the loop `i` is the first value that did not pass.
+   * i = begin; while (i < end) { body; i += step }, compared unsigned, so `i` may be an address;
+   * `end` is computed once. A negative `end` is a huge one: clamp first. After the loop `i` is the
+   * first value that did not pass.
    */
   forRange(
     i: Local<"i32">,

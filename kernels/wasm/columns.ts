@@ -1,6 +1,6 @@
 /**
- * Sums over rows. Where there are many rows, blocks of them are summed first, each into a row of its own, and then the blocks: always
- * the same blocks, so the bits do not depend on the pool.
+ * Sums over rows. Where there are many rows, blocks of them are summed first, each into a row of
+ * its own, and then the blocks: always the same blocks, so the bits do not depend on the pool.
  */
 
 import { type OpContext, sizeOf, type Spec } from "../../core/graph/tensor.ts";
@@ -79,8 +79,8 @@ function sumRows(
 type Local = Parameters<typeof overRow>[2];
 
 /**
- * A program with `columns`, followed by the sums of its blocks. `columns[i]` is where column sum i goes; they take the scratch buffers
- * from `firstScratch` on.
+ * A program with `columns`, followed by the sums of its blocks. `columns[i]` is where column sum i
+ * goes; they take the scratch buffers from `firstScratch` on.
  */
 export function withColumns(
   program: RowProgram,

@@ -39,7 +39,10 @@ export function concatWasm(node: OpContext, target: CpuTarget): CpuLowering | un
 /** Elements of a unit of the copy that is needed when the cache is not written in place. */
 const copyBytes = 1 << 16;
 
-/** The cache is copied, unless its output has its place; then rows [batch · time] are written where they belong. */
+/**
+ * The cache is copied, unless its output has its place; then rows [batch · time] are written where
+ * they belong.
+ */
 export function cacheWriteWasm(node: OpContext): CpuLowering | undefined {
   const { inputs: [cache, rows] } = node, [batch, capacity] = cache.shape, time = rows.shape[1];
   const type = storedAs(cache.dtype), from = storedAs(rows.dtype);

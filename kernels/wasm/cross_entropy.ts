@@ -1,6 +1,7 @@
 /**
- * The head and its loss on the cpu device. Rows of logits are made a chunk at a time, turned in place into losses and slopes, and spent on
- * both gradients before the next chunk: three products, and never all logits. Chunks and slabs are fixed by the shapes alone.
+ * The head and its loss on the cpu device. Rows of logits are made a chunk at a time, turned in
+ * place into losses and slopes, and spent on both gradients before the next chunk: three products,
+ * and never all logits. Chunks and slabs are fixed by the shapes alone.
  */
 
 import type { OpContext } from "../../core/graph/tensor.ts";
@@ -28,7 +29,10 @@ import {
   productJobs,
 } from "./product.ts";
 
-/** Bytes of logits that a chunk aims at; few rows make the repacking of the head dear, many spill the caches. */
+/**
+ * Bytes of logits that a chunk aims at; few rows make the repacking of the head dear, many spill
+ * the caches.
+ */
 const chunkBytes = 32 * 2 ** 20;
 /** How much of the head is packed at once. */
 const slabBytes = 8 * 2 ** 20;
@@ -64,7 +68,10 @@ function headOf({ inputs: [x, weight] }: OpContext): Head {
   };
 }
 
-/** Whole vectors, and an odd number of cache lines: rows a power of two apart would all want the same few lines. */
+/**
+ * Whole vectors, and an odd number of cache lines: rows a power of two apart would all want the
+ * same few lines.
+ */
 function pitchOf(vocab: number): number {
   const lines = Math.ceil(vocab / 16);
   return 64 * (lines % 2 === 0 ? lines + 1 : lines);
@@ -185,7 +192,10 @@ function dweightOf({ width, vocab, x, pitch }: Head, first: number, count: numbe
   };
 }
 
-/** A product cut along the vocabulary, so that only a slab of the head is packed at a time; whole where nothing of it is packed. */
+/**
+ * A product cut along the vocabulary, so that only a slab of the head is packed at a time; whole
+ * where nothing of it is packed.
+ */
 function slabs(product: Product, axis: "m" | "n" | "k", { blas }: CpuTarget): Product[] {
   const { a, b, c } = product, vocab = product[axis], width = axis === "n" ? product.k : product.n;
   if (axis === "m" || blas || (axis === "n" && product.m <= fewTokens)) return [product];

@@ -126,7 +126,10 @@ function writeRows(f: FunctionBuilder, a: RowArguments, form: Form): void {
   });
 }
 
-/** Bytes that are summed before they join the row's total: long rows would lose digits in one running sum. */
+/**
+ * Bytes that are summed before they join the row's total: long rows would lose digits in one
+ * running sum.
+ */
 const stretch = 4096;
 
 function forStretches(

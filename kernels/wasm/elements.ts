@@ -1,6 +1,7 @@
 /**
- * Four elements at a time, to and from memory, in every storage type and stride. Reads may pass the end of a row (buffers keep 64
- * bytes of slack); writes never do, as the next bytes may be another member's.
+ * Four elements at a time, to and from memory, in every storage type and stride. Reads may pass the
+ * end of a row (buffers keep 64 bytes of slack); writes never do, as the next bytes may be another
+ * member's.
  */
 
 import type { Dtype } from "../../core/graph/tensor.ts";
@@ -18,7 +19,9 @@ import {
 import type { Stored } from "./panels.ts";
 import { bf16Bits, type VectorMath } from "./scalar.ts";
 
-/** How a type is moved: integers as floats, bit by bit. `undefined` for f16, which has no WASM form. */
+/**
+ * How a type is moved: integers as floats, bit by bit. `undefined` for f16, which has no WASM form.
+ */
 export function storedAs(dtype: Dtype): Stored | undefined {
   return dtype === "f16" ? undefined : dtype === "bf16" ? "bf16" : "f32";
 }
@@ -113,8 +116,8 @@ export function firstLanes(s: VectorMath, rest: I32): V128 {
 }
 
 /**
- * Writes `body` twice: for whole vectors of a row of `count` elements, and for the 1 to 3 elements left (`rest`). `at` is 4 bytes an
- * element.
+ * Writes `body` twice: for whole vectors of a row of `count` elements, and for the 1 to 3 elements
+ * left (`rest`). `at` is 4 bytes an element.
  */
 export function overRow(
   f: FunctionBuilder,

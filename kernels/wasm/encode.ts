@@ -1,6 +1,7 @@
 /**
- * WASM modules as bytes, put together from functions; what kernels are written with is exported from here too (`builder.ts`,
- * `opcodes.ts`). All kernels of a plan go into one module, compiled once.
+ * WASM modules as bytes, put together from functions; what kernels are written with is exported
+ * from here too (`builder.ts`, `opcodes.ts`). All kernels of a plan go into one module, compiled
+ * once.
  */
 
 import { flatten, FunctionBuilder, local, typeBytes, vector } from "./builder.ts";
@@ -23,8 +24,8 @@ function text(value: string): Bytes {
 }
 
 /**
- * A module that imports a shared memory as `env.memory` and exports every function by its name. The memory must be created with
- * the same `pages`, as initial and as maximum.
+ * A module that imports a shared memory as `env.memory` and exports every function by its name. The
+ * memory must be created with the same `pages`, as initial and as maximum.
  */
 export function encodeModule(
   functions: readonly { readonly name: string; readonly builder: FunctionBuilder }[],

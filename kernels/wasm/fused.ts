@@ -1,6 +1,7 @@
 /**
- * Fused programs as WASM: one function walks the rows, and in each row makes the program's passes, four lanes at a time. A row is
- * summed in vectors, chunks of 4,096 elements and a fixed tree, so its bits depend on its width alone, never on the split.
+ * Fused programs as WASM: one function walks the rows, and in each row makes the program's passes,
+ * four lanes at a time. A row is summed in vectors, chunks of 4,096 elements and a fixed tree, so
+ * its bits depend on its width alone, never on the split.
  */
 
 import { numberText, type OpContext, sizeOf, type Spec } from "../../core/graph/tensor.ts";
@@ -25,21 +26,28 @@ export interface FusedJobs {
   readonly memberBytes: number;
 }
 
-/** Rows up to this width keep costly values in scratch between passes; longer ones compute them again. */
+/**
+ * Rows up to this width keep costly values in scratch between passes; longer ones compute them
+ * again.
+ */
 const keptWidth = 1 << 16;
 
-/** Blocks of rows that `columns` are first summed over: enough for many members, and fixed, so that the bits are. */
+/**
+ * Blocks of rows that `columns` are first summed over: enough for many members, and fixed, so that
+ * the bits are.
+ */
 export const columnBlocks = 32;
 
 /** Bytes of one row of floats in scratch, with slack for vectors that pass its end. */
 export const rowBytes = (width: number) => Math.ceil((4 * width + 64) / 64) * 64;
 
 /**
- * The program over these operands. `inputs` and `outputs` are addresses, `specs` the inputs' types. Outputs may be stored where an
- * input of the same shape is read densely, if there are no reductions. `undefined`: f16, or arithmetic on integers.
+ * The program over these operands. `inputs` and `outputs` are addresses, `specs` the inputs' types.
+ * Outputs may be stored where an input of the same shape is read densely, if there are no
+ * reductions. `undefined`: f16, or arithmetic on integers.
  *
- * A program's `columns` come after its outputs in `outputs`: each is scratch for `columnBlocks` rows of `rowBytes(width)`, to be
- * summed by another job.
+ * A program's `columns` come after its outputs in `outputs`: each is scratch for `columnBlocks`
+ * rows of `rowBytes(width)`, to be summed by another job.
  */
 export function fusedJobs(
   program: RowProgram,
@@ -69,8 +77,8 @@ export function fusedJobs(
 }
 
 /**
- * Work on an element in plain visits of about 0.15 ns: an addition of two tensors is one, exp about three. Only to tell what is worth
- * sharing out.
+ * Work on an element in plain visits of about 0.15 ns: an addition of two tensors is one, exp about
+ * three. Only to tell what is worth sharing out.
  */
 function visitsOf({ walk, schedule }: RowKernel): number {
   const flops = schedule.passes.reduce((sum, pass) => sum + pass.flops, 0);

@@ -1,6 +1,6 @@
 /**
- * Few rows times a matrix that is read as it lies: decoding, where packing would cost more than multiplying. Memory sets the pace, so
- * weights kept in bf16 are widened on the way.
+ * Few rows times a matrix that is read as it lies: decoding, where packing would cost more than
+ * multiplying. Memory sets the pace, so weights kept in bf16 are widened on the way.
  */
 
 import type { WasmFunction, WasmJob } from "../lowering.ts";
@@ -36,7 +36,9 @@ const word = {
 /** Columns of C in a unit. */
 const dotColumns = 8, streamColumns = 256;
 
-/** The product for A dense along k; nothing is added to what C held, and operands have no offsets. */
+/**
+ * The product for A dense along k; nothing is added to what C held, and operands have no offsets.
+ */
 export function gemvJob({ a, b, c, batch, m, n, k }: Product, relaxed: boolean): WasmJob {
   const columns = b.dense === "k" ? dotColumns : streamColumns;
   const write = b.dense === "k" ? writeDots : writeStream;
@@ -50,7 +52,10 @@ export function gemvJob({ a, b, c, batch, m, n, k }: Product, relaxed: boolean):
   return { fn, args, units: batch * Math.ceil(n / columns), work: 2 * m * k * columns };
 }
 
-/** One unit: addresses of A and C (of the batch's matrix, its first row), the block's first and last column. */
+/**
+ * One unit: addresses of A and C (of the batch's matrix, its first row), the block's first and last
+ * column.
+ */
 interface Block {
   readonly a: Local<"i32">;
   readonly b: Local<"i32">;
@@ -85,9 +90,10 @@ type Fused = (a: V128, b: V128, c: V128) => V128;
 const apart = 4;
 
 /**
- * B as rows of n, dense along k. One row of B at a time, from beginning to end: that is the order in which memory is fetched ahead; several
- * rows together were half as fast. Each result is summed in the same order whatever the number of A's rows, so a token has the same bits
- * alone and in a small batch.
+ * B as rows of n, dense along k. One row of B at a time, from beginning to end: that is the order
+ * in which memory is fetched ahead; several rows together were half as fast. Each result is summed
+ * in the same order whatever the number of A's rows, so a token has the same bits alone and in a
+ * small batch.
  */
 function writeDots(
   f: FunctionBuilder,
@@ -150,7 +156,9 @@ function dots(
   });
 }
 
-/** B as rows of k, dense along n: four of its rows at a time are added to a stretch of the result. */
+/**
+ * B as rows of k, dense along n: four of its rows at a time are added to a stretch of the result.
+ */
 function writeStream(
   f: FunctionBuilder,
   { a, b, c, first, last }: Block,

@@ -1,4 +1,7 @@
-/** Integer steps of decoding in WASM. They are tiny; their point is that the pool need not wait for the main thread's JavaScript. */
+/**
+ * Integer steps of decoding in WASM. They are tiny; their point is that the pool need not wait for
+ * the main thread's JavaScript.
+ */
 
 import { type OpContext, sizeOf } from "../../core/graph/tensor.ts";
 import { type CpuLowering, input, output } from "../lowering.ts";

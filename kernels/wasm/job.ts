@@ -1,9 +1,15 @@
-/** Jobs whose argument words have names, so that a kernel and those who call it cannot disagree about their order. */
+/**
+ * Jobs whose argument words have names, so that a kernel and those who call it cannot disagree
+ * about their order.
+ */
 
 import type { JobArg, WasmJob } from "../lowering.ts";
 import type { FunctionBuilder, Local } from "./encode.ts";
 
-/** The arguments as the kernel sees them: numbers and addresses, or floats where `{ f32 }` was given. */
+/**
+ * The arguments as the kernel sees them: numbers and addresses, or floats where `{ f32 }` was
+ * given.
+ */
 export type Arguments<A extends Readonly<Record<string, JobArg>>> = {
   readonly [Name in keyof A]: A[Name] extends { readonly f32: number } ? Local<"f32">
     : Local<"i32">;
@@ -41,7 +47,10 @@ export function namedJob<A extends Readonly<Record<string, JobArg>>>(
   };
 }
 
-/** Named stretches of a scratch buffer, one after another: their offsets in bytes, and how long the buffer must be. */
+/**
+ * Named stretches of a scratch buffer, one after another: their offsets in bytes, and how long the
+ * buffer must be.
+ */
 export function layOut<Name extends string>(
   sizes: Readonly<Record<Name, number>>,
 ): { readonly offsets: Readonly<Record<Name, number>>; readonly bytes: number } {

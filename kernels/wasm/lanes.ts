@@ -1,8 +1,14 @@
-/** Work across the four lanes of vectors: transposes, sums and maxima. Orders are fixed, so sums have the same bits everywhere. */
+/**
+ * Work across the four lanes of vectors: transposes, sums and maxima. Orders are fixed, so sums
+ * have the same bits everywhere.
+ */
 
 import { type F32, f32x4, type FunctionBuilder, type V128, v128 } from "./encode.ts";
 
-/** Four vectors as the rows of a 4x4 matrix, transposed. The arguments are printed twice: pass locals. */
+/**
+ * Four vectors as the rows of a 4x4 matrix, transposed. The arguments are printed twice: pass
+ * locals.
+ */
 export function transposed(rows: readonly V128[]): V128[] {
   const [a, b, c, d] = rows;
   const low = [v128.shuffle32(a, b, [0, 4, 1, 5]), v128.shuffle32(c, d, [0, 4, 1, 5])];

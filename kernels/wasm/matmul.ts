@@ -41,8 +41,8 @@ export function matmulWasm(node: OpContext, target: CpuTarget): CpuLowering | un
 }
 
 /**
- * The product, then the program over it. Where the program allows, the product is put where one of its outputs will be and changed in
- * place; else into scratch.
+ * The product, then the program over it. Where the program allows, the product is put where one of
+ * its outputs will be and changed in place; else into scratch.
  */
 function withEpilogue(
   product: Omit<Product, "c">,
@@ -69,7 +69,10 @@ function withEpilogue(
   };
 }
 
-/** The output whose storage the product may use: all of it is written, and each element only after it was read. */
+/**
+ * The output whose storage the product may use: all of it is written, and each element only after
+ * it was read.
+ */
 function placeInOutputs({ shape, accesses, steps, outputs }: FusedProgram): number | undefined {
   const [product] = accesses, size = sizeOf(shape);
   const reduces = steps.some(({ op }) => op === "reduce_sum" || op === "reduce_max");

@@ -1,4 +1,7 @@
-/** RMSNorm and LayerNorm as fused programs: the rows' sums are reductions, the gains' gradients sums over rows. */
+/**
+ * RMSNorm and LayerNorm as fused programs: the rows' sums are reductions, the gains' gradients sums
+ * over rows.
+ */
 
 import { type OpContext, sizeOf, type Spec } from "../../core/graph/tensor.ts";
 import { type CpuLowering, type CpuTarget, input, output } from "../lowering.ts";

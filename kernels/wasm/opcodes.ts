@@ -1,7 +1,8 @@
 /**
- * WASM instructions as functions: `f32x4.add(a, b)` is the bytes that compute a + b. An expression is nested byte arrays, printed where
- * it is used: one used twice is computed twice, so keep it in a local (`f.v128(expression)`). Code carries its type for the compiler
- * only, so a vector where an address belongs is an error in the editor.
+ * WASM instructions as functions: `f32x4.add(a, b)` is the bytes that compute a + b. An expression
+ * is nested byte arrays, printed where it is used: one used twice is computed twice, so keep it in
+ * a local (`f.v128(expression)`). Code carries its type for the compiler only, so a vector where an
+ * address belongs is an error in the editor.
  */
 
 export type ValueType = "i32" | "f32" | "f64" | "v128";
@@ -196,7 +197,10 @@ const loadLane =
 export const v128 = {
   load: loads<"v128">(...simd(0x00)),
   load16x4s: loads<"v128">(...simd(0x03)),
-  /** Four 16-bit values, widened to 32 bits; `i32x4.shl(_, 16)` makes them floats when they were bf16. */
+  /**
+   * Four 16-bit values, widened to 32 bits; `i32x4.shl(_, 16)` makes them floats when they were
+   * bf16.
+   */
   load16x4u: loads<"v128">(...simd(0x04)),
   load16Splat: loads<"v128">(...simd(0x08)),
   load32Splat: loads<"v128">(...simd(0x09)),

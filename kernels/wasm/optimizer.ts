@@ -1,4 +1,7 @@
-/** The optimizer in WASM: AdamW as a fused program, and the norm of all gradients in one pass over them. */
+/**
+ * The optimizer in WASM: AdamW as a fused program, and the norm of all gradients in one pass over
+ * them.
+ */
 
 import { type OpContext, sizeOf } from "../../core/graph/tensor.ts";
 import {
@@ -53,7 +56,10 @@ export function adamWWasm({ inputs, outputs, attrs }: OpContext, target: CpuTarg
 /** Elements of a unit of the norm. */
 const blockElements = 4096;
 
-/** A unit is a block of one gradient; it writes the sum of its squares. Then one member adds them in double precision. */
+/**
+ * A unit is a block of one gradient; it writes the sum of its squares. Then one member adds them in
+ * double precision.
+ */
 export function globalNormWasm({ inputs }: OpContext): CpuLowering {
   const sizes = inputs.slice(2).map(({ shape }) => sizeOf(shape));
   const blocks = sizes.map((size) => Math.ceil(size / blockElements));

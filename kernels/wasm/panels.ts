@@ -1,9 +1,11 @@
 /**
- * The heart of every matrix product: operands packed into panels, and the loops over tiles that multiply them.
+ * The heart of every matrix product: operands packed into panels, and the loops over tiles that
+ * multiply them.
  *
- * A panel holds some rows of A (or columns of B) for all of K, ordered [k][row], so that the micro-kernel reads both operands front to
- * back. Transposed operands differ only in the strides that the packers take. A tile of 6x8 needs 12 accumulators, 2 vectors of B and 1
- * of A: all 15 registers that V8 leaves on x64. One more (4x12, 3x16) and it spills, at half the speed.
+ * A panel holds some rows of A (or columns of B) for all of K, ordered [k][row], so that the
+ * micro-kernel reads both operands front to back. Transposed operands differ only in the strides
+ * that the packers take. A tile of 6x8 needs 12 accumulators, 2 vectors of B and 1 of A: all 15
+ * registers that V8 leaves on x64. One more (4x12, 3x16) and it spills, at half the speed.
  */
 
 import {
@@ -31,14 +33,20 @@ export interface Tile {
   readonly relaxed: boolean;
 }
 
-/** Without a fused multiply-add the product needs a register of its own, and 3x12 is the fastest (29 against 23 GFLOP/s). */
+/**
+ * Without a fused multiply-add the product needs a register of its own, and 3x12 is the fastest (29
+ * against 23 GFLOP/s).
+ */
 export function tileFor(relaxed: boolean): Tile {
   return relaxed ? { rows: 6, vectors: 2, relaxed } : { rows: 3, vectors: 3, relaxed };
 }
 
 export const columnsOf = ({ vectors }: Tile): number => 4 * vectors;
 
-/** K is summed in blocks of this many, each block front to back: an order that no split of rows or columns changes. */
+/**
+ * K is summed in blocks of this many, each block front to back: an order that no split of rows or
+ * columns changes.
+ */
 export const blockK = 256;
 
 /** Bytes that `multiplyPanels` wants for ragged tiles. */
@@ -151,8 +159,8 @@ function packAlong(
 }
 
 /**
- * Packs `outer` rows (of A, or columns of B) by `k` into panels of `width`; the last is filled up with zeros. `stride` is the
- * distance in bytes along the axis that is not dense.
+ * Packs `outer` rows (of A, or columns of B) by `k` into panels of `width`; the last is filled up
+ * with zeros. `stride` is the distance in bytes along the axis that is not dense.
  */
 export function packPanels(
   width: number,
@@ -225,8 +233,9 @@ function multiplyTile(
 }
 
 /**
- * C[rows, columns] (+)= A B for packed A and B. `aStep` and `bStep` are bytes from panel to panel, so a block of K may be taken out of
- * longer panels; `pitch` is bytes from row to row of C; `spare` is room for a ragged tile.
+ * C[rows, columns] (+)= A B for packed A and B. `aStep` and `bStep` are bytes from panel to panel,
+ * so a block of K may be taken out of longer panels; `pitch` is bytes from row to row of C; `spare`
+ * is room for a ragged tile.
  */
 export function multiplyPanels(
   tile: Tile,

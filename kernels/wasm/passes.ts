@@ -1,12 +1,16 @@
 /**
- * What a fused program does in each of its passes over a row. A pass ends in reductions, which later passes use; values that were
- * costly and are needed again are kept in the member's scratch instead of being computed twice.
+ * What a fused program does in each of its passes over a row. A pass ends in reductions, which
+ * later passes use; values that were costly and are needed again are kept in the member's scratch
+ * instead of being computed twice.
  */
 
 import { scalars } from "../elementwise.ts";
 import { type Access, extentsOf, type FusedProgram, phasesOf } from "../fused.ts";
 
-/** A fused program that may also sum values over all rows: `columns` outputs, [width], made in partial sums of row blocks. */
+/**
+ * A fused program that may also sum values over all rows: `columns` outputs, [width], made in
+ * partial sums of row blocks.
+ */
 export interface RowProgram extends FusedProgram {
   readonly columns?: readonly number[];
   /** Where outputs are written, if not densely. */

@@ -1,6 +1,7 @@
 /**
- * C = A B on the cpu device, for any two matrices in memory. B is packed once, by all members; then blocks of C are shared out, each packing
- * its own rows of A. An element is summed in an order that K alone fixes, so no cut and no number of members changes its bits.
+ * C = A B on the cpu device, for any two matrices in memory. B is packed once, by all members; then
+ * blocks of C are shared out, each packing its own rows of A. An element is summed in an order that
+ * K alone fixes, so no cut and no number of members changes its bits.
  */
 
 import {
@@ -61,8 +62,9 @@ interface Blocks {
 const blockRows = 96;
 
 /**
- * The cut that takes the busiest member the least time; it may look at their number, as no cut changes a bit. A row packed again for each
- * block of columns is counted as twenty FLOPs an element.
+ * The cut that takes the busiest member the least time; it may look at their number, as no cut
+ * changes a bit. A row packed again for each block of columns is counted as twenty FLOPs an
+ * element.
  */
 function chooseBlocks({ batch, m, n, k }: Product, tile: Tile, { threads }: CpuTarget): Blocks {
   const width = columnsOf(tile), allRows = tile.rows * Math.ceil(m / tile.rows);
@@ -225,10 +227,16 @@ export function gemmJobs({ a, b, c, batch, m, n, k, accumulate = false }: Produc
   }));
 }
 
-/** Up to this many rows are multiplied as they lie, by how B is stored: measured, the packed form is faster from there on. */
+/**
+ * Up to this many rows are multiplied as they lie, by how B is stored: measured, the packed form is
+ * faster from there on.
+ */
 const thinRows: Readonly<Record<Dense, number>> = { k: 20, outer: 4 };
 
-/** The product in its fastest form; `packed` is a buffer for it to use, of the `scratchBytes` it returns (one or none). */
+/**
+ * The product in its fastest form; `packed` is a buffer for it to use, of the `scratchBytes` it
+ * returns (one or none).
+ */
 export function productJobs(product: Product, packed: Operand, target: CpuTarget): CpuLowering {
   const { m, n, accumulate } = product;
   // One row or column lies dense along k whichever way it is stored.

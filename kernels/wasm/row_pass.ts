@@ -21,7 +21,10 @@ const identity = ({ sums }: Reduction) => sums ? 0 : -Infinity;
 /** `max`, not `pmax`: NaN must win from either side. */
 const join = ({ sums }: Reduction) => sums ? f32x4.add : f32x4.max;
 
-/** Vectors of a round: cheap work is bound by the loop itself, sums by the latency of their additions. */
+/**
+ * Vectors of a round: cheap work is bound by the loop itself, sums by the latency of their
+ * additions.
+ */
 function unrollOf({ walker }: RowState, { flops, reductions }: Pass): number {
   if (walker.steps.some((step) => step !== undefined)) return 1;
   return flops <= 8 ? 4 : reductions.length > 0 ? 2 : 1;

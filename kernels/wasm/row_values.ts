@@ -1,4 +1,7 @@
-/** Values of a fused program while its code is written: those of a whole row, and those of four elements. */
+/**
+ * Values of a fused program while its code is written: those of a whole row, and those of four
+ * elements.
+ */
 
 import type { FusedStep } from "../fused.ts";
 import { loadDense, loadGathered, loadRepeated } from "./elements.ts";
@@ -28,7 +31,9 @@ export interface RowState {
   readonly partials: readonly Local<"i32">[];
   /** For values that live as long as the row. */
   readonly lasting: VectorMath;
-  /** For values of one body. Its variables are used again by the next: call `reset` between them. */
+  /**
+   * For values of one body. Its variables are used again by the next: call `reset` between them.
+   */
   readonly brief: VectorMath;
   reset(): void;
   /** Bytes from the row's start to the vector at hand, at 4 bytes an element. */
@@ -102,8 +107,8 @@ function computed(
 }
 
 /**
- * Values of the elements of vector number `vector` from `at` on, each computed when it is first asked for. `part`: only the first `rest`
- * lanes are elements of the row.
+ * Values of the elements of vector number `vector` from `at` on, each computed when it is first
+ * asked for. `part`: only the first `rest` lanes are elements of the row.
  */
 export function elementValues(
   state: RowState,

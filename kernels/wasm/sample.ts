@@ -1,6 +1,6 @@
 /**
- * The next token in WASM, without sorting: the k-th logit and the threshold of top-p are found bit by bit, each bit by one pass over the
- * row, so a token costs O(vocab).
+ * The next token in WASM, without sorting: the k-th logit and the threshold of top-p are found bit
+ * by bit, each bit by one pass over the row, so a token costs O(vocab).
  */
 
 import type { OpContext } from "../../core/graph/tensor.ts";
@@ -129,7 +129,10 @@ function rowOf(s: VectorMath, place: Local<"i32">, vocab: Local<"i32">) {
   const ordered = (bits: Local<"v128">) =>
     v128.xor(bits, v128.and(i32x4.shrS(bits, 31), f.constantI32(0x7fffffff)));
 
-  /** The k-th largest logit in all lanes: the largest number that k of them reach. −∞ if k is 0 or more than there are. */
+  /**
+   * The k-th largest logit in all lanes: the largest number that k of them reach. −∞ if k is 0 or
+   * more than there are.
+   */
   function kthLargest(k: Local<"f32">): Local<"v128"> {
     const threshold = f.v128(f.constant(-Infinity)), count = f.v128(), tried = f.v128();
     const wanted = f.i32(i32.truncF32S(k)), bit = f.i32(), reached = f.i32(), found = f.i32();

@@ -1,9 +1,11 @@
 /**
- * The WASM column of the scalar table: each function on four lanes. Errors stay within a few units in the last place (measured by
- * `tests/kernels/wasm/scalar_test.ts`); NaN passes through every arithmetic function, so that a gradient gone wrong is seen.
+ * The WASM column of the scalar table: each function on four lanes. Errors stay within a few units
+ * in the last place (measured by `tests/kernels/wasm/scalar_test.ts`); NaN passes through every
+ * arithmetic function, so that a gradient gone wrong is seen.
  *
- * What makes them fast: constants are set before the loop (`f.constant`), `pmin/pmax` in place of `min/max` (their first operand's NaN
- * survives), and rounding to an integer by adding 1.5 · 2²³, after which the low bits *are* the integer.
+ * What makes them fast: constants are set before the loop (`f.constant`), `pmin/pmax` in place of
+ * `min/max` (their first operand's NaN survives), and rounding to an integer by adding 1.5 · 2²³,
+ * after which the low bits *are* the integer.
  */
 
 import type { ScalarName } from "../elementwise.ts";
@@ -47,8 +49,9 @@ function polynomial(s: VectorMath, z: Vector, coefficients: readonly number[]): 
 const magic = 1.5 * 2 ** 23;
 
 /**
- * exp(x + low); `low` is a correction far below 1. The integer part n + 127 becomes the exponent of the scale: 0 (a scale of 0) from −87.7 down,
- * 255 (infinite) from 88.4 up, so both ends come out right without a test. Polynomial: Cephes expf.
+ * exp(x + low); `low` is a correction far below 1. The integer part n + 127 becomes the exponent of
+ * the scale: 0 (a scale of 0) from −87.7 down, 255 (infinite) from 88.4 up, so both ends come out
+ * right without a test. Polynomial: Cephes expf.
  */
 function exp(s: VectorMath, x: Vector, low?: V128): V128 {
   const clamped = s.keep(pmin(pmax(x, s.k(-88.1)), s.k(88.8)));
@@ -111,7 +114,10 @@ function log(s: VectorMath, x: Vector): V128 {
   );
 }
 
-/** sin(x + quarter · π/2). Three parts of π/2, the first two short enough that n times them is exact to |x| of 12,000. */
+/**
+ * sin(x + quarter · π/2). Three parts of π/2, the first two short enough that n times them is exact
+ * to |x| of 12,000.
+ */
 function circular(s: VectorMath, x: Vector, quarter: 0 | 1): V128 {
   const shifted = s.keep(s.madd(x, s.k(2 / Math.PI), s.k(magic)));
   const n = s.keep(sub(shifted, s.k(magic)));
@@ -139,7 +145,10 @@ function circular(s: VectorMath, x: Vector, quarter: 0 | 1): V128 {
   return pmin(pmax(value, s.k(-1)), s.k(1));
 }
 
-/** An odd rational function of a clamped argument, x · P(x²) / Q(x²), that may not pass 1 by its rounding. */
+/**
+ * An odd rational function of a clamped argument, x · P(x²) / Q(x²), that may not pass 1 by its
+ * rounding.
+ */
 function oddRational(
   s: VectorMath,
   x: Vector,
@@ -201,7 +210,9 @@ function sigmoid(s: VectorMath, x: Vector): V128 {
   return div(s.k(1), add(s.k(1), exp(s, s.keep(neg(x)))));
 }
 
-/** max(x, 0) + log1p(u), u = exp(−|x|); log1p(u) = 2 artanh(u / (2 + u)), accurate for small u too. */
+/**
+ * max(x, 0) + log1p(u), u = exp(−|x|); log1p(u) = 2 artanh(u / (2 + u)), accurate for small u too.
+ */
 function softplus(s: VectorMath, x: Vector): V128 {
   const u = s.keep(exp(s, s.keep(neg(abs(x)))));
   const t = s.keep(div(u, add(u, s.k(2)))), z = s.keep(mul(t, t)), twice = s.keep(add(t, t));
@@ -217,7 +228,8 @@ function softplus(s: VectorMath, x: Vector): V128 {
 }
 
 /**
- * x Φ(x) = max(x, 0) − |x| Φ(−|x|): nothing cancels in the negative tail. Φ(−a) = exp(−a²/2) · R(t), t = 1/(1 + 0.2316419 a), R fitted to
+ * x Φ(x) = max(x, 0) − |x| Φ(−|x|): nothing cancels in the negative tail. Φ(−a) = exp(−a²/2) ·
+ * R(t), t = 1/(1 + 0.2316419 a), R fitted to
  * 1.5e-7 of its value on 0..14.5; a² is split so that its rounding does not grow in the exponential.
  */
 function gelu(s: VectorMath, x: Vector): V128 {
@@ -248,7 +260,9 @@ function geluTanh(s: VectorMath, x: Vector): V128 {
   return div(x, add(s.k(1), exp(s, s.keep(mul(x, cubic)))));
 }
 
-/** The bits of bf16 in the low half of each lane: nearest, ties to even; NaN stays NaN (made quiet). */
+/**
+ * The bits of bf16 in the low half of each lane: nearest, ties to even; NaN stays NaN (made quiet).
+ */
 export function bf16Bits(s: VectorMath, x: Vector): V128 {
   const odd = v128.and(i32x4.shrU(x, 16), s.f.constantI32(1));
   const rounded = i32x4.add(i32x4.add(x, s.f.constantI32(0x7fff)), odd);
@@ -256,7 +270,10 @@ export function bf16Bits(s: VectorMath, x: Vector): V128 {
   return i32x4.shrU(v128.bitselect(rounded, quiet, f32x4.eq(x, x)), 16);
 }
 
-/** Normal numbers by integers as for bf16; below 2⁻¹⁴ the steps are 2⁻²⁴, those of numbers just above ½; from 65,520 up infinite. */
+/**
+ * Normal numbers by integers as for bf16; below 2⁻¹⁴ the steps are 2⁻²⁴, those of numbers just
+ * above ½; from 65,520 up infinite.
+ */
 function roundF16(s: VectorMath, x: Vector): V128 {
   const size = s.keep(abs(x)), int = (value: number) => s.f.constantI32(value);
   const odd = v128.and(i32x4.shrU(size, 13), int(1));

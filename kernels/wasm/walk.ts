@@ -1,6 +1,7 @@
 /**
- * Walking several strided operands together, row by row: the loop nest of fused programs. Sizes and strides are argument words, so
- * kernels of equal structure share their code; what is known to repeat (stride 0) costs nothing.
+ * Walking several strided operands together, row by row: the loop nest of fused programs. Sizes and
+ * strides are argument words, so kernels of equal structure share their code; what is known to
+ * repeat (stride 0) costs nothing.
  */
 
 import { sizeOf } from "../../core/graph/tensor.ts";
@@ -15,7 +16,10 @@ export interface Stream extends Access {
   readonly type: Stored;
 }
 
-/** Rows of `width` elements over `outer` axes. Blocked: the last outer axis counts blocks of a longer row. */
+/**
+ * Rows of `width` elements over `outer` axes. Blocked: the last outer axis counts blocks of a
+ * longer row.
+ */
 export interface Walk {
   readonly outer: readonly number[];
   readonly width: number;
@@ -23,12 +27,15 @@ export interface Walk {
   readonly streams: readonly Stream[];
 }
 
-/** Elements in a block of a row: large against the cost of starting one, small against the L1 cache. */
+/**
+ * Elements in a block of a row: large against the cost of starting one, small against the L1 cache.
+ */
 export const blockElements = 4096;
 
 /**
- * The walk over `shape` with as few axes as its streams allow. `whole` rows are kept as they are and undivided, for reductions; else
- * neighbouring axes merge with the row too, and long rows are cut into blocks.
+ * The walk over `shape` with as few axes as its streams allow. `whole` rows are kept as they are
+ * and undivided, for reductions; else neighbouring axes merge with the row too, and long rows are
+ * cut into blocks.
  */
 export function walkOver(
   shape: readonly number[],

@@ -92,8 +92,9 @@ const forwardKernel = (name: string, way: Way): GpuKernel => ({
 });
 
 /**
- * The first is the default: on an H200 `streamed` took 0.8 of `kept`'s time at width 64 and 0.46 at 128. `kept` ways hold a tile of queries in workgroup memory, `streamed` ones need less of it; `wide` tiles have 64 queries, eight to a
- * thread, and want many registers.
+ * The first is the default: on an H200 `streamed` took 0.8 of `kept`'s time at width 64 and 0.46 at
+ * 128. `kept` ways hold a tile of queries in workgroup memory, `streamed` ones need less of it;
+ * `wide` tiles have 64 queries, eight to a thread, and want many registers.
  */
 const forwardKernels = (cached: boolean): GpuKernel[] => [
   forwardKernel("streamed", { keep: false, groups: 1, cached }),
@@ -153,7 +154,10 @@ export const attentionGradKernels: readonly GpuKernel[] = [
   gradKernel("wide", 2),
 ];
 
-/** How a cache is cut into spans of keys for `rows` queries: enough workgroups for a GPU, but no crumbs. */
+/**
+ * How a cache is cut into spans of keys for `rows` queries: enough workgroups for a GPU, but no
+ * crumbs.
+ */
 function spansOf(rows: number, keys: number): { splits: number; span: number } {
   const wanted = Math.max(1, Math.min(Math.ceil(keys / 128), Math.ceil(512 / rows)));
   const span = Math.ceil(keys / wanted / THREADS) * THREADS;

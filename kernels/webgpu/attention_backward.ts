@@ -1,6 +1,7 @@
 /**
- * WGSL of attention's backward pass, in three kernels: the row sums of dout · out; gradients of queries, which loop over keys; and of
- * keys and values, which loop over the queries of all heads that share them. Each result has one writer, so there are no atomics.
+ * WGSL of attention's backward pass, in three kernels: the row sums of dout · out; gradients of
+ * queries, which loop over keys; and of keys and values, which loop over the queries of all heads
+ * that share them. Each result has one writer, so there are no atomics.
  */
 
 import {
@@ -38,14 +39,17 @@ const DEPTH = 16, LAID = 16;
 const PART = DEPTH / 4;
 /** Turned tiles of two tensors of rows and two of columns; or one laid one. */
 const unitsOf = (groups: number) => Math.max(2 * (groups + 1) * PART, LAID);
-/** Channels of keys and values that one workgroup gathers: two sets of accumulators must stay in registers. */
+/**
+ * Channels of keys and values that one workgroup gathers: two sets of accumulators must stay in
+ * registers.
+ */
 export const SLICE = 128;
 
 export const backwardBytes = (groups: number) => 16 * (32 * unitsOf(groups) + weightsSize(groups));
 
 /**
- * sums[batch, head, t] = (log-sum-exp, delta = Σ dout · out), eight lanes a row. Side by side they take one binding of the eight that
- * every device has.
+ * sums[batch, head, t] = (log-sum-exp, delta = Σ dout · out), eight lanes a row. Side by side they
+ * take one binding of the eight that every device has.
  */
 export const deltaWgsl = `
 var<workgroup> parts: array<f32, ${THREADS}>;
@@ -97,8 +101,8 @@ interface Staged {
 }
 
 /**
- * Two products of one tile of rows and one of columns: sums `s` of the first pair, `g` of the second. Half the threads stage each
- * pair: 16 channels of 32 rows are 32 blocks.
+ * Two products of one tile of rows and one of columns: sums `s` of the first pair, `g` of the
+ * second. Half the threads stage each pair: 16 channels of 32 rows are 32 blocks.
  */
 function bothProducts(
   width: number,
@@ -132,7 +136,8 @@ function bothProducts(
 }
 
 /**
- * Turns s into weights and g into cotangents of the dot products. `seen`, `lse` and `delta` are given for row r and column j.
+ * Turns s into weights and g into cotangents of the dot products. `seen`, `lse` and `delta` are
+ * given for row r and column j.
  */
 function slopes(
   groups: number,

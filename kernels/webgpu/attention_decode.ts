@@ -1,6 +1,7 @@
 /**
- * WGSL of attention over a cache for few queries: a workgroup takes one query and a span of keys, a thread a key for the scores and a
- * channel for the values. Where a cache has several spans a second pass merges them.
+ * WGSL of attention over a cache for few queries: a workgroup takes one query and a span of keys, a
+ * thread a key for the scores and a channel for the values. Where a cache has several spans a
+ * second pass merges them.
  */
 
 import { range, scoreWgsl, THREADS } from "./attention_parts.ts";
@@ -92,7 +93,8 @@ ${
     top = new_top;
     total *= shrink;
     ${columns.map((c) => `acc${c} *= shrink;`).join("\n    ")}
-    // Four keys at a time, so that their loads overlap; those beyond the end repeat the last, with a share of 0.
+    // Four keys at a time, so that their loads overlap; those beyond the end repeat the last, with
+    // a share of 0.
     for (var i = 0; i < min(${THREADS}, keys_end - first); i += 4) {
       ${
       range(4).map((j) =>
@@ -142,7 +144,10 @@ ${
   }`;
 }
 
-/** One workgroup a query: the spans' sums, each brought to the largest of the tops, first span first. */
+/**
+ * One workgroup a query: the spans' sums, each brought to the largest of the tops, first span
+ * first.
+ */
 export const mergeWgsl = main(`  var top = load_stats(2u * number * params.splits);
   for (var part = 1u; part < params.splits; part++) {
     top = max(top, load_stats(2u * (number * params.splits + part)));

@@ -1,4 +1,7 @@
-/** WGSL of attention's forward pass: one workgroup a tile of 32 or 64 queries of one head, online softmax over tiles of keys. */
+/**
+ * WGSL of attention's forward pass: one workgroup a tile of 32 or 64 queries of one head, online
+ * softmax over tiles of keys.
+ */
 
 import {
   accumulators,
@@ -27,15 +30,24 @@ export interface ForwardForm {
   readonly segments: boolean;
   /** Queries stand at `start` of their batch row in a cache; the log-sum-exp is not wanted. */
   readonly cached: boolean;
-  /** The queries' tile stays in workgroup memory instead of coming from the cache for each tile of keys. */
+  /**
+   * The queries' tile stays in workgroup memory instead of coming from the cache for each tile of
+   * keys.
+   */
   readonly keep: boolean;
-  /** Groups of 32 queries in a tile: with two, a thread holds eight rows and loads less for each product. */
+  /**
+   * Groups of 32 queries in a tile: with two, a thread holds eight rows and loads less for each
+   * product.
+   */
   readonly groups: number;
 }
 
 const DEPTH = 32;
 
-/** Units of the stage: queries, then keys (turned) or values (laid), 64 channels where queries are kept. */
+/**
+ * Units of the stage: queries, then keys (turned) or values (laid), 64 channels where queries are
+ * kept.
+ */
 function layout({ width, keep, groups }: ForwardForm) {
   const depths = Math.ceil(width / DEPTH), perGroup = (keep ? depths : 1) * DEPTH / 4;
   const laid = keep && width > 32 ? 16 : 8;

@@ -1,14 +1,17 @@
 /**
- * WGSL that the attention kernels share. A workgroup is 64 threads, 8 × 8: thread (x, y) holds the scores of rows y, y + 8, … of its tile,
- * four for each group of 32, against four columns (x, x + 8, …), as `s0, s1, …`, a vector of columns for each row. Rows are
- * queries and columns keys, or the other way round where keys gather gradients. The stride of eight keeps the tiles that are
+ * WGSL that the attention kernels share. A workgroup is 64 threads, 8 × 8: thread (x, y) holds the
+ * scores of rows y, y + 8, … of its tile, four for each group of 32, against four columns (x, x +
+ * 8, …), as `s0, s1, …`, a vector of columns for each row. Rows are queries and columns keys, or
+ * the other way round where keys gather gradients. The stride of eight keeps the tiles that are
  * written by columns and read by rows free of bank conflicts.
  *
- * Workgroup memory is in units of 4 × 8 vectors. Turned, a unit holds four channels of 32 rows, a vector for rows l, l + 8, l + 16, l + 24;
- * laid, it holds four rows of 32 channels. Loops go by units: the place within one is a constant or the thread's own, so that of
- * the bounds checks that are made for each access only one in four is left.
+ * Workgroup memory is in units of 4 × 8 vectors. Turned, a unit holds four channels of 32 rows, a
+ * vector for rows l, l + 8, l + 16, l + 24; laid, it holds four rows of 32 channels. Loops go by
+ * units: the place within one is a constant or the thread's own, so that of the bounds checks that
+ * are made for each access only one in four is left.
  *
- * Tensors are [batch, time, heads, width], read as they lie; beyond the last row or channel they read as zero.
+ * Tensors are [batch, time, heads, width], read as they lie; beyond the last row or channel they
+ * read as zero.
  */
 
 export const TILE = 32;
@@ -17,7 +20,10 @@ export const THREADS = 64;
 export const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 const xyzw = "xyzw";
 
-/** A tensor of rows: name of its binding, and the params that hold its number of positions and heads. */
+/**
+ * A tensor of rows: name of its binding, and the params that hold its number of positions and
+ * heads.
+ */
 export interface Rows {
   readonly x: string;
   readonly time: string;
@@ -59,7 +65,8 @@ fn row_${x}(batch: u32, t: u32, head: u32, d: u32) -> vec4f {
 }
 
 /**
- * `stage_x(batch, first, head, d, to, block)`: channels d + 4 (block / 8) … + 3 of 32 rows, turned; channel d is in unit `to`.
+ * `stage_x(batch, first, head, d, to, block)`: channels d + 4 (block / 8) … + 3 of 32 rows, turned;
+ * channel d is in unit `to`.
  */
 export function stageWgsl({ x }: Rows): string {
   return `
@@ -81,7 +88,10 @@ fn stage_${x}(batch: u32, first: u32, head: u32, d: u32, to: u32, block: u32) {
 }`;
 }
 
-/** `lay_x(batch, first, head, d, to, thread)`: 32 rows of `quads` × 4 channels from d on, laid from unit `to` on, 32 channels after another. */
+/**
+ * `lay_x(batch, first, head, d, to, thread)`: 32 rows of `quads` × 4 channels from d on, laid from
+ * unit `to` on, 32 channels after another.
+ */
 export function layWgsl({ x }: Rows, quads: number): string {
   return `
 fn lay_${x}(batch: u32, first: u32, head: u32, d: u32, to: u32, thread: u32) {
@@ -105,7 +115,10 @@ export interface Product {
   readonly right: string;
 }
 
-/** sums += (channels of the rows at `left`) · (channels of the columns at `right`), `depth` channels deep. */
+/**
+ * sums += (channels of the rows at `left`) · (channels of the columns at `right`), `depth` channels
+ * deep.
+ */
 export function productWgsl(pairs: readonly Product[], depth: number): string {
   const step = (i: number) =>
     `{
@@ -165,12 +178,16 @@ export interface Gather {
   /** Quads of channels that a thread gathers, and those that are laid at a time. */
   readonly quads: number;
   readonly laid: number;
-  /** Arguments of `lay_x` for the channels from `channel` on, and the unit that they are laid at. */
+  /**
+   * Arguments of `lay_x` for the channels from `channel` on, and the unit that they are laid at.
+   */
   lay(channel: number): string;
   readonly at: number;
 }
 
-/** acc += tile · rows: for each of the tile's 32 columns its value times that column's row of `x`. */
+/**
+ * acc += tile · rows: for each of the tile's 32 columns its value times that column's row of `x`.
+ */
 export function gatherWgsl({ x, acc, groups, quads, laid, lay, at }: Gather): string {
   const across = laid / 8;
   return range(Math.ceil(quads / across)).map((chunk) => {
@@ -214,7 +231,10 @@ fn put_${x}(batch: u32, t: u32, head: u32, d: u32, v: vec4f) {
 }`;
 }
 
-/** Which key positions a query position may look at, and what becomes of a score. Rows read as zero beyond the end are never seen. */
+/**
+ * Which key positions a query position may look at, and what becomes of a score. Rows read as zero
+ * beyond the end are never seen.
+ */
 export function scoreWgsl(softcap: boolean): string {
   return `
 fn sees(query: i32, key: i32) -> bool {

@@ -1,6 +1,7 @@
 /**
- * Sums over rows for each column, in WGSL: [rows, columns] → [columns]. Two stages where there are many rows; the split follows from
- * the sizes alone, so the order of the additions, and with it every bit, is always the same.
+ * Sums over rows for each column, in WGSL: [rows, columns] → [columns]. Two stages where there are
+ * many rows; the split follows from the sizes alone, so the order of the additions, and with it
+ * every bit, is always the same.
  */
 
 import type { Spec } from "../../core/graph/mod.ts";
@@ -14,7 +15,9 @@ const GROUPS = 512;
 export interface ColumnSums {
   readonly rows: number;
   readonly columns: number;
-  /** WGSL functions `term0(row: u32, column: u32) -> f32`, `term1`, …; `params.columns` may be used. */
+  /**
+   * WGSL functions `term0(row: u32, column: u32) -> f32`, `term1`, …; `params.columns` may be used.
+   */
   readonly terms: readonly string[];
   readonly bindings: Readonly<Record<string, Binding>>;
   /** Where the sums go, a place for each term. */

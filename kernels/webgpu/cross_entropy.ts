@@ -1,6 +1,7 @@
 /**
- * The webgpu forms of `linear_cross_entropy` and its gradient: rows go in chunks, each with a scratch of logits of bounded size. A chunk
- * is a product, a pass over its rows and, for gradients, two more products; the head's gradient adds up chunk by chunk.
+ * The webgpu forms of `linear_cross_entropy` and its gradient: rows go in chunks, each with a
+ * scratch of logits of bounded size. A chunk is a product, a pass over its rows and, for gradients,
+ * two more products; the head's gradient adds up chunk by chunk.
  */
 
 import type { OpContext } from "../../core/graph/mod.ts";

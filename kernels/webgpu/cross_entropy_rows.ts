@@ -1,4 +1,7 @@
-/** WGSL between the products of the loss head: from a row of logits to its loss and, in place, its slopes. */
+/**
+ * WGSL between the products of the loss head: from a row of logits to its loss and, in place, its
+ * slopes.
+ */
 
 export interface LossForm {
   /** Logits are bound as vectors: the vocabulary is a multiple of four. */
@@ -19,7 +22,10 @@ const tree = (body: string) =>
   }
   workgroupBarrier();`;
 
-/** One row a workgroup. Every lane comes back to the logits that it read, so that slopes overwrite nothing that is still wanted. */
+/**
+ * One row a workgroup. Every lane comes back to the logits that it read, so that slopes overwrite
+ * nothing that is still wanted.
+ */
 export function lossRowsWgsl({ quads, softcap, weighted, slopes }: LossForm): string {
   const type = quads ? "vec4f" : "f32", load = quads ? "load4_logits" : "load_logits";
   const store = quads ? "store4_logits" : "store_logits", step = quads ? 4 : 1;

@@ -7,7 +7,10 @@ import { flatPass, isFlat, quadPass, takesQuads } from "./fused_flat.ts";
 import { isHalf, type ProgramOperands } from "./fused_parts.ts";
 import { rowPass } from "./fused_rows.ts";
 
-/** Outputs whose words would be shared by rows: they are written as f32 first and packed by a second pass. */
+/**
+ * Outputs whose words would be shared by rows: they are written as f32 first and packed by a second
+ * pass.
+ */
 function detours(program: FusedProgram): number[] {
   if (isFlat(program)) return [];
   const odd = program.shape.at(-1)! % 2 === 1;
@@ -49,7 +52,9 @@ export function fusedPasses(
 
 const programOf = (attrs: Readonly<Record<string, unknown>>) => attrs.program as FusedProgram;
 
-/** Four points a thread where the program allows it, else one by one; rows where it has reductions. */
+/**
+ * Four points a thread where the program allows it, else one by one; rows where it has reductions.
+ */
 export const fusedKernels: readonly GpuKernel[] = [
   {
     name: "quads",

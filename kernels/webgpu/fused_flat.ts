@@ -1,4 +1,7 @@
-/** Fused programs without row reductions: every thread has one point, two where halves share a word, or four neighbours. */
+/**
+ * Fused programs without row reductions: every thread has one point, two where halves share a word,
+ * or four neighbours.
+ */
 
 import { sizeOf } from "../../core/graph/mod.ts";
 import type { FusedProgram } from "../fused.ts";
@@ -69,12 +72,14 @@ ${entry}
   };
 }
 
-// The four copies of a longer program cost more in compiling and registers than wide loads give back.
+// The four copies of a longer program cost more in compiling and registers than wide loads give
+// back.
 const LONGEST_QUAD = 40;
 
 /**
- * The space of a program whose points can be done four at a time, each operand read as a whole vector or as one number for all four. A
- * space of one axis need not be a multiple of four: tensors are padded, and what lies there is nobody's.
+ * The space of a program whose points can be done four at a time, each operand read as a whole
+ * vector or as one number for all four. A space of one axis need not be a multiple of four: tensors
+ * are padded, and what lies there is nobody's.
  */
 function quadSpace({ shape, accesses, steps }: FusedProgram): Space | undefined {
   const space = collapse(shape, accesses), { dims } = space;

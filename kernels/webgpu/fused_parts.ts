@@ -21,7 +21,9 @@ export const bindingsOf = ({ inputs, outputs }: ProgramOperands): Record<string,
     ...outputs.map((at, o) => [`y${o}`, at]),
   ]);
 
-/** Constants travel in the uniform, as many are made from sizes (1/n) and the text should not be. */
+/**
+ * Constants travel in the uniform, as many are made from sizes (1/n) and the text should not be.
+ */
 export const constantsOf = (program: FusedProgram): Record<string, number> =>
   Object.fromEntries(
     program.steps.flatMap((step, i) => step.op === "constant" ? [[`k${i}`, step.value]] : []),

@@ -1,6 +1,7 @@
 /**
- * Fused programs with row reductions: a row belongs to a power of two of lanes. Each walks its columns once for every phase and computes
- * again what it needs, since a row read twice comes from the cache, and a tree in workgroup memory joins the lanes.
+ * Fused programs with row reductions: a row belongs to a power of two of lanes. Each walks its
+ * columns once for every phase and computes again what it needs, since a row read twice comes from
+ * the cache, and a tree in workgroup memory joins the lanes.
  */
 
 import { sizeOf } from "../../core/graph/mod.ts";

@@ -1,10 +1,12 @@
 /**
- * Matrix products as WGSL passes, for `matmul` and for ops that multiply inside (the loss head). A product is described once;
- * `planGemm` picks a variant from its shape and the device's limits; `gemmPasses` prints it.
+ * Matrix products as WGSL passes, for `matmul` and for ops that multiply inside (the loss head). A
+ * product is described once; `planGemm` picks a variant from its shape and the device's limits;
+ * `gemmPasses` prints it.
  *
- * Large products go in square tiles through workgroup memory, each thread holding a block of the result in registers. Products
- * with few tiles but a long K (weight gradients, few tokens) split K over workgroups into partial results, which a second pass
- * adds in a fixed order: no float atomics, the same bits on every run. A few rows (decoding) are read as dot products.
+ * Large products go in square tiles through workgroup memory, each thread holding a block of the
+ * result in registers. Products with few tiles but a long K (weight gradients, few tokens) split K
+ * over workgroups into partial results, which a second pass adds in a fixed order: no float
+ * atomics, the same bits on every run. A few rows (decoding) are read as dot products.
  */
 
 import {
@@ -71,7 +73,10 @@ export type GemmVariant = typeof gemmVariants[number];
 
 export interface GemmPlan {
   readonly variant: GemmVariant;
-  /** Parts that K is cut into; above 1, or where the sink asks for it, partial results go through scratch. */
+  /**
+   * Parts that K is cut into; above 1, or where the sink asks for it, partial results go through
+   * scratch.
+   */
   readonly splits: number;
   /** f32 elements of scratch; 0 where none is wanted. */
   readonly scratch: number;
@@ -93,12 +98,16 @@ export function gemmRuns(variant: GemmVariant, target: GpuTarget): boolean {
 }
 
 /**
- * Software adapters have narrow subgroups (llvmpipe 8, SwiftShader 4): a few cores to keep busy, not hundreds, and a compiler that
- * takes as long over a large kernel as a small product takes to run. No hardware is known whose widest subgroup is 8.
+ * Software adapters have narrow subgroups (llvmpipe 8, SwiftShader 4): a few cores to keep busy,
+ * not hundreds, and a compiler that takes as long over a large kernel as a small product takes to
+ * run. No hardware is known whose widest subgroup is 8.
  */
 const isSoftware = ({ subgroupSizes: [, widest] }: GpuTarget) => widest > 0 && widest <= 8;
 
-/** Threads that keep a large GPU busy: 132 processors, sixteen warps each. With far fewer, K is split. */
+/**
+ * Threads that keep a large GPU busy: 132 processors, sixteen warps each. With far fewer, K is
+ * split.
+ */
 const busy = 1 << 16;
 /** Rows up to which a product counts as decoding. */
 export const fewRows = 8;
@@ -107,7 +116,8 @@ function pickVariant(g: Gemm, target: GpuTarget): GemmVariant {
   const threads = (name: TileName) => tileCount(g, tiles[name]) * tileThreads(tiles[name]);
   const can = (variant: GemmVariant) => gemmRuns(variant, target);
   if (isSoftware(target)) return g.m * g.n * g.k > 1 << 23 && can("tile64") ? "tile64" : "plain";
-  // Few rows and few columns over many tokens (the gradient of a router) would leave all of K to a handful of workgroups.
+  // Few rows and few columns over many tokens (the gradient of a router) would leave all of K to a
+  // handful of workgroups.
   const lonely = !g.transB && g.k >= 4096 && g.batch * g.n < 2048;
   if (g.m <= fewRows && !lonely) return "rows";
   if (threads("tile128") >= busy && can("tile128")) return "tile128";
@@ -118,8 +128,9 @@ function pickVariant(g: Gemm, target: GpuTarget): GemmVariant {
 }
 
 /**
- * Whether tiles of 128, K split, keep a GPU busy in one go. A second round that is nearly empty costs as much as a full one: on an H200
- * 1,024³ ran at 22 TFLOP/s so (64 tiles, 4 parts) against 15 in split tiles of 64, but 2,304 × 768 over 8,192 tokens at 20 against 28.
+ * Whether tiles of 128, K split, keep a GPU busy in one go. A second round that is nearly empty
+ * costs as much as a full one: on an H200 1,024³ ran at 22 TFLOP/s so (64 tiles, 4 parts) against
+ * 15 in split tiles of 64, but 2,304 × 768 over 8,192 tokens at 20 against 28.
  */
 function fillsByHalves(g: Gemm): boolean {
   const threads = tileCount(g, tiles.tile128) * tileThreads(tiles.tile128),

@@ -1,6 +1,7 @@
 /**
- * WGSL of products with few rows, as in decoding: the time goes into reading B once, so the lanes of a workgroup run along whatever
- * axis of B is dense. Right for any number of rows: they are taken in blocks.
+ * WGSL of products with few rows, as in decoding: the time goes into reading B once, so the lanes
+ * of a workgroup run along whatever axis of B is dense. Right for any number of rows: they are
+ * taken in blocks.
  */
 
 import { entry, type Form, type Printed, quadWgsl } from "./gemm_tiles.ts";
@@ -68,7 +69,8 @@ ${
           ).join("\n    ")
         }
   }
-  // A tree of two levels: ${shares} threads add ${values} lanes each for every value, one thread adds those.
+  // A tree of two levels: ${shares} threads add ${values} lanes each for every value, one thread
+  // adds those.
   ${
           sums.map(({ r, j, name }) =>
             `parts[${(r * columns + j) * (lanes + 1)}u + thread] = ${name};`
@@ -94,7 +96,10 @@ ${
   };
 }
 
-/** B [k, n]: 32 columns of the result to a workgroup, eight quads of them beside each other, 32 lanes along K. */
+/**
+ * B [k, n]: 32 columns of the result to a workgroup, eight quads of them beside each other, 32
+ * lanes along K.
+ */
 export function skinnyWgsl(form: Form, m: number): Printed {
   const rows = blockRows(m), columns = 32, lanes = 32, threads = 256;
   const at = (r: number) =>

@@ -1,6 +1,7 @@
 /**
- * WGSL of products in tiles. A tile of each factor is staged in workgroup memory k-major, four rows (or columns) to a vector, so that
- * every layout multiplies alike: transposition happens in registers while a 4 × 4 block is loaded.
+ * WGSL of products in tiles. A tile of each factor is staged in workgroup memory k-major, four rows
+ * (or columns) to a vector, so that every layout multiplies alike: transposition happens in
+ * registers while a 4 × 4 block is loaded.
  */
 
 /** Block of the workgroup, depth of a step, block of a thread; all multiples of four. */
@@ -47,8 +48,8 @@ ${body}
 `;
 
 /**
- * `quad_x(base, outer, inner)`: four neighbours along the axis that is dense, zeros beyond `inner_size`. `outer` is not checked.
- * A row of the dense axis is `inner_size` long.
+ * `quad_x(base, outer, inner)`: four neighbours along the axis that is dense, zeros beyond
+ * `inner_size`. `outer` is not checked. A row of the dense axis is `inner_size` long.
  */
 export function quadWgsl(x: string, size: string, quads: boolean): string {
   const at = `base + outer * params.${size} + inner`;
@@ -89,8 +90,9 @@ export const sideQuad = ({ x, outer, dense, quads }: Side) =>
   quadWgsl(x, dense === "k" ? "k" : outer, quads);
 
 /**
- * `fetch_x(base, first, k0, block)`: block `block` of the tile at (first, k0), four k of four rows, as four vectors over rows.
- * `put_x(block, …)` stages it. Where K is dense, neighbouring lanes take neighbouring quads of a row in pairs: whole sectors of 32 bytes.
+ * `fetch_x(base, first, k0, block)`: block `block` of the tile at (first, k0), four k of four rows,
+ * as four vectors over rows. `put_x(block, …)` stages it. Where K is dense, neighbouring lanes take
+ * neighbouring quads of a row in pairs: whole sectors of 32 bytes.
  */
 function blockWgsl({ x, outer, dense }: Side, extent: number): string {
   const across = extent / 4;
@@ -125,7 +127,10 @@ interface Turn {
   readonly put: string;
 }
 
-/** The blocks of both factors, shared out over the threads; where a turn has some of both, the choice is a thread's. */
+/**
+ * The blocks of both factors, shared out over the threads; where a turn has some of both, the
+ * choice is a thread's.
+ */
 function turnsOf(tile: Tile): Turn[] {
   const threads = tileThreads(tile);
   const blocksA = tile.rows * tile.depth / 16, blocksB = tile.columns * tile.depth / 16;
@@ -150,7 +155,10 @@ function turnsOf(tile: Tile): Turn[] {
   });
 }
 
-/** Wants params m, n, k, batch, a_offset, b_offset, tiles_m, tiles_n, k_split, splits and a `store_quad`. */
+/**
+ * Wants params m, n, k, batch, a_offset, b_offset, tiles_m, tiles_n, k_split, splits and a
+ * `store_quad`.
+ */
 export function tileWgsl(tile: Tile, form: Form): string {
   const { rows, columns, depth, threadRows, threadColumns, ahead } = tile;
   const across = columns / threadColumns, down = rows / threadRows;
@@ -160,8 +168,9 @@ export function tileWgsl(tile: Tile, form: Form): string {
   const sums = quadRows.flatMap((i) =>
     range(4).flatMap((r) => quadColumns.map((j) => ({ i, r, j, name: `sum${i}${r}_${j}` })))
   );
-  // A step of K. Its place in a quad is a constant and the thread's places are loop-invariant, so that of the bounds checks that are
-  // made for each access of workgroup memory one in four steps is left.
+  // A step of K. Its place in a quad is a constant and the thread's places are loop-invariant, so
+  // that of the bounds checks that are made for each access of workgroup memory one in four steps
+  // is left.
   const step = (k: number) =>
     `{
         ${quadRows.map((i) => `let a${i} = tile_a[quad][${k}][y + ${i * down}u];`).join(" ")}
@@ -219,7 +228,10 @@ ${
   }`;
 }
 
-/** Four rows and four columns to a thread, no workgroup memory: what a software adapter compiles fastest. */
+/**
+ * Four rows and four columns to a thread, no workgroup memory: what a software adapter compiles
+ * fastest.
+ */
 export function plainWgsl(form: Form): Printed {
   const [a, b] = sides(form);
   const rows = 32, columns = 32;

@@ -1,10 +1,15 @@
-/** The norm of many tensors: partial sums of squares, several tensors a dispatch, then one workgroup that makes norm and gate. */
+/**
+ * The norm of many tensors: partial sums of squares, several tensors a dispatch, then one workgroup
+ * that makes norm and gate.
+ */
 
 import { type OpContext, sizeOf } from "../../core/graph/mod.ts";
 import { foldGrid, type GpuKernel, type GpuPass, input, output, scratch } from "../lowering.ts";
 
 const WORKGROUP = 256;
-/** Elements of one thread before more workgroups are taken, and the most workgroups for a tensor. */
+/**
+ * Elements of one thread before more workgroups are taken, and the most workgroups for a tensor.
+ */
 const PER_THREAD = 16, MOST_GROUPS = 1024;
 /** Tensors a dispatch, fewer where the device binds fewer buffers. */
 const TOGETHER = 7;

@@ -45,7 +45,10 @@ function kernelOf(name: string, variant?: GemmVariant): GpuKernel {
   };
 }
 
-/** The default picks by shape; the others are there to be raced and tested, each right for every shape. */
+/**
+ * The default picks by shape; the others are there to be raced and tested, each right for every
+ * shape.
+ */
 export const matmulKernels: readonly GpuKernel[] = [
   kernelOf("by_shape"),
   ...gemmVariants.map((variant) => kernelOf(variant, variant)),

@@ -37,7 +37,9 @@ class Program {
     this.#outputs.push({ value, extent: "row", spec: { shape: [this.rows], dtype: "f32" } });
   }
 
-  /** With the first `dense` inputs of the program's shape and the others one value for each channel. */
+  /**
+   * With the first `dense` inputs of the program's shape and the others one value for each channel.
+   */
   finish(dense: number, inputs: number): FusedProgram {
     return {
       shape: [this.rows, this.width],

@@ -1,7 +1,8 @@
 /**
- * The WGSL column of the table of scalar functions. WGSL promises little: `tanh` may overflow to NaN, `sin` is good to 2^-11 and
- * only within ±π, `max` may lose a NaN. Where that matters the function is written out here, and NaN goes through by comparisons
- * whose false branch keeps it, or by its bits. Kernels name the helpers below; the header prints those that are named.
+ * The WGSL column of the table of scalar functions. WGSL promises little: `tanh` may overflow to
+ * NaN, `sin` is good to 2^-11 and only within ±π, `max` may lose a NaN. Where that matters the
+ * function is written out here, and NaN goes through by comparisons whose false branch keeps it, or
+ * by its bits. Kernels name the helpers below; the header prints those that are named.
  */
 
 import type { ScalarName } from "../elementwise.ts";
@@ -54,7 +55,8 @@ export const helpersWgsl: Readonly<Record<string, string>> = {
     `fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }`,
   max_of: `fn max_of(a: f32, b: f32) -> f32 { return select(a, b, a < b || is_nan(b)); }`,
   min_of: `fn min_of(a: f32, b: f32) -> f32 { return select(a, b, b < a || is_nan(b)); }`,
-  // e^x = 2^k e^r: drivers' own exp loses digits for large |x|. Both halves of 2^k are normal numbers.
+  // e^x = 2^k e^r: drivers' own exp loses digits for large |x|. Both halves of 2^k are normal
+  // numbers.
   exp_of: `fn exp_of(x: f32) -> f32 {
   let near = select(select(x, -104.0, x < -104.0), 89.0, x > 89.0);
   let k = floor(near * 1.44269504088896341 + 0.5);
@@ -82,7 +84,8 @@ export const helpersWgsl: Readonly<Record<string, string>> = {
   let tail = 2.0 * a * (1.0 + s * (0.333333333 + s * (0.2 + s * (0.142857143 + s * (0.111111111 + s * (0.0909090909 + s * (0.0769230769 + s * 0.0666666667)))))));
   return select(tail, x + tail, x > 0.0);
 }`,
-  // log(2^k m) = k ln 2 + 2 artanh((m - 1) / (m + 1)), m within a factor √2 of 1; drivers' own is off in the fifth digit near 1.
+  // log(2^k m) = k ln 2 + 2 artanh((m - 1) / (m + 1)), m within a factor √2 of 1; drivers' own is
+  // off in the fifth digit near 1.
   log_of: `fn log_of(x: f32) -> f32 {
   let bits = bitcast<u32>(x);
   let k = (bits - 0x3f3504f3u + 0x3f800000u) >> 23u;
@@ -178,8 +181,8 @@ export function isReduction(step: FusedStep): step is Reduction {
 }
 
 /**
- * A program without reductions, for one point: lines that define `t0`, `t1`, …, and the name of each step's value. `load` gives the
- * expression of an input.
+ * A program without reductions, for one point: lines that define `t0`, `t1`, …, and the name of
+ * each step's value. `load` gives the expression of an input.
  */
 export function stepsWgsl(
   { steps }: FusedProgram,

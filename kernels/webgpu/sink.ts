@@ -1,6 +1,7 @@
 /**
- * Where a product goes: stored as it is, added to what is there, or put through a fused program first. Kernels end in
- * `store_quad(z, row, column, v)`: four neighbours of a row of matrix `z`, of which those beyond the row's end are dropped.
+ * Where a product goes: stored as it is, added to what is there, or put through a fused program
+ * first. Kernels end in `store_quad(z, row, column, v)`: four neighbours of a row of matrix `z`, of
+ * which those beyond the row's end are dropped.
  */
 
 import type { Dtype } from "../../core/graph/mod.ts";
@@ -25,7 +26,10 @@ export interface Sink {
 
 const storesQuads = ({ offset = 0 }: SinkOutput, quads: boolean) => quads && offset % 4 === 0;
 
-/** Outputs are `c0`, `c1`, …; the epilogue's inputs `e1`, `e2`, … `quads`: every quad is whole and aligned. */
+/**
+ * Outputs are `c0`, `c1`, …; the epilogue's inputs `e1`, `e2`, … `quads`: every quad is whole and
+ * aligned.
+ */
 export function sinkBindings(sink: Sink, quads: boolean): Record<string, Binding> {
   const bindings: Record<string, Binding> = {};
   sink.epilogue?.inputs.forEach((at, i) => bindings[`e${i + 1}`] = at);
@@ -46,7 +50,9 @@ export function sinkParams({ outputs, epilogue }: Sink): Record<string, number> 
   return params;
 }
 
-/** The program's constants: not in the text, so that layers which differ in them share pipelines. */
+/**
+ * The program's constants: not in the text, so that layers which differ in them share pipelines.
+ */
 export function sinkFloats({ epilogue }: Sink): Record<string, number> {
   return Object.fromEntries(
     (epilogue?.program.steps ?? []).flatMap((step, i) =>
@@ -74,7 +80,10 @@ fn finish(z: u32, row: u32, column: u32, product: f32) -> Finished {
 }`;
 }
 
-/** `store_run(at, count, …)`: the first `count` of four neighbours, which begin a quad if `quads`, else anywhere (halves: an even place). */
+/**
+ * `store_run(at, count, …)`: the first `count` of four neighbours, which begin a quad if `quads`,
+ * else anywhere (halves: an even place).
+ */
 function storeRunWgsl({ outputs, accumulate }: Sink, quads: boolean): string {
   const stores = outputs.map((out, o) => {
     const c = `c${o}`, at = `at + params.${c}_offset`;
@@ -106,7 +115,9 @@ fn store_run(at: u32, count: u32, ${values}) {
 
 const gather = (o: number) => `vec4f(r0.f${o}, r1.f${o}, r2.f${o}, r3.f${o})`;
 
-/** Gives `store_quad(z, row, column, v)`; wants `params.m`, `params.n` and those of `sinkParams`. */
+/**
+ * Gives `store_quad(z, row, column, v)`; wants `params.m`, `params.n` and those of `sinkParams`.
+ */
 export function finishWgsl(sink: Sink, quads: boolean): string {
   const finished = sink.epilogue
     ? [0, 1, 2, 3].map((i) => `let r${i} = finish(z, row, column + ${i}u, v.${"xyzw"[i]});`).join(
@@ -123,7 +134,10 @@ fn store_quad(z: u32, row: u32, column: u32, v: vec4f) {
 `;
 }
 
-/** Adds up `params.splits` partial results of `params.size` elements each; one thread a quad of them, whatever rows they are in. */
+/**
+ * Adds up `params.splits` partial results of `params.size` elements each; one thread a quad of
+ * them, whatever rows they are in.
+ */
 export function sumPartialsWgsl(sink: Sink, quads: boolean): string {
   const element = (i: number) =>
     `let at${i} = at + ${i}u;

@@ -1,6 +1,7 @@
 /**
- * Strided reads in WGSL: axes that all reads walk alike are merged, and what remains is printed as index arithmetic whose sizes and
- * strides come from the uniform. Only the pattern (which strides are 0 or 1) is in the text.
+ * Strided reads in WGSL: axes that all reads walk alike are merged, and what remains is printed as
+ * index arithmetic whose sizes and strides come from the uniform. Only the pattern (which strides
+ * are 0 or 1) is in the text.
  */
 
 import type { Access } from "../fused.ts";

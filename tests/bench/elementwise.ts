@@ -1,5 +1,6 @@
 /**
- * Element-wise chains and row kernels on one core: ours in WASM against plain TypeScript loops, taking turns in one run.
+ * Element-wise chains and row kernels on one core: ours in WASM against plain TypeScript loops,
+ * taking turns in one run.
  *
  *     deno run -A tests/bench/elementwise.ts
  */
@@ -181,7 +182,8 @@ export const cases: readonly Case[] = [
   },
   {
     name: "AdamW",
-    // The harness restores what is written in place before each run; here each output has its own place.
+    // The harness restores what is written in place before each run; here each output has its own
+    // place.
     op: { ...adamWOp, inplace: undefined },
     attrs: adam,
     inputs: [...dense(3), positive(sample(shape, 4)), vector(1e-3, 0.1, 0.05), vector(0.5, 1)],

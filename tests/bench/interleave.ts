@@ -1,4 +1,7 @@
-/** Timing on a machine that others use: contenders take turns within one run, and only their ratios mean anything. */
+/**
+ * Timing on a machine that others use: contenders take turns within one run, and only their ratios
+ * mean anything.
+ */
 
 /** Runs once and returns the milliseconds it took; undefined when it gave up. */
 export type Contender = () => number | undefined | Promise<number | undefined>;
@@ -16,7 +19,10 @@ export function timed(run: () => void): Contender {
   };
 }
 
-/** Each contender warms up for `warmMs` (the engine compiles twice), then they take turns for `rounds` rounds. */
+/**
+ * Each contender warms up for `warmMs` (the engine compiles twice), then they take turns for
+ * `rounds` rounds.
+ */
 export async function interleave<Name extends string>(
   contenders: Readonly<Record<Name, Contender>>,
   { rounds = 15, warmMs = 300 } = {},

@@ -1,6 +1,6 @@
 /**
- * jax-js's wasm backend, alone in a process, as it may hang at large sizes. For each line "n" it answers the milliseconds of one
- * n × n product.
+ * jax-js's wasm backend, alone in a process, as it may hang at large sizes. For each line "n" it
+ * answers the milliseconds of one n × n product.
  */
 
 const threads = Number(Deno.args[0]);

@@ -1,6 +1,7 @@
 /**
- * One measurement in a process of its own: a training step and decoding of the 5.4 M model of `configs/llama-5m.yaml`, on one device.
- * Prints one JSON line. `deno run -A tests/bench/llama.ts --device cpu --blas off --threads 2`
+ * One measurement in a process of its own: a training step and decoding of the 5.4 M model of
+ * `configs/llama-5m.yaml`, on one device. Prints one JSON line. `deno run -A tests/bench/llama.ts
+ * --device cpu --blas off --threads 2`
  */
 
 import { parseArgs } from "node:util";

@@ -1,6 +1,7 @@
 /**
- * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [start] [webgpu]`. Every figure is a ratio to something
- * measured in the same run: machines differ, and are shared.
+ * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [start]
+ * [webgpu]`. Every figure is a ratio to something measured in the same run: machines differ, and
+ * are shared.
  */
 
 import { fileURLToPath } from "node:url";

@@ -1,5 +1,6 @@
 /**
- * f32 matrix products on one core: ours in WASM, a system BLAS through FFI, and jax-js's wasm backend, taking turns in one run.
+ * f32 matrix products on one core: ours in WASM, a system BLAS through FFI, and jax-js's wasm
+ * backend, taking turns in one run.
  *
  *     deno run -A tests/bench/matmul.ts
  */
@@ -141,7 +142,10 @@ export interface PoolRow {
   readonly jax?: number;
 }
 
-/** Square products as the cpu device runs them, so that the pool's cost is in them. Two members need two idle processors. */
+/**
+ * Square products as the cpu device runs them, so that the pool's cost is in them. Two members need
+ * two idle processors.
+ */
 export async function benchPool(sizes: readonly number[], rounds = 15): Promise<PoolRow[]> {
   const rows: PoolRow[] = [];
   await using one = await openCpu({ threads: 1, blas: "off" });

@@ -1,4 +1,7 @@
-/** quern beside PyTorch on the 5.4 M model: each measurement is a process of its own, and they take turns. */
+/**
+ * quern beside PyTorch on the 5.4 M model: each measurement is a process of its own, and they take
+ * turns.
+ */
 
 import { fileURLToPath } from "node:url";
 import { sharedPath } from "../support.ts";

@@ -1,4 +1,7 @@
-/** The time of one node on the WebGPU device, without the planner and without copies: inputs and outputs stay where they are. */
+/**
+ * The time of one node on the WebGPU device, without the planner and without copies: inputs and
+ * outputs stay where they are.
+ */
 
 import {
   bytesOf,
@@ -18,7 +21,10 @@ export interface Timed extends OpContext {
   readonly values?: Readonly<Record<number, ArrayLike<number>>>;
 }
 
-/** Milliseconds of one run of the node by `kernel`: the slope between few runs and many, so that what a wait costs drops out. */
+/**
+ * Milliseconds of one run of the node by `kernel`: the slope between few runs and many, so that
+ * what a wait costs drops out.
+ */
 export async function timeNode(
   device: WebgpuDevice,
   node: Timed,
@@ -56,7 +62,9 @@ export async function timeNode(
 /** What it costs to wait for nothing, by device: in Deno a timer of 10 ms. */
 const waits = new WeakMap<WebgpuDevice, number>();
 
-/** Zeros would flatter a GPU: its clock rises when no bits flip. A short period is as good as none. */
+/**
+ * Zeros would flatter a GPU: its clock rises when no bits flip. A short period is as good as none.
+ */
 function noise(size: number): Float32Array {
   const period = normals(1, "bench", Math.min(size, 65_537)), out = new Float32Array(size);
   for (let at = 0; at < size; at += period.length) {

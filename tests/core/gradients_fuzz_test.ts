@@ -18,7 +18,8 @@ function withGradients(graph: Graph): Graph {
   return { ...graph, outputs: [...graph.outputs, ...slopes] };
 }
 
-// Sums and functions in f32, of values of size 1. A value in the middle between two halves may round either way.
+// Sums and functions in f32, of values of size 1. A value in the middle between two halves may
+// round either way.
 const toleranceOf = (graph: Graph) =>
   nodesOf(graph.outputs.map(({ value }) => value)).some(({ op }) => op.name === "cast")
     ? 1 / 64

@@ -1,4 +1,6 @@
-/** Models agree on every machine: a whole training step, by plain loops, on the cpu and on WebGPU. */
+/**
+ * Models agree on every machine: a whole training step, by plain loops, on the cpu and on WebGPU.
+ */
 
 import assert from "node:assert/strict";
 import { PlanError, planGraph, type PlanOptions } from "../../core/plan/mod.ts";
@@ -38,8 +40,9 @@ const models: Readonly<Record<string, Record<string, unknown>>> = {
   },
 };
 
-// After the first step of Adam a weight moves by the rate's full size in its gradient's direction, however small that is, and
-// where it is nearly 0 rounding decides; with this eps such gradients move their weights little.
+// After the first step of Adam a weight moves by the rate's full size in its gradient's direction,
+// however small that is, and where it is nearly 0 rounding decides; with this eps such gradients
+// move their weights little.
 const optimizer = adamWConfig.parse({
   kind: "adamw",
   learning_rate: { kind: "constant", peak: 0.01 },
@@ -118,8 +121,8 @@ async function checkHalves(opened: Machine): Promise<void> {
   // Rounding a weight is exact arithmetic, so all round alike and nothing is looser than in f32.
   const twin = farthest(found, await stepOn(plainLoops("f32"), model, halves));
   assert.ok(twin.far < 1e-4, `${machine.name}: ${twin.name} is off by ${twin.far}`);
-  // bf16 keeps 8 bits: a weight is off by up to 1/512 of its size, and some ten products lie between it and the loss. The
-  // second moment is a square: twice that.
+  // bf16 keeps 8 bits: a weight is off by up to 1/512 of its size, and some ten products lie
+  // between it and the loss. The second moment is a square: twice that.
   const whole = farthest(found, await stepOn(plainLoops("f64"), model));
   assert.ok(whole.far < 20 / 512, `${machine.name}: ${whole.name} is off by ${whole.far}`);
   assert.ok(whole.far > 1e-3, `${machine.name}: nothing was rounded`);
@@ -142,7 +145,10 @@ webgpuTest("model: weights that are stored in bf16, on WebGPU", async () => {
   await checkHalves(await webgpuMachine());
 });
 
-/** Documents of one row do not see each other: neither in their losses nor in what their losses ask of the weights. */
+/**
+ * Documents of one row do not see each other: neither in their losses nor in what their losses ask
+ * of the weights.
+ */
 async function checkPacking(opened: Machine): Promise<void> {
   await using machine = opened;
   const model = tinyModel(llama), first = firstState(model);

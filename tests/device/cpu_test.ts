@@ -17,7 +17,9 @@ import { type Device, OutOfMemoryError } from "../../core/device/mod.ts";
 type Inputs = Record<string, Tensor>;
 const f32 = (...shape: number[]) => ({ shape, dtype: "f32" as Dtype });
 
-/** State counts runs, an output tells the count: what order, repetition and rings are tested with. */
+/**
+ * State counts runs, an output tells the count: what order, repetition and rings are tested with.
+ */
 const counter = () =>
   trace(({ n }: Inputs, { by }: Inputs) => {
     const next = k.add(n, by);
@@ -94,7 +96,10 @@ Deno.test("a missing, unknown or wrongly sized input is named", async () => {
   assert.throws(() => executable.run({ by: 1, bye: 1 }), /no input bye/);
 });
 
-/** A little network of products, norms and a head, with a gradient step: every job kind of the device. */
+/**
+ * A little network of products, norms and a head, with a gradient step: every job kind of the
+ * device.
+ */
 function network() {
   return trace(({ w, head }: Inputs, { x, t }: Inputs) => {
     const { value, grads } = k.valueAndGrad((p: Inputs) => {

@@ -1,5 +1,6 @@
 /**
- * Whole training updates on WebGPU against the cpu device: forward, backward, clipping and AdamW in one plan.
+ * Whole training updates on WebGPU against the cpu device: forward, backward, clipping and AdamW in
+ * one plan.
  *
  * @module
  */
@@ -66,7 +67,8 @@ webgpuTest("webgpu: five updates of every kind of model are those of the cpu dev
       const actual = await firstUpdates(gpu, model, 5),
         expected = await firstUpdates(cpu, model, 5);
       assert.equal(expected.results.length, 15);
-      // f32 sums in another order, through five updates of which AdamW makes signs of small gradients.
+      // f32 sums in another order, through five updates of which AdamW makes signs of small
+      // gradients.
       actual.results.forEach((x, i) => {
         const wanted = expected.results[i];
         assert.ok(

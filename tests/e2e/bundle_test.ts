@@ -1,4 +1,7 @@
-/** The program as one file, or a few, without its sources: pool, wasm and commands must work there as they do from source. */
+/**
+ * The program as one file, or a few, without its sources: pool, wasm and commands must work there
+ * as they do from source.
+ */
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -28,7 +31,8 @@ async function run(command: string, args: string[], cwd: string): Promise<string
 
 for (
   const [form, args, entry] of [
-    // Not minified: Deno 2.9.6 then misses the place where it gives CommonJS packages their `require`.
+    // Not minified: Deno 2.9.6 then misses the place where it gives CommonJS packages their
+    // `require`.
     ["one file", ["--output", "app.js"], "app.js"],
     [
       "files that are loaded when needed",

@@ -10,7 +10,9 @@ import type { Target } from "../../core/plan/types.ts";
 import { runGraph } from "../support_device.ts";
 import { type Case, valuesOf } from "./cases.ts";
 
-/** One line for each output of the cases that is not what the loops say. All cases run as one plan. */
+/**
+ * One line for each output of the cases that is not what the loops say. All cases run as one plan.
+ */
 export async function disagreements(
   device: Device,
   cases: readonly Case[],

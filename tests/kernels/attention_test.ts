@@ -28,8 +28,9 @@ interface Shape {
 }
 
 /**
- * Scores are sums of `width` f32 products; their absolute error becomes a relative one of the weights through exp, which drivers
- * compute to a few units in the last place; sums over keys add theirs. Scores of the cases stay below ten.
+ * Scores are sums of `width` f32 products; their absolute error becomes a relative one of the
+ * weights through exp, which drivers compute to a few units in the last place; sums over keys add
+ * theirs. Scores of the cases stay below ten.
  */
 const TOLERANCE = 4e-6;
 
@@ -37,7 +38,10 @@ function attrsOf({ width }: Shape, attrs: Partial<AttentionAttrs>): Attrs {
   return { causal: true, window: 0, scale: 1 / Math.sqrt(width), softcap: 0, ...attrs };
 }
 
-/** Wide tiles are printed by the functions of narrow ones; of wide heads they would only take software adapters long to compile. */
+/**
+ * Wide tiles are printed by the functions of narrow ones; of wide heads they would only take
+ * software adapters long to compile.
+ */
 const waysFor = (kernels: readonly GpuKernel[], { width }: Shape) =>
   kernels.filter(({ name }) => width <= 64 || !name.startsWith("wide"));
 
@@ -160,7 +164,8 @@ webgpuTest("infinite scores of positions that may not be seen stay out of the re
   await using device = await openWebgpu();
   const shape = [1, 40, 1, 8], attrs = attrsOf({ time: 40, width: 8 }, {});
   const given = caseOf(attentionOp, [f32(...shape), f32(...shape), f32(...shape)], attrs);
-  // The last key: seen by the last query alone. (A value is multiplied by its weight, and nothing makes 0 · ∞ a zero.)
+  // The last key: seen by the last query alone. (A value is multiplied by its weight, and nothing
+  // makes 0 · ∞ a zero.)
   (given.values[1] as Float64Array).fill(Infinity, 39 * 8);
   const wanted = expected(given)[0].subarray(0, 39 * 8);
   for (const kernel of attentionKernels) {

@@ -1,6 +1,7 @@
 /**
- * One table of sample cases for every op: each device runs it against the plain loops, and the slope tests take it as their samples.
- * Sizes are odd where a kernel could be careless: 1, 3, one past a workgroup.
+ * One table of sample cases for every op: each device runs it against the plain loops, and the
+ * slope tests take it as their samples. Sizes are odd where a kernel could be careless: 1, 3, one
+ * past a workgroup.
  *
  * @module
  */

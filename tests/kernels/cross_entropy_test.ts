@@ -20,7 +20,10 @@ interface Head {
   readonly attrs?: Partial<CrossEntropyAttrs>;
 }
 
-/** Every fifth target is ignored, by its sign or beyond the vocabulary; weights are 0, 1/2, 1 and 3/2 in turn. */
+/**
+ * Every fifth target is ignored, by its sign or beyond the vocabulary; weights are 0, 1/2, 1 and
+ * 3/2 in turn.
+ */
 function headCase({ tokens, width, vocab, dtype = "f32", weighted, attrs }: Head, grad: boolean) {
   const inputs = [
     { shape: [tokens, width], dtype },
@@ -39,8 +42,8 @@ function headCase({ tokens, width, vocab, dtype = "f32", weighted, attrs }: Head
 }
 
 /**
- * Logits are f32 sums of `width` products, a few units in size; their absolute error is a relative one of the slopes, which are
- * summed again over tokens or the vocabulary.
+ * Logits are f32 sums of `width` products, a few units in size; their absolute error is a relative
+ * one of the slopes, which are summed again over tokens or the vocabulary.
  */
 const TOLERANCE = 4e-6;
 

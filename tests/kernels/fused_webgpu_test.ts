@@ -1,5 +1,6 @@
 /**
- * Random fused programs, of every form that the planner can make and some that it does not, against the plain loop.
+ * Random fused programs, of every form that the planner can make and some that it does not, against
+ * the plain loop.
  *
  * @module
  */
@@ -30,7 +31,10 @@ function pickFrom<T>(roll: Roll, list: readonly T[]): T {
   return list[roll(list.length)];
 }
 
-/** A tensor that `shape` can be read from: dense, broadcast, with axes in another order, or a part of a longer one. */
+/**
+ * A tensor that `shape` can be read from: dense, broadcast, with axes in another order, or a part
+ * of a longer one.
+ */
 function source(roll: Roll, shape: readonly number[]): { spec: Spec; access: Access } {
   const dtype = pickFrom<Dtype>(roll, ["f32", "f32", "bf16", "f16"]);
   const kept = shape.map(() => roll(4) > 0);

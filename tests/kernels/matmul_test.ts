@@ -19,10 +19,16 @@ function operands(
   return [a, b].map((shape) => ({ shape: [batch, ...shape], dtype }));
 }
 
-/** Rounding of f32 sums of k products: √k roundings of half a unit in the last place, with room for unlucky runs. */
+/**
+ * Rounding of f32 sums of k products: √k roundings of half a unit in the last place, with room for
+ * unlucky runs.
+ */
 const rounding = (k: number) => 4 * Math.sqrt(k) * 2 ** -24;
 
-/** relu(product + bias) · 0.5, stored as `dtype`, and the sum before the relu; the bias has an offset and repeats over rows. */
+/**
+ * relu(product + bias) · 0.5, stored as `dtype`, and the sum before the relu; the bias has an
+ * offset and repeats over rows.
+ */
 function epilogue([batch, m, n]: readonly number[], dtype: Dtype): FusedProgram {
   const shape = [batch, m, n];
   return {
@@ -65,9 +71,11 @@ webgpuTest("every matmul kernel multiplies as the loop does", async (t) => {
   await t.step("three rows against many columns", () => checkForms(device, [1, 3, 257, 65]));
   await t.step("of bf16", () => checkForms(device, [1, 17, 20, 65], "bf16", mixed));
   await t.step("of f16", () => checkForms(device, [1, 17, 20, 64], "f16", [forms[0]]));
-  // Tiles of all sizes are printed by one function: the smallest stands for them, as software adapters are slow to compile.
+  // Tiles of all sizes are printed by one function: the smallest stands for them, as software
+  // adapters are slow to compile.
   const printed = matmulKernels.filter(({ name }) => /plain|rows|32/.test(name));
-  // Halves are stored in pairs: rows of odd length cut them, of even length keep them, and fours are stored at once.
+  // Halves are stored in pairs: rows of odd length cut them, of even length keep them, and fours
+  // are stored at once.
   const stored = [
     ["f32", [2, 9, 33, 40]],
     ["bf16", [2, 9, 33, 40]],

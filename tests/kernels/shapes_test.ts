@@ -91,7 +91,8 @@ Deno.test("a shape that an op cannot take is refused while tracing, with the op,
   }
 });
 
-// Made by rules and the planner only, from shapes that were checked before; and those that take no tensor.
+// Made by rules and the planner only, from shapes that were checked before; and those that take no
+// tensor.
 const internal = new Set<Op>([
   k.maxLastGradOp,
   k.attentionGradOp,

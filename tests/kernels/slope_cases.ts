@@ -1,6 +1,6 @@
 /**
- * What the slope tests differentiate: the smooth samples of `cases.ts`, and here what that table leaves out or only a graph of
- * several ops shows. Values stay away from kinks and jumps.
+ * What the slope tests differentiate: the smooth samples of `cases.ts`, and here what that table
+ * leaves out or only a graph of several ops shows. Values stay away from kinks and jumps.
  *
  * @module
  */
@@ -38,7 +38,9 @@ const one = (name: string, inputs: InputCase[], f: Body): SlopeCase => ({
 // Where a table's angles and a loss's weights come from is not differentiated.
 const frozenInputs: Readonly<Record<string, readonly number[]>> = { rope: [2, 3] };
 
-/** A case of an op alone. Where an op has several outputs the first is the one that has a gradient. */
+/**
+ * A case of an op alone. Where an op has several outputs the first is the one that has a gradient.
+ */
 function ofOp({ name, op, attrs, inputs }: Case): SlopeCase {
   const frozen = frozenInputs[op.name];
   const f = (tensors: readonly Tensor[]) => apply(op, tensors, attrs)[0];

@@ -26,7 +26,10 @@ function projected({ inputs, f, name }: SlopeCase) {
   return { tensors, given, out, loss: k.sumAll(k.mul(out, weights)) };
 }
 
-/** The slope of the loss along a random direction in one input, by central differences and by the gradient. */
+/**
+ * The slope of the loss along a random direction in one input, by central differences and by the
+ * gradient.
+ */
 function slopesAlong(
   { given, loss }: ReturnType<typeof projected>,
   input: Tensor,

@@ -1,6 +1,7 @@
 /**
- * Every way that an op can run on the WebGPU device against the op's own loop in double precision. Errors are told relative to the
- * largest expected value of an output: sums of f32 products lose digits against their largest terms, not against their result.
+ * Every way that an op can run on the WebGPU device against the op's own loop in double precision.
+ * Errors are told relative to the largest expected value of an output: sums of f32 products lose
+ * digits against their largest terms, not against their result.
  *
  * @module
  */
@@ -31,7 +32,10 @@ export interface Case {
 export const f32 = (...shape: number[]): Spec => ({ shape, dtype: "f32" });
 export const i32 = (...shape: number[]): Spec => ({ shape, dtype: "i32" });
 
-/** Normal numbers for float inputs, rounded to what they are stored as; others must be given, by index. */
+/**
+ * Normal numbers for float inputs, rounded to what they are stored as; others must be given, by
+ * index.
+ */
 export function caseOf(
   op: Op,
   inputs: readonly Spec[],
@@ -71,7 +75,10 @@ export async function runKernel(device: WebgpuDevice, kernel: GpuKernel, given: 
   );
 }
 
-/** Runs the case with every kernel that the device can run; each output must be within its tolerance. */
+/**
+ * Runs the case with every kernel that the device can run; each output must be within its
+ * tolerance.
+ */
 export async function checkVariants(
   device: WebgpuDevice,
   kernels: readonly GpuKernel[],

@@ -6,9 +6,15 @@ import type { CaseResult, Tensors, VectorCase } from "../vectors.ts";
 
 export interface CaseOps {
   readonly body: (inputs: Tensors, cotangents: Tensors, c: VectorCase) => CaseResult;
-  /** Goes through exp, log, tanh, sin or cos, for which WGSL promises less than a CPU's library: ten times the tolerance there. */
+  /**
+   * Goes through exp, log, tanh, sin or cos, for which WGSL promises less than a CPU's library: ten
+   * times the tolerance there.
+   */
   readonly transcendental?: true;
-  /** Holds an f32 table of ours, so that even in double precision it is f32 away from the recorded f64 run. */
+  /**
+   * Holds an f32 table of ours, so that even in double precision it is f32 away from the recorded
+   * f64 run.
+   */
   readonly table?: true;
 }
 
@@ -27,7 +33,10 @@ const identity = (n: number) => {
 const integers = (key: string, shape: readonly number[], values: ArrayLike<number>) =>
   k.constant(key, shape, Int32Array.from(values));
 
-/** With the identity for a head the hidden states are the logits, and so are their gradients: each sum has one term that is not 0. */
+/**
+ * With the identity for a head the hidden states are the logits, and so are their gradients: each
+ * sum has one term that is not 0.
+ */
 const logitsLoss = (z: Tensor, targets: Tensor, weights?: Tensor, label_smoothing = 0) =>
   k.linearCrossEntropy(z, identity(z.shape[1]), targets, weights, { label_smoothing });
 
@@ -130,7 +139,8 @@ export const caseOps: Readonly<Record<string, CaseOps>> = {
   },
   cross_entropy_per_token: {
     ...smooth,
-    // Only the weighted sum has a gradient; upstream gradients of the tokens' losses are its weights.
+    // Only the weighted sum has a gradient; upstream gradients of the tokens' losses are its
+    // weights.
     body: ({ z, targets }, { nll }) => {
       const { sum, losses } = logitsLoss(z, targets, nll);
       return { out: { nll: losses }, loss: sum };

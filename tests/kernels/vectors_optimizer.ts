@@ -1,4 +1,7 @@
-/** Golden cases of the optimizer's kernels: several steps, with state that stays where the machine keeps it. */
+/**
+ * Golden cases of the optimizer's kernels: several steps, with state that stays where the machine
+ * keeps it.
+ */
 
 import * as k from "../../kernels/mod.ts";
 import { type Graph, type Spec, spec, trace } from "../../core/graph/mod.ts";
@@ -80,7 +83,8 @@ const adamw: CheckOptimizer = async (machine, c) => {
     for (const name of names) {
       const key = `step${step}/param/${name}`, what = `${machine.name}: ${c.id}, ${key}`;
       const found = await session.read(`p.${name}`);
-      // The step's scalars come as f32, so even double precision is f32 away in the last digits of a move.
+      // The step's scalars come as f32, so even double precision is f32 away in the last digits of
+      // a move.
       if (machine.name === "loops, f64") {
         checkClose(what, found, c.tensors.get(`f64/${key}`)!.values, 1e-8, 1e-8);
       } else {

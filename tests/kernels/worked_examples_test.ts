@@ -9,7 +9,8 @@ import { adamWGraph, noMoments } from "./vectors_optimizer.ts";
 
 type Matrix = readonly (readonly number[])[];
 
-// Worked examples of attention, the loss and the optimizer in double precision: f32 and its tables are a few 1e-7 away from them.
+// Worked examples of attention, the loss and the optimizer in double precision: f32 and its tables
+// are a few 1e-7 away from them.
 const examples = { attention, crossEntropy, softcap, maskedLoss, adamW, globalClip };
 
 const tolerances: Record<Machine["name"], number> = {
@@ -149,7 +150,10 @@ async function crossEntropy(machine: Machine): Promise<void> {
   });
 }
 
-/** Capped logits are not handed out, but the losses of all targets say what they were, up to one number for all. */
+/**
+ * Capped logits are not handed out, but the losses of all targets say what they were, up to one
+ * number for all.
+ */
 async function softcap(machine: Machine): Promise<void> {
   const { cap, logits, capped } = loss.softcap_before_ce, n = logits.length;
   const lse = Math.log(capped.reduce((sum, z) => sum + Math.exp(z), 0));

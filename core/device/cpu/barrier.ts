@@ -1,11 +1,14 @@
 /**
- * How members of the pool wait for each other: words in the shared memory that they spin on for up to half a millisecond and then
- * sleep on. Every word is read and written by atomics only.
+ * How members of the pool wait for each other: words in the shared memory that they spin on for up
+ * to half a millisecond and then sleep on. Every word is read and written by atomics only.
  */
 
 import type { Program, Walk } from "./program.ts";
 
-/** Words of the control block, each on cache lines of its own: a member that spins on one must not slow another that writes its neighbour. */
+/**
+ * Words of the control block, each on cache lines of its own: a member that spins on one must not
+ * slow another that writes its neighbour.
+ */
 const LINE = 32;
 export const ORDER = 0,
   PROGRAM = LINE,
@@ -18,7 +21,10 @@ const WORDS = 9 * LINE, ERROR_TEXT = 2048, ERROR_BYTES = 1024;
 /** Loads before a waiting member goes to sleep: about half a millisecond. */
 const SPIN = 20_000, BRIEF = 200;
 
-/** What the workers are told to do: the low bits of an order, whose other bits count. One word, so that neither is seen without the other. */
+/**
+ * What the workers are told to do: the low bits of an order, whose other bits count. One word, so
+ * that neither is seen without the other.
+ */
 export const RUN = 1, MAIL = 2, QUIT = 3;
 
 export function controlWords(memory: WebAssembly.Memory): Int32Array {
@@ -31,8 +37,8 @@ export function order(words: Int32Array, what: typeof RUN | typeof MAIL | typeof
 }
 
 /**
- * All entries, `times` times, meeting where it matters; returns the milliseconds spent waiting for others. After an error the member only keeps the
- * others company.
+ * All entries, `times` times, meeting where it matters; returns the milliseconds spent waiting for
+ * others. After an error the member only keeps the others company.
  */
 export function walkAll(
   memory: WebAssembly.Memory,
@@ -59,7 +65,9 @@ export function walkAll(
   return waited;
 }
 
-/** Returns the milliseconds waited; waits too short to be worth a look at the clock count as none. */
+/**
+ * Returns the milliseconds waited; waits too short to be worth a look at the clock count as none.
+ */
 function barrier(words: Int32Array, members: number): number {
   const generation = Atomics.load(words, GENERATION);
   if (Atomics.add(words, ARRIVED, 1) === members - 1) {

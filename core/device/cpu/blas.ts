@@ -1,6 +1,9 @@
 /** A system BLAS through FFI: found, tried out, held to one thread (the pool splits the rows). */
 
-/** Where `cblas_sgemm` may be, best first. A plain reference libblas is not listed: it is slower than our own kernels. */
+/**
+ * Where `cblas_sgemm` may be, best first. A plain reference libblas is not listed: it is slower
+ * than our own kernels.
+ */
 const CANDIDATES = [
   "/System/Library/Frameworks/Accelerate.framework/Accelerate",
   "libmkl_rt.so.2",
@@ -35,7 +38,10 @@ export interface Blas {
   close(): void;
 }
 
-/** The first BLAS that opens and multiplies right, or `undefined`. `path` names one to use instead of searching; then failing is an error. */
+/**
+ * The first BLAS that opens and multiplies right, or `undefined`. `path` names one to use instead
+ * of searching; then failing is an error.
+ */
 export function findBlas(path?: string): Blas | undefined {
   if (path) {
     const blas = openBlas(path);
@@ -85,7 +91,8 @@ export function openBlas(path: string): Blas | undefined {
     return undefined; // not there, or not a BLAS: the next one is tried
   }
   const { symbols } = library;
-  // A worker that spins beside a library with threads of its own halves its speed; the pool splits the rows instead.
+  // A worker that spins beside a library with threads of its own halves its speed; the pool splits
+  // the rows instead.
   symbols.openblas_set_num_threads?.(1);
   symbols.MKL_Set_Num_Threads?.(1);
   const blas: Blas = {

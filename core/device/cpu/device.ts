@@ -1,4 +1,7 @@
-/** The cpu device: plans become WASM jobs for a pool of workers over one shared memory; what has no WASM form runs as its plain loop. */
+/**
+ * The cpu device: plans become WASM jobs for a pool of workers over one shared memory; what has no
+ * WASM form runs as its plain loop.
+ */
 
 import { setImmediate } from "node:timers";
 import { encodeKernels } from "../../../kernels/wasm/encode.ts";
@@ -71,7 +74,9 @@ export async function openCpu(
   };
 }
 
-/** Lets the event loop run once: signals, timers, workers' errors. A timer of 0 ms would take two. */
+/**
+ * Lets the event loop run once: signals, timers, workers' errors. A timer of 0 ms would take two.
+ */
 const turn = () => new Promise<void>((resolve) => void setImmediate(resolve));
 
 interface CpuState extends StateStore {

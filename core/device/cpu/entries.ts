@@ -1,4 +1,7 @@
-/** A plan's steps as the pool's entries: jobs with their argument words, and plain loops for the main thread. */
+/**
+ * A plan's steps as the pool's entries: jobs with their argument words, and plain loops for the
+ * main thread.
+ */
 
 import type { GemmJob, JobArg, Operand, WasmFunction, WasmJob } from "../../../kernels/mod.ts";
 import { roundTo } from "../../graph/mod.ts";
@@ -15,7 +18,10 @@ export interface Built {
   readonly entries: Entry[];
   /** What each entry touches. */
   readonly footprints: Footprint[];
-  /** Argument words of all jobs; an entry's `args` is its first word until the words have an address. */
+  /**
+   * Argument words of all jobs; an entry's `args` is its first word until the words have an
+   * address.
+   */
   readonly words: Int32Array;
   readonly functions: WasmFunction[];
 }

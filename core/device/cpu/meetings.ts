@@ -1,4 +1,7 @@
-/** Where the pool's members must wait for each other: only where one would read what another has not written yet, or overwrite what it still reads. */
+/**
+ * Where the pool's members must wait for each other: only where one would read what another has not
+ * written yet, or overwrite what it still reads.
+ */
 
 import { bytesOf, type Spec } from "../../graph/mod.ts";
 import type { PlanStep, Storage } from "../../plan/types.ts";
@@ -40,7 +43,10 @@ export function accessesOf(
   ];
 }
 
-/** For each entry whether the members meet after it. They always meet at the end of a round in which they shared work. */
+/**
+ * For each entry whether the members meet after it. They always meet at the end of a round in which
+ * they shared work.
+ */
 export function meetingsOf(footprints: readonly Footprint[]): boolean[] {
   const meets = footprints.map(() => false);
   let byAll: Access[] = [], byMain: Access[] = [];

@@ -1,6 +1,7 @@
 /**
- * The one shared memory of the cpu device and who owns which part of it. Tensors are byte offsets; pages that are never touched cost
- * nothing, so it is reserved whole and never grows (growing would detach every view).
+ * The one shared memory of the cpu device and who owns which part of it. Tensors are byte offsets;
+ * pages that are never touched cost nothing, so it is reserved whole and never grows (growing would
+ * detach every view).
  */
 
 import { OutOfMemoryError } from "../types.ts";

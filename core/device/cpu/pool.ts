@@ -1,9 +1,10 @@
 /**
- * Workers that walk a plan together. This module is also the worker's program: a worker loads the module that starts it, from
- * source as from a bundle (where the whole program is evaluated again, so nothing at top level may have effects in a worker).
+ * Workers that walk a plan together. This module is also the worker's program: a worker loads the
+ * module that starts it, from source as from a bundle (where the whole program is evaluated again,
+ * so nothing at top level may have effects in a worker).
  *
- * Between runs workers sleep on the order word. Messages (a new plan) cannot reach a worker that waits, so an order sends it to its
- * event loop first.
+ * Between runs workers sleep on the order word. Messages (a new plan) cannot reach a worker that
+ * waits, so an order sends it to its event loop first.
  */
 
 import { addressOf, type Blas, openBlas } from "./blas.ts";
@@ -25,7 +26,10 @@ import {
 } from "./barrier.ts";
 import { makeWalk, type Program, type Walk } from "./program.ts";
 
-/** For how many milliseconds the main thread goes alone when waiting took longer than the others saved. */
+/**
+ * For how many milliseconds the main thread goes alone when waiting took longer than the others
+ * saved.
+ */
 const SHORTEST_PAUSE = 200, LONGEST_PAUSE = 5000;
 const NAME = "quern-pool";
 
@@ -48,7 +52,9 @@ export interface Pool extends AsyncDisposable {
   /** Makes a program known to all; `walk` is the main thread's own share. */
   load(program: Program, scratchOf: (member: number) => number): Promise<void>;
   forget(id: number): void;
-  /** Walks the program `times` times; returns when all members are done. Throws what a member threw. */
+  /**
+   * Walks the program `times` times; returns when all members are done. Throws what a member threw.
+   */
   run(program: Program, walk: Walk, times: number): void;
 }
 
@@ -123,7 +129,8 @@ export async function startPool(
       send(() => ({ kind: "forget", id }));
     },
     run(program, walk, times) {
-      // Shares do not change a result, only a BLAS' rows do; so where others hold the processors the main thread goes alone.
+      // Shares do not change a result, only a BLAS' rows do; so where others hold the processors
+      // the main thread goes alone.
       const mayGoAlone = members > 1 && !program.entries.some(({ kind }) => kind === "gemm");
       if (mayGoAlone && performance.now() < aloneUntil) {
         walkAlone(program, walk, times);
@@ -136,14 +143,16 @@ export async function startPool(
       order(words, RUN);
       const began = performance.now();
       const waited = walkAll(memory, program, walk, times, 0, members);
-      // The last barrier has everybody's work behind it; this wait is for the workers to be back at their command word.
+      // The last barrier has everybody's work behind it; this wait is for the workers to be back at
+      // their command word.
       waitUntil(words, DONE, (done) => done === members - 1);
       if (mayGoAlone) notice(waited, performance.now() - began);
       const error = readError(memory);
       if (error !== undefined) throw new Error(`the cpu device failed: ${error}`);
     },
     async [Symbol.asyncDispose]() {
-      // A worker that is told to quit closes itself; terminating one that waits would hang the process.
+      // A worker that is told to quit closes itself; terminating one that waits would hang the
+      // process.
       const closed = answers();
       order(words, QUIT);
       await closed.catch(() => {}); // whoever used the pool was told

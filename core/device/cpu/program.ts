@@ -1,4 +1,7 @@
-/** A plan as the pool's members see it: plain data, walked from top to bottom with a barrier where it matters. */
+/**
+ * A plan as the pool's members see it: plain data, walked from top to bottom with a barrier where
+ * it matters.
+ */
 
 export type Entry =
   /** A function of the plan's WASM module over a range of units. */
@@ -26,7 +29,10 @@ export type Entry =
     readonly ldc: number;
     readonly split: boolean;
   }
-  /** Something that only the main thread can do (a reference loop, the ring): its number in the main thread's list. */
+  /**
+   * Something that only the main thread can do (a reference loop, the ring): its number in the main
+   * thread's list.
+   */
   | { readonly kind: "main"; readonly task: number };
 
 export interface Program {
@@ -39,7 +45,10 @@ export interface Program {
   readonly memberBytes: number;
 }
 
-/** The rows or units of member `member` of `members`: contiguous, in order, fixed by the numbers alone. */
+/**
+ * The rows or units of member `member` of `members`: contiguous, in order, fixed by the numbers
+ * alone.
+ */
 export function shareOf(units: number, member: number, members: number): [number, number] {
   return [Math.floor(units * member / members), Math.floor(units * (member + 1) / members)];
 }

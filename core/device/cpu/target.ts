@@ -41,7 +41,9 @@ export function cpuTarget(options: CpuTargetOptions): Target<CpuLowered> {
   };
 }
 
-/** Whether this engine has fused multiply-add on vectors: `f32x4.relaxed_madd` in a function body. */
+/**
+ * Whether this engine has fused multiply-add on vectors: `f32x4.relaxed_madd` in a function body.
+ */
 export function hasRelaxedSimd(): boolean {
   // (module (func (result v128) three zero vectors, relaxed_madd))
   const zero = [0xfd, 0x0c, ...new Array(16).fill(0)];

@@ -1,4 +1,7 @@
-/** How a plan's passes become dispatches: their jobs, the executable's buffers, and the bind groups between them. */
+/**
+ * How a plan's passes become dispatches: their jobs, the executable's buffers, and the bind groups
+ * between them.
+ */
 
 import { bytesOf, type Spec } from "../../graph/mod.ts";
 import type { Plan, PlanStep, Storage } from "../../plan/types.ts";
@@ -74,7 +77,10 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec
   if (i < params.words) { store_after(i, load_before(i)); }
 }`;
 
-/** Kernels of in-place ops find the old values in their output; where the planner gave it other memory, they are brought there. */
+/**
+ * Kernels of in-place ops find the old values in their output; where the planner gave it other
+ * memory, they are brought there.
+ */
 function copiesBefore(
   { op, context, inputs, outputs }: PlanStep<GpuLowering>,
   maxGroups: number,

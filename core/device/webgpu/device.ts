@@ -111,7 +111,9 @@ export class WebgpuDevice implements Device {
     this.#unsubmittedBytes = 0;
   }
 
-  /** The bytes of some ranges, one after another. Takes its place in the queue before it returns. */
+  /**
+   * The bytes of some ranges, one after another. Takes its place in the queue before it returns.
+   */
   async readBuffer(ranges: readonly Range[]): Promise<ArrayBuffer> {
     this.check();
     const total = ranges.reduce((sum, { bytes }) => sum + bytes, 0);

@@ -1,4 +1,7 @@
-/** A plan made ready: pipelines, buffers and bind groups exist; a run only encodes what is listed here. */
+/**
+ * A plan made ready: pipelines, buffers and bind groups exist; a run only encodes what is listed
+ * here.
+ */
 
 import { bytesOf, type Spec } from "../../graph/mod.ts";
 import type { Plan } from "../../plan/types.ts";
@@ -36,7 +39,10 @@ export class GpuExecutable implements Executable {
   #read = 0;
   #disposed = false;
 
-  /** Makes everything that runs need, inside error scopes; throws `OutOfMemoryError` or `DeviceError`. */
+  /**
+   * Makes everything that runs need, inside error scopes; throws `OutOfMemoryError` or
+   * `DeviceError`.
+   */
   static async build(
     device: WebgpuDevice,
     plan: GpuPlan,

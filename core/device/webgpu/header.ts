@@ -1,9 +1,10 @@
 /**
- * The part of a shader that follows from its pass: bindings, the uniform struct and dtype-aware loads and stores. Only helpers that
- * the shader names are printed, and sizes are never part of the text, so equal texts are equal pipelines.
+ * The part of a shader that follows from its pass: bindings, the uniform struct and dtype-aware
+ * loads and stores. Only helpers that the shader names are printed, and sizes are never part of the
+ * text, so equal texts are equal pipelines.
  *
- * Halves are read and written as whole 32-bit words with integer arithmetic: bf16 has no WGSL type, and f16 done the same way
- * rounds to nearest even on every driver and needs no feature.
+ * Halves are read and written as whole 32-bit words with integer arithmetic: bf16 has no WGSL type,
+ * and f16 done the same way rounds to nearest even on every driver and needs no feature.
  */
 
 import type { Dtype } from "../../graph/mod.ts";
@@ -53,7 +54,8 @@ const halfHelpers: readonly (readonly [string, string])[] = [
 }`,
   ],
   [
-    // Below 2^-14 the result is a multiple of 2^-24: adding 0.5 lets the f32 adder round it there (0.5 has ulp 2^-24).
+    // Below 2^-14 the result is a multiple of 2^-24: adding 0.5 lets the f32 adder round it there
+    // (0.5 has ulp 2^-24).
     "f16_bits",
     `fn f16_bits(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
@@ -68,7 +70,8 @@ const halfHelpers: readonly (readonly [string, string])[] = [
 }`,
   ],
   [
-    // Exact for denormals as well, which unpack2x16float may flush: 2^-24 for each unit of the last place.
+    // Exact for denormals as well, which unpack2x16float may flush: 2^-24 for each unit of the last
+    // place.
     "f16_value",
     `fn f16_value(half: u32) -> f32 {
   let sign = (half & 0x8000u) << 16u;
@@ -85,7 +88,10 @@ function elementType({ vec4 }: Binding, dtype: Dtype): string {
   return vec4 ? `vec4<${dtype}>` : dtype;
 }
 
-/** Name and text of every helper that a binding can have. Their own names end in _, as a binding may be called `v`. */
+/**
+ * Name and text of every helper that a binding can have. Their own names end in _, as a binding may
+ * be called `v`.
+ */
 function accessorsOf(x: string, { vec4 }: Binding, dtype: Dtype): [string, string][] {
   if (dtype === "bf16" || dtype === "f16") return halfAccessors(x, dtype, vec4 === true);
   const t = dtype;

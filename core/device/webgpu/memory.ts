@@ -1,4 +1,7 @@
-/** Every buffer of a device is made here, so that the bytes in use are known exactly and a refusal is told in words. */
+/**
+ * Every buffer of a device is made here, so that the bytes in use are known exactly and a refusal
+ * is told in words.
+ */
 
 import { OutOfMemoryError } from "../types.ts";
 import { ALIGNMENT } from "./target.ts";
@@ -24,7 +27,10 @@ export class GpuMemory {
     return this.#used;
   }
 
-  /** A buffer of at least `bytes`, for `purpose` (words for people). Refusals that only the driver knows of come with `settle`. */
+  /**
+   * A buffer of at least `bytes`, for `purpose` (words for people). Refusals that only the driver
+   * knows of come with `settle`.
+   */
   allocate(bytes: number, usage: GPUBufferUsageFlags, purpose: string): GPUBuffer {
     const size = alignUp(Math.max(bytes, 1));
     if (size > this.#maxBufferBytes) {
@@ -50,7 +56,10 @@ export class GpuMemory {
     return buffer;
   }
 
-  /** Waits for the driver's word on all buffers made so far; throws `OutOfMemoryError` if one was refused. */
+  /**
+   * Waits for the driver's word on all buffers made so far; throws `OutOfMemoryError` if one was
+   * refused.
+   */
   async settle(): Promise<void> {
     const pending = this.#pending;
     this.#pending = [];

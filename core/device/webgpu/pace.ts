@@ -1,11 +1,13 @@
 /**
- * How much work is submitted at a time, and how much may be under way. A submit that runs too long is killed by the desktop's
- * watchdog (2 s on Windows); work without end that nobody waits for grows memory. Work is counted in FLOPs, bytes at eight FLOPs
- * each, and its speed is learned from the waits that happen anyway.
+ * How much work is submitted at a time, and how much may be under way. A submit that runs too long
+ * is killed by the desktop's watchdog (2 s on Windows); work without end that nobody waits for
+ * grows memory. Work is counted in FLOPs, bytes at eight FLOPs each, and its speed is learned from
+ * the waits that happen anyway.
  */
 
 const SUBMIT_SECONDS = 0.4, UNDER_WAY_SECONDS = 1, MAX_SUBMITS = 64;
-// A first guess that even an integrated GPU reaches; wrong guesses only cost a few more submits at the start.
+// A first guess that even an integrated GPU reaches; wrong guesses only cost a few more submits at
+// the start.
 const FIRST_RATE = 2e11;
 
 export class Pace {
@@ -34,7 +36,8 @@ export class Pace {
     this.#underWay += work;
     this.#submits++;
     if (this.#underWay > this.#rate * UNDER_WAY_SECONDS || this.#submits >= MAX_SUBMITS) {
-      // In Deno the call itself blocks until all is done; the promise adds a timer that nobody needs to wait for.
+      // In Deno the call itself blocks until all is done; the promise adds a timer that nobody
+      // needs to wait for.
       const asked = performance.now();
       const wait: Promise<unknown> = this.#queue.onSubmittedWorkDone()
         .catch(() => {}).finally(() => this.#waits.delete(wait));
@@ -44,8 +47,9 @@ export class Pace {
   }
 
   /**
-   * The queue is empty: a map or a wait that was asked for at `asked` has returned. Learns the speed; where most of the time was
-   * not spent waiting, the device may have been idle, and what was measured is only a lower bound.
+   * The queue is empty: a map or a wait that was asked for at `asked` has returned. Learns the
+   * speed; where most of the time was not spent waiting, the device may have been idle, and what
+   * was measured is only a lower bound.
    */
   drained(asked: number): void {
     const now = performance.now(), elapsed = now - this.#since;

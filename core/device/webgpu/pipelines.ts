@@ -1,4 +1,7 @@
-/** Pipelines by their shader's full text, compiled in parallel, once a device. Shapes are never part of the text. */
+/**
+ * Pipelines by their shader's full text, compiled in parallel, once a device. Shapes are never part
+ * of the text.
+ */
 
 import { DeviceError } from "../types.ts";
 import { messageOf } from "./adapter.ts";
@@ -63,7 +66,10 @@ export class PipelineCache {
     }
   }
 
-  /** Written out rather than derived from the shader, where bindings that a variant does not use would be missing. */
+  /**
+   * Written out rather than derived from the shader, where bindings that a variant does not use
+   * would be missing.
+   */
   #layout(storageBuffers: number, uniformBytes: number): Layouts {
     const key = `${storageBuffers} ${uniformBytes}`;
     let found = this.#layouts.get(key);
@@ -80,7 +86,8 @@ export class PipelineCache {
         entries.push({
           binding: storageBuffers,
           visibility: GPUShaderStage.COMPUTE,
-          // With the size: left to be checked at dispatch, wgpu 29 compares with another bind group's.
+          // With the size: left to be checked at dispatch, wgpu 29 compares with another bind
+          // group's.
           buffer: { type: "uniform", minBindingSize: uniformBytes },
         });
       }

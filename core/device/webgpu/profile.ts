@@ -1,6 +1,6 @@
 /**
- * Where a run's time goes: every dispatch in a pass of its own, between two timestamps. That takes away the overlap that runs have, so the
- * sum is more than a run's time; shares are what it is for.
+ * Where a run's time goes: every dispatch in a pass of its own, between two timestamps. That takes
+ * away the overlap that runs have, so the sum is more than a run's time; shares are what it is for.
  */
 
 import { DeviceError } from "../types.ts";

@@ -1,4 +1,7 @@
-/** Bytes from the device to the host without stalling it: pooled staging buffers, each mapped once and read only when it is ready. */
+/**
+ * Bytes from the device to the host without stalling it: pooled staging buffers, each mapped once
+ * and read only when it is ready.
+ */
 
 import { bytesOf, sizeOf, type Spec, unpackHalves } from "../../graph/mod.ts";
 import type { HostArray } from "../types.ts";
@@ -13,8 +16,9 @@ export class Staging {
   }
 
   /**
-   * Runs `fill` (which records and submits copies into the buffer) and starts mapping at once; the promise gives the bytes.
-   * Ranges are never touched before the map resolves: Deno aborts the process on that.
+   * Runs `fill` (which records and submits copies into the buffer) and starts mapping at once; the
+   * promise gives the bytes. Ranges are never touched before the map resolves: Deno aborts the
+   * process on that.
    */
   async read(bytes: number, fill: (buffer: GPUBuffer) => void): Promise<ArrayBuffer> {
     const buffer = this.#take(bytes);

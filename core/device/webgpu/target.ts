@@ -1,4 +1,7 @@
-/** What the planner knows of a WebGPU device, made from limits alone, and how nodes become dispatches. */
+/**
+ * What the planner knows of a WebGPU device, made from limits alone, and how nodes become
+ * dispatches.
+ */
 
 import { bytesOf, type Op, type OpContext, sizeOf, type Spec } from "../../graph/mod.ts";
 import type { Target } from "../../plan/types.ts";
@@ -16,7 +19,10 @@ export interface GpuLowering {
 /** What kernels and buffers may count on. */
 export type WebgpuLimits = GpuTarget & { readonly maxBufferBytes: number };
 
-/** Names of kernels to take instead of the default, by op: what the autotuner found, or what a test wants to see. */
+/**
+ * Names of kernels to take instead of the default, by op: what the autotuner found, or what a test
+ * wants to see.
+ */
 export type Variants = Readonly<Record<string, string>>;
 
 export interface WebgpuTarget extends Target<GpuLowering> {
@@ -56,7 +62,8 @@ export function webgpuTarget(
     maxTensorBytes: Math.min(alignDown(limits.maxBindingBytes), slabBytes),
     // Some drivers bind a million buffers; a chain that reads more than a few is better cut.
     maxOperands: Math.min(limits.maxStorageBuffers, 16),
-    // WGSL gives no promise about bindings that overlap: a compiler may read an operand again after the store.
+    // WGSL gives no promise about bindings that overlap: a compiler may read an operand again after
+    // the store.
     aliasing: false,
     epilogues: true,
     lower(op, context) {
@@ -91,7 +98,10 @@ function lowerNode(op: Op, context: OpContext, limits: GpuTarget, variants: Vari
   return { kernel: kernel.name, passes, scratch };
 }
 
-/** Kernels of an op and the node as they see it: element-wise work and copies run as fused programs of one node. */
+/**
+ * Kernels of an op and the node as they see it: element-wise work and copies run as fused programs
+ * of one node.
+ */
 function formsOf(
   op: Op,
   context: OpContext,

@@ -1,4 +1,7 @@
-/** Whole training steps of tiny models, as graphs with values, for comparing the machines that run them. */
+/**
+ * Whole training steps of tiny models, as graphs with values, for comparing the machines that run
+ * them.
+ */
 
 import { cast, globalNorm, valueAndGrad } from "../../../kernels/mod.ts";
 import {
@@ -33,7 +36,10 @@ export interface StepOptions {
 
 type Params = ModelTree<TensorTree>;
 
-/** One update that hands out all it knows: `loss`, `losses`, `norm`, and the gradient of each parameter as `grad.<path>`. */
+/**
+ * One update that hands out all it knows: `loss`, `losses`, `norm`, and the gradient of each
+ * parameter as `grad.<path>`.
+ */
 export function stepGraph(model: Model, config: AdamWConfig, options: StepOptions): Graph {
   const { compute = "f32" } = options;
   const params = mapTree(model.params, ({ shape }: Spec) => spec(shape));
@@ -80,7 +86,10 @@ export function stepGraph(model: Model, config: AdamWConfig, options: StepOption
   });
 }
 
-/** The loss and its gradients where nothing but the parameters is kept, stored as `dtype`: outputs named as of `stepGraph`. */
+/**
+ * The loss and its gradients where nothing but the parameters is kept, stored as `dtype`: outputs
+ * named as of `stepGraph`.
+ */
 export function gradientGraph(model: Model, options: StepOptions, dtype: Dtype): Graph {
   return trace((state: Record<string, unknown>, batch: Record<string, unknown>) => {
     const { value, extra, grads } = valueAndGrad((params: Params) => {
@@ -112,7 +121,10 @@ export function firstState(model: Model): Record<string, Float32Array> {
   }));
 }
 
-/** Rows of packed documents: segments of 3, 4, 5, … tokens, positions anew in each, some targets ignored. */
+/**
+ * Rows of packed documents: segments of 3, 4, 5, … tokens, positions anew in each, some targets
+ * ignored.
+ */
 export function packedRows({ rows, length }: StepOptions, vocab: number): Record<string, number[]> {
   const ids = Array.from({ length: rows * length }, (_, i) => (7 * i * i + 3 * i + 1) % vocab);
   const segments: number[] = [], positions: number[] = [];

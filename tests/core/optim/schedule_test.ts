@@ -22,7 +22,8 @@ Deno.test("schedules: a rise to the peak, then each its own way to the end", () 
   assert.deepEqual(at(schedule("warmup_stable_decay", 2, 4), 2, 8, 10, 12), [2, 2, 1, 0]);
 });
 
-// karpathy/nanoGPT PR 578: rate 0 at the first step; torchtune 2010, torchtitan PR 1010: division by zero.
+// karpathy/nanoGPT PR 578: rate 0 at the first step; torchtune 2010, torchtitan PR 1010: division
+// by zero.
 Deno.test("replay: nanoGPT 578, torchtune 2010: phases of no length, a warmup beyond the end, one step", () => {
   for (const kind of kinds) {
     for (const warmup of [0, 1, 5, 100]) {

@@ -4,7 +4,8 @@ import { planGraph, type Target } from "../../../core/plan/mod.ts";
 import { openCpu } from "../../../core/device/cpu/device.ts";
 import { randomGraph, randomInputs } from "./random_graphs.ts";
 
-// f32 rounds between fused steps as it does between ops, so plain loops agree to a few units of the last place; sums over rows are taken in another order.
+// f32 rounds between fused steps as it does between ops, so plain loops agree to a few units of the
+// last place; sums over rows are taken in another order.
 const TOLERANCE = 1e-5;
 
 for (const wasm of [false, true]) {

@@ -1,4 +1,7 @@
-/** Random graphs of everything that the planner rewrites: element-wise work, casts, views, row reductions, products, reshapes. */
+/**
+ * Random graphs of everything that the planner rewrites: element-wise work, casts, views, row
+ * reductions, products, reshapes.
+ */
 
 import * as k from "../../../kernels/mod.ts";
 import { type Graph, philox, sizeOf, type Tensor, trace } from "../../../core/graph/mod.ts";
@@ -30,7 +33,9 @@ export function randomInputs(seed: number): Record<string, Float32Array> {
   );
 }
 
-/** A graph of about `size` operations that bounds its values, so that comparisons stay meaningful. */
+/**
+ * A graph of about `size` operations that bounds its values, so that comparisons stay meaningful.
+ */
 export function randomGraph(seed: number, size: number): Graph {
   const roll = dice(seed),
     specs = Object.fromEntries(

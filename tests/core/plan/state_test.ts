@@ -33,7 +33,10 @@ const VALUES: Record<string, number[]> = {
   gate: [1, 1],
 };
 
-/** States that become each other, themselves in place, or anything else; outputs that are old states, new ones or neither. */
+/**
+ * States that become each other, themselves in place, or anything else; outputs that are old
+ * states, new ones or neither.
+ */
 function randomStep(seed: number): Graph {
   const roll = dice(seed);
   return trace((state: Tensors, { x, row, at, hyper, gate }: Tensors) => {

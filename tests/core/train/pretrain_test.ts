@@ -37,7 +37,8 @@ Deno.test("pretrain: two runs with one seed write the same checkpoints, another 
     assert.notDeepEqual((await bytes("c", 4))["model.safetensors"], first["model.safetensors"]);
   }));
 
-// huggingface/transformers 35203, 37766; axolotl 1100: loss and gradients changed with accumulation.
+// huggingface/transformers 35203, 37766; axolotl 1100: loss and gradients changed with
+// accumulation.
 Deno.test("replay: transformers 35203: 8×1, 4×2 and 1×8 train alike, with uneven numbers of targets", () =>
   withTempDir(async (dir) => {
     const data = await makeData(dir, 3000);
@@ -60,7 +61,8 @@ Deno.test("replay: transformers 35203: 8×1, 4×2 and 1×8 train alike, with une
   }));
 
 for (const packing of ["documents", "windows"]) {
-  // litgpt 1712: resumed in the middle of an epoch and repeated its end; the_well 77: schedule lost.
+  // litgpt 1712: resumed in the middle of an epoch and repeated its end; the_well 77: schedule
+  // lost.
   Deno.test(`replay: litgpt 1712, the_well 77: stop anywhere and go on equals never stopping (${packing})`, () =>
     withTempDir(async (dir) => {
       // 6000 bytes are some 20 rows of 256 tokens: 12 steps are several epochs

@@ -24,15 +24,18 @@ export interface Case {
   readonly attrs: Attrs;
   readonly inputs: readonly InputCase[];
   /**
-   * Largest error against the loops in double precision, relative to the value or, below 1, absolute. Halves may
-   * be off by one unit of their last place beyond it: both sides round.
+   * Largest error against the loops in double precision, relative to the value or, below 1,
+   * absolute. Halves may be off by one unit of their last place beyond it: both sides round.
    */
   readonly tolerance: number;
   /** The loop is not differentiable at (or near) these values, or not at all. */
   readonly rough?: boolean;
 }
 
-/** A few units of the last place of f32 (6e-8): single operations, and functions accurate to some 1e-7. */
+/**
+ * A few units of the last place of f32 (6e-8): single operations, and functions accurate to some
+ * 1e-7.
+ */
 export const ONE = 1e-6;
 /** Sums of up to some hundred terms of size 1, in another order than the loop's. */
 export const SUM = 2e-5;

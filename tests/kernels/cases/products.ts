@@ -64,7 +64,8 @@ export const attention: Case[] = [
   heads("softcap", [1, 9, 1, 1, 32], { softcap: 2 }),
   heads("documents", [2, 11, 2, 1, 8], {}, true),
 ];
-// The gradient's loop takes any output and log-sum-exp, so these need not be the forward pass's own.
+// The gradient's loop takes any output and log-sum-exp, so these need not be the forward pass's
+// own.
 export const headsGrad = (sample: Case): Case => {
   const [q, k0, v, ...segments] = sample.inputs, [batch, time, count] = q.shape;
   const lse = f32([batch, count, time], spread(1, 3));

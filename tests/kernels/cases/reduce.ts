@@ -59,7 +59,8 @@ export const reduce: Case[] = [
 export const norms: Case[] = [1, 3, 65, 257].flatMap((width): Case[] => {
   const x = f32([2, 3, width]), dy = f32([2, 3, width]), gain = f32([width], positive);
   const attrs = { eps: 1e-5 }, bias = f32([width]);
-  // Divided by a deviation that may be small at width 1 and 3, so errors of the input's last place grow.
+  // Divided by a deviation that may be small at width 1 and 3, so errors of the input's last place
+  // grow.
   const tolerance = width < 4 ? 1e-3 : SUM;
   const one = (name: string, op: Op, inputs: InputCase[]): Case => ({
     name: `${name} ${width}`,

@@ -1,4 +1,7 @@
-/** Fused programs and lone ops in WASM against the plain loops in doubles, for odd shapes, strides, types and splits. */
+/**
+ * Fused programs and lone ops in WASM against the plain loops in doubles, for odd shapes, strides,
+ * types and splits.
+ */
 
 import fc from "fast-check";
 import assert from "node:assert/strict";
@@ -20,7 +23,9 @@ import { checkWasm, integers, load, plain, type Sample, sample } from "./harness
 
 const sizes = [1, 3, 17, 65, 257];
 
-/** Sums of signs that cancel to about √n: the f32 roundings are measured against a sum that small. */
+/**
+ * Sums of signs that cancel to about √n: the f32 roundings are measured against a sum that small.
+ */
 const sumTolerance = 1e-5;
 
 Deno.test("fused: lone functions broadcast over odd shapes", () => {
@@ -155,7 +160,8 @@ Deno.test("fused: an output may take the place of an input", () => {
   checkWasm(inPlace, [x, y], { program: swap }, 1e-6);
 });
 
-// Functions that do not amplify errors much on (-1, 1), so that one tolerance serves a chain of them.
+// Functions that do not amplify errors much on (-1, 1), so that one tolerance serves a chain of
+// them.
 const tame: [ScalarName, number][] = [
   ["add", 2],
   ["sub", 2],
@@ -177,7 +183,10 @@ const tame: [ScalarName, number][] = [
   ["gelu_tanh", 1],
 ];
 
-/** A random program and its inputs. Values are squashed by tanh now and then, so that chains do not explode. */
+/**
+ * A random program and its inputs. Values are squashed by tanh now and then, so that chains do not
+ * explode.
+ */
 const programs = fc.record({
   shape: fc.array(fc.constantFrom(1, 2, 3, 5, 16, 33), { minLength: 1, maxLength: 3 }),
   reads: fc.array(
@@ -236,7 +245,8 @@ const programs = fc.record({
 Deno.test("fused: random programs agree with the plain loop", () => {
   fc.assert(
     fc.property(programs, ({ inputs, program, bf16Out }) => {
-      // Chains of up to 12 functions, each a few units in the last place, some with slopes of 10; bf16 keeps 8 bits.
+      // Chains of up to 12 functions, each a few units in the last place, some with slopes of 10;
+      // bf16 keeps 8 bits.
       const tolerance = bf16Out ? 2 ** -8 + 1e-4 : 1e-4;
       checkWasm(fusedOp, inputs, { program }, tolerance);
       checkWasm(fusedOp, inputs, { program }, tolerance, { ...plain, relaxed: false });

@@ -1,6 +1,7 @@
 /**
- * Runs an op's WASM jobs on one thread, as a pool of one member or of three would, and holds them against the reference loop in
- * doubles. All memory starts as NaN, so what is read before it is written, or past its end, shows.
+ * Runs an op's WASM jobs on one thread, as a pool of one member or of three would, and holds them
+ * against the reference loop in doubles. All memory starts as NaN, so what is read before it is
+ * written, or past its end, shows.
  */
 
 import assert from "node:assert/strict";
@@ -22,7 +23,10 @@ export interface Sample extends Spec {
   readonly values: Float64Array;
 }
 
-/** Uniform numbers in (−1, 1) that depend on the seed only; what bf16 cannot hold is rounded away for bf16 samples. */
+/**
+ * Uniform numbers in (−1, 1) that depend on the seed only; what bf16 cannot hold is rounded away
+ * for bf16 samples.
+ */
 export function sample(
   shape: readonly number[],
   seed: number,
@@ -127,7 +131,8 @@ export function load(
     if (!("fn" in job)) return () => runGemm(arena.buffer, job, address);
     const at = writeArguments(arena, job, address), call = exports[job.fn.key] as WasmKernel;
     return (count: number) => {
-      // The last share first: what a member writes past its share would spoil what is there already.
+      // The last share first: what a member writes past its share would spoil what is there
+      // already.
       for (let member = count - 1; member >= 0; member--) {
         const share = (p: number) => Math.floor((p * job.units) / count);
         call(at, share(member), share(member + 1), scratch[member]);
@@ -192,8 +197,9 @@ function runGemm(
 }
 
 /**
- * Checks an op's WASM form against its reference in doubles, and that three members give the bits of one. `tolerance` is a share of
- * each output's largest value, or of 0.1 where that is larger (differences that cancel).
+ * Checks an op's WASM form against its reference in doubles, and that three members give the bits
+ * of one. `tolerance` is a share of each output's largest value, or of 0.1 where that is larger
+ * (differences that cancel).
  */
 export function checkWasm(
   op: Kernel,

@@ -25,7 +25,8 @@ import { checkWasm, integers, load, type Sample, sample } from "./harness.ts";
 
 const sizes = [1, 3, 17, 65, 257];
 
-// Row sums round to about 1e-6 of their terms; gradients of gains are sums of hundreds of signs that partly cancel.
+// Row sums round to about 1e-6 of their terms; gradients of gains are sums of hundreds of signs
+// that partly cancel.
 const rowTolerance = 5e-6, columnTolerance = 2e-5;
 
 Deno.test("norms: forward and backward, with and without gain", () => {

@@ -17,7 +17,8 @@ function logits(batch: number, vocab: number, seed: number, dtype: "f32" | "bf16
   return { ...x, values: x.values.map((v) => 8 * v) };
 }
 
-// Tokens are whole numbers below 1,000, so 1e-5 of the largest tells them apart; log-probabilities round to about 1e-6.
+// Tokens are whole numbers below 1,000, so 1e-5 of the largest tells them apart; log-probabilities
+// round to about 1e-6.
 const tolerance = 1e-5;
 
 Deno.test("sample: any settings, odd vocabularies", () => {

@@ -1,4 +1,7 @@
-/** The vector functions against doubles, over sweeps; errors in units of the last place of the f32 nearest to the true value. */
+/**
+ * The vector functions against doubles, over sweeps; errors in units of the last place of the f32
+ * nearest to the true value.
+ */
 
 import assert from "node:assert/strict";
 import { type ScalarName, scalars } from "../../../kernels/elementwise.ts";
@@ -41,7 +44,9 @@ function sweep(low: number, high: number, count = 60_000, decades = 6): Float32A
   });
 }
 
-/** Distance from the true value in steps of the f32 numbers around it, subnormal steps at the least. */
+/**
+ * Distance from the true value in steps of the f32 numbers around it, subnormal steps at the least.
+ */
 function ulps(found: number, truth: number): number {
   if (Object.is(found, truth) || Math.fround(truth) === found) return 0;
   const exponent = Math.max(Math.floor(Math.log2(Math.abs(truth))), -126);
@@ -69,7 +74,8 @@ const normalTail = (x: number) => x < 0 ? x * upperNormal(-x) : x - x * upperNor
 const gelu0 = Math.sqrt(2 / Math.PI);
 const tanhForm = (x: number) => x / (1 + Math.exp(-2 * gelu0 * (x + 0.044715 * x ** 3)));
 
-// Bounds are about twice what was measured with fused multiply-add, so that another rounding does not fail.
+// Bounds are about twice what was measured with fused multiply-add, so that another rounding does
+// not fail.
 const cases: Partial<Record<ScalarName, Case>> = {
   exp: { low: -87.3, high: 88.3, ulp: 2 },
   log: { low: 1e-38, high: 3e38, ulp: 2 },
@@ -82,7 +88,8 @@ const cases: Partial<Record<ScalarName, Case>> = {
   relu: { low: -3, high: 3, ulp: 0 },
   silu: { low: -87, high: 87, ulp: 4 },
   gelu: { low: -12.5, high: 12.5, ulp: 12, truth: normalTail },
-  // Where the exponent is large its rounding grows in the exponential: half a unit of −38 is 32 units of the value at −7.
+  // Where the exponent is large its rounding grows in the exponential: half a unit of −38 is 32
+  // units of the value at −7.
   gelu_tanh: { low: -7, high: 7, ulp: 100, truth: tanhForm },
   rsqrt: { low: 1e-30, high: 1e30, ulp: 2 },
   sqrt: { low: 0, high: 1e30, ulp: 0.5 },
