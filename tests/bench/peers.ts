@@ -10,6 +10,10 @@ import { sharedPath } from "../support.ts";
 interface Measured {
   readonly train_tok_s: number;
   readonly decode_tok_s: number;
+  /** quern's own, as its planner counts. */
+  readonly gflop_s?: number;
+  readonly planned_mib?: number;
+  readonly used_over_planned?: number;
 }
 
 const here = fileURLToPath(new URL("./llama.ts", import.meta.url));
@@ -60,13 +64,16 @@ export async function benchPeers(rounds = 3): Promise<void> {
     }
   }
   const median = (numbers: number[]) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1];
-  const of = (name: string, key: keyof Measured) =>
+  const of = (name: string, key: "train_tok_s" | "decode_tok_s") =>
     found.has(name) ? median(found.get(name)!.map((m) => m[key])) : undefined;
   for (const name of Object.keys(contenders)) {
+    const { gflop_s, planned_mib, used_over_planned } = found.get(name)?.at(-1) ?? {};
+    const own = gflop_s === undefined
+      ? ""
+      : `, ${gflop_s} GFLOP/s, ${used_over_planned} of the planned ${planned_mib} MiB`;
     console.log(
-      `${name.padEnd(8)} training ${of(name, "train_tok_s") ?? "-"} tok/s, decoding ${
-        of(name, "decode_tok_s") ?? "-"
-      } tok/s`,
+      `${name.padEnd(8)} training ${of(name, "train_tok_s") ?? "-"} tok/s, ` +
+        `decoding ${of(name, "decode_tok_s") ?? "-"} tok/s${own}`,
     );
   }
   for (const key of ["train_tok_s", "decode_tok_s"] as const) {
