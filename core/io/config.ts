@@ -6,7 +6,15 @@
  *
  * @module
  */
-import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
+import {
+  type Document,
+  isMap,
+  isNode,
+  isScalar,
+  LineCounter,
+  parseDocument,
+  stringify,
+} from "yaml";
 import type { z } from "zod";
 import { applyOverride, type Override, parseOverride } from "./config_overrides.ts";
 import { exitCodes, messageOf, nearestName, UserError } from "./errors.ts";
@@ -84,25 +92,80 @@ function faultsOf(
     }));
   }
   const value = path.reduce<unknown>((at, key) => Object(at)[key], data);
-  return [{ place: locate(path), message: `${dotted(path)}: ${explain(issue, value)}` }];
+  const help = issue.code === "invalid_type" ? helpAt(path, data, walk) : "";
+  return [{ place: locate(path), message: `${dotted(path)}: ${explain(issue, value)}${help}` }];
 }
 
 function explain(issue: Issue, value: unknown): string {
-  if (issue.code === "invalid_type" && value === undefined) return `missing (${issue.expected})`;
-  if (issue.code === "invalid_type" && issue.expected === "string" && typeof value !== "object") {
-    return `expected text, found ${JSON.stringify(value)}; put it in quotes if text is meant`;
+  switch (issue.code) {
+    case "invalid_type":
+      if (value === undefined) return `missing (${wordsFor(issue.expected)})`;
+      if (issue.expected === "string" && typeof value !== "object") {
+        return `expected text, found ${JSON.stringify(value)}; put it in quotes if text is meant`;
+      }
+      return `expected ${wordsFor(issue.expected)}, found ${shown(value)}`;
+    case "too_small":
+    case "too_big":
+      return `expected ${limitOf(issue)}, found ${shown(value)}`;
+    case "invalid_value":
+      return choose(issue.values, value);
+    case "invalid_union":
+      return "options" in issue ? choose(issue.options ?? [], value) : issue.message;
+    default:
+      return issue.message.replace(/^Invalid input: /, "");
   }
-  const choices = issue.code === "invalid_value"
-    ? issue.values
-    : issue.code === "invalid_union" && "options" in issue
-    ? issue.options
-    : undefined;
-  if (choices === undefined) return issue.message.replace(/^Invalid input: /, "");
-  const names = [...choices ?? []].map(String);
+}
+
+function choose(choices: Iterable<unknown>, value: unknown): string {
+  const names = [...choices].map(String);
   if (value === undefined) return `missing; one of: ${names.join(", ")}`;
   const near = typeof value === "string" ? nearestName(value, names) : undefined;
   const found = `found ${JSON.stringify(value)}, expected one of: ${names.join(", ")}`;
   return near === undefined ? found : `${found} (did you mean "${near}"?)`;
+}
+
+const typeWords: Readonly<Record<string, string>> = {
+  number: "a number",
+  int: "a whole number",
+  string: "text",
+  boolean: "true or false",
+  array: "a list",
+  object: "a map of keys",
+  record: "a map of keys",
+};
+
+function wordsFor(type: string): string {
+  return typeWords[type] ?? type;
+}
+
+type LimitIssue = Extract<Issue, { code: "too_small" | "too_big" }>;
+
+/** "a number above 0", "text of at least 1". */
+function limitOf(issue: LimitIssue): string {
+  const [limit, words] = issue.code === "too_small"
+    ? [issue.minimum, issue.inclusive === false ? "above" : "of at least"]
+    : [issue.maximum, issue.inclusive === false ? "below" : "of at most"];
+  const unit = issue.origin === "string"
+    ? " characters"
+    : issue.origin === "array"
+    ? " places"
+    : "";
+  return `${wordsFor(issue.origin)} ${words} ${limit}${unit}`;
+}
+
+/** What was found, not at length. */
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object" && value !== null) return "a map";
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 40 ? `${text.slice(0, 40)}…` : text;
+}
+
+/** An example, in YAML, of what may stand at a path; else its keys, if it has any. */
+function helpAt(path: Path, data: unknown, walk: SchemaWalk): string {
+  const example = walk.exampleAt(path, data), keys = walk.keysAt(path, data) ?? [];
+  if (example === undefined) return keys.length === 0 ? "" : `; known here: ${keys.join(", ")}`;
+  return `; for example ${stringify(example, { collectionStyle: "flow", lineWidth: 0 }).trimEnd()}`;
 }
 
 function suggestion(key: string, known: readonly string[]): string {

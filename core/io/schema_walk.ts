@@ -22,6 +22,7 @@ interface JsonSchema {
   additionalProperties?: JsonSchema | boolean;
   items?: JsonSchema | boolean;
   prefixItems?: JsonSchema[];
+  examples?: unknown[];
 }
 
 /** A schema ready to be asked. */
@@ -30,6 +31,8 @@ export interface SchemaWalk {
   keysAt(path: Path, data: unknown): string[] | undefined;
   /** Whether text, and nothing but text, may stand at `path`. */
   isText(path: Path, data: unknown): boolean;
+  /** What the schema gives as an example of the value at `path`. */
+  exampleAt(path: Path, data: unknown): unknown;
 }
 
 /** Prepares a schema; `data` in the questions picks the member of a union by its `kind`. */
@@ -48,6 +51,7 @@ export function schemaWalk(schema: z.ZodType): SchemaWalk {
       const types = at(path, data).flatMap((s) => s.type ?? "unknown");
       return types.length > 0 && types.every((type) => type === "string");
     },
+    exampleAt: (path, data) => at(path, data).flatMap(({ examples = [] }) => examples)[0],
   };
 }
 

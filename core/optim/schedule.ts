@@ -30,7 +30,7 @@ const cosine = z.strictObject({
   peak,
   end: end.default(0),
   warmup_steps,
-});
+}).meta({ examples: [{ kind: "cosine", peak: 0.001, warmup_steps: 100 }] });
 
 /** Stays at the peak; falls in a straight line over the last `decay_steps`. */
 const warmupStableDecay = z.strictObject({
@@ -41,13 +41,14 @@ const warmupStableDecay = z.strictObject({
   decay_steps: steps,
 });
 
-export const scheduleConfig = z.discriminatedUnion("kind", [
-  constant,
-  linear,
-  cosine,
-  warmupStableDecay,
+const byKind = z.discriminatedUnion("kind", [constant, linear, cosine, warmupStableDecay]);
+export type Schedule = z.output<typeof byKind>;
+
+/** A schedule, or a number: that value all the time. */
+export const scheduleConfig = z.union([
+  peak.transform((peak): Schedule => ({ kind: "constant", peak, warmup_steps: 0 })),
+  byKind,
 ]);
-export type Schedule = z.output<typeof scheduleConfig>;
 
 /** What is left of the way from peak to end, 1 … 0, when `done` of the fall is over. */
 const shapes = {

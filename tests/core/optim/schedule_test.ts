@@ -43,6 +43,11 @@ Deno.test("replay: nanoGPT 578, torchtune 2010: phases of no length, a warmup be
   }
 });
 
+Deno.test("schedules: a number is that value all the time", () => {
+  assert.deepEqual(scheduleConfig.parse(0.5), { kind: "constant", peak: 0.5, warmup_steps: 0 });
+});
+
 Deno.test("schedules: a peak of 0 is refused, as it would train nothing", () => {
   assert.throws(() => scheduleConfig.parse({ kind: "cosine", peak: 0 }));
+  assert.throws(() => scheduleConfig.parse(0));
 });
