@@ -10,6 +10,8 @@ import {
   Option,
 } from "@commander-js/extra-typings";
 import type { TokenizeJob, TokenizeResult } from "../core/data/tokenize.ts";
+import { UserError } from "../core/io/errors.ts";
+import { plural } from "../core/io/words.ts";
 import { numberBetween, parsePath, seedOption, wholeNumber } from "./options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
@@ -60,6 +62,7 @@ export function tokenizeCommand(): CommandUnknownOpts {
     .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
     .action(async (inputs, options) => {
+      if (options.documentSeparator !== undefined) await requireText(inputs, options.format);
       const job: TokenizeJob = {
         inputs,
         reading: {
@@ -96,6 +99,8 @@ async function runWithProgress(job: TokenizeJob, verbosity: "quiet" | "normal") 
   try {
     return await tokenizeFiles(job, {
       signal: interruption.signal,
+      onPartials: (names) =>
+        progress.note(`removed what a stopped process left: ${names.join(", ")}`),
       onSkip: ({ where, message }) => progress.note(`skipped ${where}: ${message}`),
       onProgress: ({ documents, tokens, bytes }) =>
         progress.update(() =>
@@ -121,7 +126,7 @@ function percent(part: number, whole: number): string {
 }
 
 /** What `--json` prints; the names are stable. */
-function summaryOf(job: TokenizeJob, { index, skipped }: TokenizeResult, seconds: number) {
+function summaryOf(job: TokenizeJob, { index, skipped, empty }: TokenizeResult, seconds: number) {
   const { train, val } = index.splits;
   const counts = ({ tokens, documents, bytes }: typeof train) => ({ tokens, documents, bytes });
   return {
@@ -133,16 +138,17 @@ function summaryOf(job: TokenizeJob, { index, skipped }: TokenizeResult, seconds
     train: counts(train),
     val: counts(val),
     skipped,
+    empty,
     seconds: Number(seconds.toFixed(3)),
   };
 }
 
 function describe(job: TokenizeJob, result: TokenizeResult, seconds: number): string {
-  const { index, tokenizer, skipped } = result;
+  const { index, tokenizer, skipped, empty } = result;
   const line = (name: "train" | "val") => {
     const { tokens, documents, bytes } = index.splits[name];
     const each = tokens === 0 ? "" : `, ${(bytes / tokens).toFixed(2)} bytes a token`;
-    return `  ${name.padEnd(5)}  ${formatCount(tokens)} tokens in ${
+    return `  ${name.padEnd(5)}  ${plural(tokens, "token")} in ${
       plural(documents, "document")
     }${each}`;
   };
@@ -156,6 +162,7 @@ function describe(job: TokenizeJob, result: TokenizeResult, seconds: number): st
     line("train"),
     line("val"),
     ...(skipped === 0 ? [] : [`  ${plural(skipped, "document")} skipped`]),
+    ...(empty === 0 ? [] : [`  ${plural(empty, "empty document")} left out`]),
     `  ${formatDuration(seconds)}`,
   ].join("\n");
 }
@@ -168,8 +175,17 @@ function missingSplit(job: TokenizeJob, { index }: TokenizeResult): string | und
   return "the documents are too few to hold one out: there will be no validation loss";
 }
 
-function plural(count: number, noun: string): string {
-  return `${formatCount(count)} ${noun}${count === 1 ? "" : "s"}`;
+/** A separator cuts text files; jsonl has a document a line. */
+async function requireText(inputs: readonly string[], format: "auto" | "text" | "jsonl") {
+  const { formatOf } = await import("../core/data/documents.ts");
+  if (inputs.some((path) => formatOf(path, format) === "text")) return;
+  throw new UserError(
+    "--document-separator cuts text files, and there is none: jsonl has a document a line",
+    {
+      where: inputs[0],
+      hint: "leave it out, or give --format text",
+    },
+  );
 }
 
 /** A separator with its escapes resolved: a shell passes `\n` as two characters. */

@@ -13,6 +13,7 @@
  * @module
  */
 import { UserError } from "../io/errors.ts";
+import { plural } from "../io/words.ts";
 import { purposes, shuffled, uniformBelow } from "./philox.ts";
 import type { SplitReader } from "./shard_reader.ts";
 
@@ -231,7 +232,9 @@ export function requireTargets(split: SplitReader, packing: Packing, length: num
   const unlearned = packing === "windows" ? length : endOfText === undefined ? documents : 0;
   if (tokens > unlearned) return;
   throw new UserError(
-    `the ${split.name} split has ${tokens} tokens: too few for rows of ${length} (${packing})`,
+    `the ${split.name} split has ${
+      plural(tokens, "token")
+    }: too few for rows of ${length} (${packing})`,
     { hint: "use more text or shorter rows (sequence_length)" },
   );
 }

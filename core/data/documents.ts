@@ -35,17 +35,27 @@ export interface SourceDocument {
   readonly isWholeFile: boolean;
 }
 
-/** Reads files one after the other; `onSkip` is told of each document that `skip` leaves out. */
+/** Who is told of documents that are left out. */
+export interface ReadEvents {
+  /** One that cannot be used, where `skip` is wanted. */
+  onSkip(fault: UserError): void;
+  /** One of nothing but white space. */
+  onEmpty(): void;
+}
+
+/** Reads files one after the other. */
 export async function* readDocuments(
   paths: readonly string[],
   options: ReadOptions,
-  onSkip: (fault: UserError) => void,
+  { onSkip, onEmpty }: ReadEvents,
 ): AsyncGenerator<SourceDocument> {
   for (const path of paths) {
     const read = formatOf(path, options.format) === "jsonl" ? readJsonl : readText;
     for await (const attempt of read(path, options)) {
       const document = attemptOrSkip(attempt, options.onError, onSkip);
-      if (document !== undefined && /\S/.test(document.text)) yield document;
+      if (document === undefined) continue;
+      if (/\S/.test(document.text)) yield document;
+      else onEmpty();
     }
   }
 }
@@ -81,6 +91,7 @@ async function* readText(path: string, { separator }: ReadOptions): AsyncGenerat
     : splitBytes(file, start, new TextEncoder().encode(separator));
   let line = 1, counted = 0;
   for (const { bytes, offset } of parts) {
+    if (bytes.length === 0 && offset === file.length) break; // behind the last separator
     for (; counted < offset; counted++) if (file[counted] === 0x0a) line++;
     const origin = { file: path, line, offset };
     yield () => ({

@@ -4,10 +4,17 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { basename, dirname } from "node:path";
+import { exists, removePartials } from "../io/atomic.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import { loadTokenizer } from "../text/load.ts";
 import { byteTokenizer, characterTokenizer, type Tokenizer } from "../text/tokenizer.ts";
-import { readDocuments, type ReadOptions, type SourceDocument } from "./documents.ts";
+import {
+  readDocuments,
+  type ReadEvents,
+  type ReadOptions,
+  type SourceDocument,
+} from "./documents.ts";
 import { purposes, uniformBelow } from "./philox.ts";
 import type { ShardIndex, SplitName } from "./shard_index.ts";
 import { type EncodedDocument, type ShardTarget, writeShards } from "./shard_writer.ts";
@@ -28,6 +35,8 @@ export interface TokenizeJob {
 export interface TokenizeEvents {
   onProgress?(done: { documents: number; tokens: number; bytes: number }): void;
   onSkip?(fault: UserError): void;
+  /** Left-overs of a killed process, which were removed. */
+  onPartials?(names: readonly string[]): void;
   signal?: AbortSignal;
 }
 
@@ -36,6 +45,8 @@ export interface TokenizeResult {
   readonly index: ShardIndex;
   readonly tokenizer: Tokenizer;
   readonly skipped: number;
+  /** Documents of nothing but white space, which are left out. */
+  readonly empty: number;
 }
 
 /** Tokenizes files into a folder of shards. */
@@ -43,22 +54,47 @@ export async function tokenizeFiles(
   job: TokenizeJob,
   events: TokenizeEvents = {},
 ): Promise<TokenizeResult> {
-  const read = (onSkip: (fault: UserError) => void) =>
-    readDocuments(job.inputs, job.reading, onSkip);
+  const read = (told: ReadEvents) => readDocuments(job.inputs, job.reading, told);
+  await requireOnce(job.inputs);
   if (job.tokenizer === "character") await requireFiles(job.inputs);
-  const tokenizer = await chooseTokenizer(job.tokenizer, () => read(() => {}));
-  let skipped = 0;
+  const partials = await removeLeftOvers(job.target.folder);
+  if (partials.length > 0) events.onPartials?.(partials);
+  const silent = { onSkip() {}, onEmpty() {} };
+  const tokenizer = await chooseTokenizer(job.tokenizer, () => read(silent));
+  let skipped = 0, empty = 0;
   const onSkip = (fault: UserError) => {
     skipped++;
     events.onSkip?.(fault);
   };
-  const parts = divide(read(onSkip), job.valFraction, job.seed);
+  const parts = divide(read({ onSkip, onEmpty: () => empty++ }), job.valFraction, job.seed);
   const onFault = job.reading.onError === "skip" ? onSkip : (fault: UserError) => {
     throw fault;
   };
   const encoded = encodeDocuments(parts, tokenizer, { ...events, onFault });
   const index = await writeShards(job.target, tokenizer, encoded);
-  return { index, tokenizer, skipped };
+  return { index, tokenizer, skipped, empty };
+}
+
+/** A file that is named twice would count twice, and be trained on where it is held out. */
+async function requireOnce(inputs: readonly string[]): Promise<void> {
+  const seen = new Map<string, string>();
+  for (const input of inputs) {
+    const path = await Deno.realPath(input).catch(() => input); // reading it says why it cannot be read
+    const before = seen.get(path);
+    if (before !== undefined) {
+      throw new UserError("the file is given twice", {
+        where: input,
+        hint: before === input ? "leave one out" : `it is ${before}: leave one out`,
+      });
+    }
+    seen.set(path, input);
+  }
+}
+
+/** Removes what processes that were killed while they wrote to this place left beside it. */
+async function removeLeftOvers(folder: string): Promise<string[]> {
+  const parent = dirname(folder);
+  return await exists(parent) ? await removePartials(parent, basename(folder)) : [];
 }
 
 /** What is read twice must be there twice; a pipe is empty the second time. */

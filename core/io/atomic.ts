@@ -12,7 +12,7 @@ import process from "node:process";
 import { exitCodes, UserError } from "./errors.ts";
 
 /** What a left-over is called: `.NAME.partial-PID-RANDOM`. */
-const partialName = /^\..+\.partial-(\d+)-[0-9a-f]+$/;
+const partialName = /^\.(.+)\.partial-(\d+)-[0-9a-f]+$/;
 
 /** The temporaries of this process that are being written now. */
 const inProgress = new Set<string>();
@@ -46,14 +46,18 @@ export async function writeFolderAtomic(
 ): Promise<void> {
   await writeBeside(path, async (temporary) => {
     await fillFolder(temporary, fill);
-    if (await exists(path)) {
-      throw new UserError("it exists already", {
+    const taken = () =>
+      new UserError("it exists already", {
         where: path,
         hint: "choose another name, or remove it first",
         exitCode: exitCodes.failed,
       });
+    if (await exists(path)) throw taken();
+    try {
+      await Deno.rename(temporary, path);
+    } catch (error) {
+      throw await exists(path) ? taken() : error; // another process was faster
     }
-    await Deno.rename(temporary, path);
   });
 }
 
@@ -72,12 +76,13 @@ export async function replaceFolder(
   });
 }
 
-/** Removes what crashed processes left in a folder, and returns the removed names. */
-export async function removePartials(folder: string): Promise<string[]> {
+/** Removes what crashed processes left in a folder, of one target or of all, and returns the removed names. */
+export async function removePartials(folder: string, target?: string): Promise<string[]> {
   const removed: string[] = [];
   for await (const { name } of Deno.readDir(folder)) {
-    const pid = name.match(partialName)?.[1];
-    if (pid === undefined || isBeingWritten(join(folder, name), Number(pid))) continue;
+    const [, of, pid] = name.match(partialName) ?? [];
+    if (of === undefined || (target !== undefined && of !== target)) continue;
+    if (isBeingWritten(join(folder, name), Number(pid))) continue;
     await Deno.remove(join(folder, name), { recursive: true });
     removed.push(name);
   }
@@ -127,7 +132,8 @@ function isBeingWritten(path: string, pid: number): boolean {
   return pid === Deno.pid ? inProgress.has(path) : isAlive(pid);
 }
 
-function isAlive(pid: number): boolean {
+/** Whether a process of this id runs on this host. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0); // signal 0 asks only whether it could be sent
     return true;

@@ -155,6 +155,41 @@ Deno.test("quern tokenize: an empty split is said, and a pipe cannot give a char
   });
 });
 
+Deno.test("quern tokenize: what was killed here before is removed; a live process's work is not", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  await withTempDir(async (cwd) => {
+    await Deno.writeTextFile(`${cwd}/a.txt`, "text");
+    const dead = new Deno.Command(Deno.execPath(), { args: ["--version"], stdout: "null" }).spawn();
+    await dead.status;
+    const kept = [`.d.partial-${Deno.pid}-ff`, `.other.partial-${dead.pid}-ff`];
+    for (const name of [`.d.partial-${dead.pid}-ff`, ...kept]) await Deno.mkdir(`${cwd}/${name}`);
+    const { stderr } = await quern(["tokenize", "a.txt", "--out", "d"], { cwd });
+    assert.match(stderr, /removed what a stopped process left: \.d\.partial-/);
+    const names = [...Deno.readDirSync(cwd)].map(({ name }) => name).sort();
+    assert.deepEqual(names, [...kept, "a.txt", "d"].sort());
+  });
+});
+
+Deno.test("quern tokenize: nothing is left out or counted twice in silence", async () => {
+  await withTempDir(async (cwd) => {
+    await Deno.writeTextFile(`${cwd}/a.jsonl`, '{"text":"one"}\n{"text":""}\n{"text":" "}\n');
+    const go = (...args: string[]) => quern(["tokenize", ...args, "--out", "d"], { cwd });
+    const refused = async (message: RegExp, ...args: string[]) => {
+      const { code, stderr } = await go(...args);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, message);
+    };
+    await refused(/jsonl has a document a line/, "a.jsonl", "--document-separator", "x");
+    await refused(/a\.jsonl: the file is given twice/, "a.jsonl", "a.jsonl");
+    await refused(/it is a\.jsonl: leave one out/, "a.jsonl", "./a.jsonl");
+    assert.match((await go("a.jsonl")).stdout, /^ {2}2 empty documents left out$/m);
+    await Deno.writeTextFile(`${cwd}/b.txt`, "one|two|");
+    const ended = await go("b.txt", "--document-separator", "|", "--json", "--overwrite");
+    assert.equal(JSON.parse(ended.stdout).empty, 0);
+  });
+});
+
 Deno.test("quern tokenize: Ctrl-C ends with code 130 and leaves nothing", async () => {
   await withTempDir(async (cwd) => {
     await Deno.writeTextFile(`${cwd}/tokenizer.json`, JSON.stringify(byteLevelBpe()));

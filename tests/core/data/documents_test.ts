@@ -25,7 +25,10 @@ async function read(
     const skipped: string[] = [];
     const onSkip = ({ where, message }: UserError) =>
       skipped.push(`${where?.replace(dir, ".")}: ${message}`);
-    const documents = readDocuments([path], { ...defaults, ...options }, onSkip);
+    const documents = readDocuments([path], { ...defaults, ...options }, {
+      onSkip,
+      onEmpty() {},
+    });
     const texts = await Array.fromAsync(documents, ({ text }) => text);
     return { texts, skipped };
   });
@@ -105,7 +108,9 @@ Deno.test("replay: jingyaogong/minimind 551: a bad byte stops with its place, or
 Deno.test("files that cannot be read are named, even under skip", async () => {
   await withTempDir(async (dir) => {
     const reading = (path: string) =>
-      Array.fromAsync(readDocuments([path], { ...defaults, onError: "skip" }, () => {}));
+      Array.fromAsync(
+        readDocuments([path], { ...defaults, onError: "skip" }, { onSkip() {}, onEmpty() {} }),
+      );
     await assert.rejects(reading(`${dir}/no.txt`), {
       where: `${dir}/no.txt`,
       message: /no such file/,
