@@ -6,6 +6,7 @@
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { GenerateEvent, GenerateOptions, OpenModel } from "../core/generate/mod.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
+import { plural } from "../core/io/words.ts";
 import { blasOption, deviceOption, openChosenDevice, threadsOption } from "./device_options.ts";
 import { numberBetween, seedOption, wholeNumber } from "./options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
@@ -114,13 +115,13 @@ type EndEvent = Extract<GenerateEvent, { kind: "end" }>;
 function closing({ decoder }: OpenModel, event: EndEvent): string {
   const { promptTokens, tokens, prefillSeconds, decodeSeconds } = event;
   const rate = formatCount(tokens / Math.max(decodeSeconds, 1e-9));
-  const timing = `prompt ${formatCount(promptTokens)} tokens in ${
+  const timing = `prompt ${plural(promptTokens, "token")} in ${
     formatDuration(prefillSeconds)
   }, then ${formatCount(tokens)} at ${rate} tokens/s`;
   if (event.reason !== "context") return timing;
   return `${timing}\nstopped: the model's context of ${
-    formatCount(decoder.room.capacity)
-  } tokens is full`;
+    plural(decoder.room.capacity, "token")
+  } is full`;
 }
 
 /** An event under the names that scripts see. */

@@ -6,7 +6,7 @@
  * @module
  */
 import { Command, CommanderError, type CommandUnknownOpts } from "@commander-js/extra-typings";
-import { exitCodes } from "../core/io/errors.ts";
+import { exitCodes, nearestName, UserError } from "../core/io/errors.ts";
 import { refuseSwallowedFlags } from "./options.ts";
 import { explainError } from "./ui/errors.ts";
 import { version } from "./version.ts";
@@ -60,11 +60,22 @@ async function buildProgram(args: readonly string[]): Promise<Command> {
     .addHelpText("after", examples);
   const [first, second] = args.filter((arg) => !arg.startsWith("-"));
   const wanted = first === "help" ? second : first;
+  if (first === "help" && second !== undefined) requireCommand(second);
   for (const { name, summary, load } of commands) {
     const command = name === wanted ? await load() : new Command(name).summary(summary);
     program.addCommand(command.copyInheritedSettings(program));
   }
   return program;
+}
+
+/** commander's own help shows the program's where the command is unknown. */
+function requireCommand(name: string): void {
+  const names = [...commands.map(({ name }) => name), "help"];
+  if (names.includes(name)) return;
+  const near = nearestName(name, names);
+  throw new UserError(`unknown command '${name}'`, {
+    hint: near === undefined ? `known: ${names.join(", ")}` : `did you mean ${near}?`,
+  });
 }
 
 async function main(args: readonly string[]): Promise<number> {

@@ -1,6 +1,7 @@
 /** Continuing a prompt: text piece by piece, never half a character. */
 
 import { exitCodes, UserError } from "../io/errors.ts";
+import { plural } from "../io/words.ts";
 import { streamingDecoder } from "../text/streaming.ts";
 import type { Sampling } from "./decoder.ts";
 import type { OpenModel } from "./open.ts";
@@ -40,8 +41,11 @@ export function promptIds({ tokenizer, beginning, decoder }: OpenModel, prompt: 
   }
   if (ids.length > capacity) {
     throw new UserError(
-      `the prompt has ${ids.length} tokens, but the model's context ends at ${capacity}`,
-      { hint: `shorten it by ${ids.length - capacity} tokens`, exitCode: exitCodes.failed },
+      `the prompt has ${plural(ids.length, "token")}, but the model's context ends at ${capacity}`,
+      {
+        hint: `shorten it by ${plural(ids.length - capacity, "token")}`,
+        exitCode: exitCodes.failed,
+      },
     );
   }
   return ids;

@@ -16,6 +16,9 @@ Deno.test("quern: help, version and slips", async () => {
   const slip = await quern(["tokenise"]);
   assert.equal(slip.code, 2);
   assert.match(slip.stderr, /unknown command 'tokenise'\n\(Did you mean tokenize\?\)/);
+  const unknown = await quern(["help", "nope"]);
+  assert.equal(unknown.code, 2);
+  assert.match(unknown.stderr, /^error: unknown command 'nope'\nhint: known: tokenize, /);
 });
 
 Deno.test("quern --help: loads neither zod, yaml nor tokenizers", async () => {
