@@ -6,7 +6,8 @@
 import { basename, join } from "node:path";
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import { exitCodes, UserError } from "../core/io/errors.ts";
-import type { DerivedNumber, PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
+import { shellWord } from "../core/io/words.ts";
+import type { PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
 import {
   blasOption,
   type DeviceChoice,
@@ -15,7 +16,7 @@ import {
   threadsOption,
 } from "./device_options.ts";
 import { parsePath, seedOption } from "./options.ts";
-import { derivedLines, printDryRun } from "./pretrain_dry_run.ts";
+import { printDryRun } from "./pretrain_dry_run.ts";
 import { type Conversation, showTraining } from "./pretrain_progress.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { version } from "./version.ts";
@@ -53,22 +54,32 @@ export function pretrainCommand(): CommandUnknownOpts {
     .addHelpText("after", help)
     .action(async (config, options, command) => {
       const { resume, json, quiet } = options;
+      const isFromShell = command.getOptionValueSource("seed") === "env";
       // a run has its seed; what the shell says for new ones does not matter to it
-      const isForeign = resume !== undefined && command.getOptionValueSource("seed") === "env";
-      const overrides = [
-        ...options.set ?? [],
-        ...(options.seed === undefined || isForeign ? [] : [`seed=${options.seed}`]),
-      ];
+      const seed = isFromShell && resume !== undefined ? undefined : options.seed;
+      const overrides = withSeed(options.set ?? [], seed, isFromShell ? "shell" : "flag");
       const start: Start = resume === undefined
         ? { kind: "new", config: requireConfig(config), out: options.out, overrides }
         : { kind: "resume", path: refuseNew(resume, config, options.out), overrides };
       if (options.dryRun) {
-        const { config, derived } = await resolved(start);
-        await printDryRun(config, derived, { ...options, form: json ? "json" : "text" });
+        const { config, notes } = await resolved(start);
+        await printDryRun(config, notes, { ...options, form: json ? "json" : "text" });
         return;
       }
       await pretrainWith(start, options, { json, quiet, summary: true });
     });
+}
+
+/** The overrides with `--seed` among them. Two seeds from the command line must agree; the shell's yields. */
+function withSeed(
+  overrides: readonly string[],
+  seed: number | undefined,
+  from: "shell" | "flag",
+): string[] {
+  const other = overrides.findLast((override) => override.startsWith("seed="));
+  if (seed === undefined || (other && from === "shell")) return [...overrides];
+  if (other === undefined || other === `seed=${seed}`) return [...overrides, `seed=${seed}`];
+  throw new UserError(`two seeds: --seed ${seed} and --set ${other}`, { hint: "leave one out" });
 }
 
 /** Where a run begins. */
@@ -102,24 +113,19 @@ export async function pretrainWith(
   conversation: Conversation,
 ): Promise<string> {
   const { openShards } = await import("../core/data/shard_reader.ts");
-  const { derivedNumbers, pretrain, resolveConfig, resumePoint } = await import(
-    "../core/train/mod.ts"
-  );
+  const { pretrain, resolveConfig } = await import("../core/train/mod.ts");
+  const say = (line: string) => conversation.quiet || conversation.json || console.error(line);
+  const point = start.kind === "resume" ? await findPoint(start.path, say) : undefined;
   const config = await loadStart(start);
-  using data = await openShards(config.data.path);
-  const point = start.kind === "resume" ? await resumePoint(start.path) : undefined;
   const run = point?.run ?? runFolder(start);
+  using data = await openShards(await dataFolder(start, run, config, say));
   requireVocabulary(config.model.vocab_size, data.index.vocab_size);
   using interruption = listenForInterrupt("interrupted");
   await using device = await openChosenDevice(choice);
   const resolved = resolveConfig(config, data.index.vocab_size);
-  if (!conversation.json && !conversation.quiet) {
-    for (const line of derivedLines(derivedNumbers(config, resolved))) console.error(line);
-    if (data.splits.val.tokens === 0) {
-      console.error(
-        "no validation loss: the data hold nothing out (quern tokenize --val-fraction)",
-      );
-    }
+  for (const line of await notesOn(config, resolved)) say(line);
+  if (data.splits.val.tokens === 0) {
+    say("no validation loss: the data hold nothing out (quern tokenize --val-fraction)");
   }
   const job = {
     config: resolved,
@@ -133,11 +139,43 @@ export async function pretrainWith(
   const { reason, step } = await showTraining(pretrain(job), job, conversation);
   if (reason === "interrupted") {
     throw new UserError(`interrupted after step ${step}; everything is saved`, {
-      hint: `go on with: quern pretrain --resume ${run}`,
+      hint: `go on with: quern pretrain --resume ${shellWord(run)}`,
       exitCode: exitCodes.interrupted,
     });
   }
+  if (reason === "finished") {
+    say(`for more: quern pretrain --resume ${shellWord(run)} --set steps=${2 * step}`);
+  }
   return run;
+}
+
+/** Where a run goes on. One that was killed in its first save has no such place; what it left is removed. */
+async function findPoint(path: string, say: (line: string) => void) {
+  const { hasCheckpoint, isRun, removeBrokenCheckpoints, resumePoint } = await import(
+    "../core/train/mod.ts"
+  );
+  if (await isRun(path) && !await hasCheckpoint(path)) {
+    const { lockFolder } = await import("../core/io/lock.ts");
+    using _lock = await lockFolder(path);
+    const names = await removeBrokenCheckpoints(path);
+    if (names.length > 0) say(`removed what a stopped process left: ${names.join(", ")}`);
+  }
+  return await resumePoint(path);
+}
+
+async function dataFolder(
+  start: Start,
+  run: string,
+  config: PretrainConfig,
+  say: (line: string) => void,
+): Promise<string> {
+  if (start.kind === "new") return config.data.path;
+  const { findData } = await import("../core/train/mod.ts");
+  const folder = await findData(run, config);
+  if (folder !== config.data.path) {
+    say(`data.path ${config.data.path} is not here; taken from where it was: ${folder}`);
+  }
+  return folder;
 }
 
 async function loadStart(start: Start) {
@@ -155,12 +193,19 @@ function runFolder(start: Start): string {
 }
 
 /** The config as a run would have it. Data need not be there where the config says the vocabulary. */
-async function resolved(
-  start: Start,
-): Promise<{ config: ResolvedConfig; derived: DerivedNumber[] }> {
-  const { derivedNumbers, resolveConfig } = await import("../core/train/mod.ts");
+async function resolved(start: Start): Promise<{ config: ResolvedConfig; notes: string[] }> {
+  const { resolveConfig } = await import("../core/train/mod.ts");
   const given = await loadStart(start), config = resolveConfig(given, await vocabularyOf(given));
-  return { config, derived: derivedNumbers(given, config) };
+  return { config, notes: await notesOn(given, config) };
+}
+
+/** What the config left open, with the rule that filled it, and what may not be meant so. */
+async function notesOn(given: PretrainConfig, config: ResolvedConfig): Promise<string[]> {
+  const { derivedNumbers, doubtsOf } = await import("../core/train/mod.ts");
+  const derived = derivedNumbers(given, config).map(({ name, value, rule }) =>
+    `${name} ${value} = ${rule}`
+  );
+  return [...derived, ...doubtsOf(config).map((doubt) => `note: ${doubt}`)];
 }
 
 async function vocabularyOf({ model: { vocab_size }, data: { path } }: PretrainConfig) {

@@ -5,25 +5,30 @@
  */
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import type { Target } from "../core/plan/mod.ts";
-import type { DerivedNumber, DryRun, ResolvedConfig } from "../core/train/mod.ts";
+import { plural } from "../core/io/words.ts";
+import type { DryRun, ResolvedConfig } from "../core/train/mod.ts";
 import type { DeviceChoice } from "./device_options.ts";
 import { formatBytes, formatCount, formatQuantity } from "./ui/numbers.ts";
 
 /** Plans the run and prints its sizes. Throws after that if the device cannot hold it. */
 export async function printDryRun(
   config: ResolvedConfig,
-  derived: readonly DerivedNumber[],
+  notes: readonly string[],
   choice: DeviceChoice & { readonly form: "json" | "text" },
 ): Promise<void> {
-  const { dryRun } = await import("../core/train/mod.ts");
-  const target = await targetOf(choice), found = dryRun(config, target);
-  const device = choice.device === "webgpu" ? "webgpu" : "cpu";
-  if (choice.form === "json") console.log(JSON.stringify({ device, ...namesOf(found) }));
+  const { dryRun, roomOf, sizeAdvice, withFittingSizes } = await import("../core/train/mod.ts");
+  const { target, limits } = await targetOf(choice);
+  const found = orElse(
+    () => dryRun(config, target),
+    (error) => withFittingSizes(error, config, target),
+  );
+  const device = target.kind;
+  if (choice.form === "json") console.log(JSON.stringify({ device, ...namesOf(found), ...limits }));
   else {
     console.log([
       describe(config, found, device),
-      ...(device === "webgpu" ? [assumption(target)] : []),
-      ...derivedLines(derived),
+      ...(limits ? [limitsLine(target, limits.limits_of)] : []),
+      ...notes,
     ].join("\n"));
   }
   if (device === "webgpu" || found.totalBytes <= target.slabBytes) return; // the cpu device has one slab
@@ -32,39 +37,59 @@ export async function printDryRun(
       formatBytes(found.totalBytes)
     }`,
     {
-      hint: "use a larger accumulation, model.remat=true, a smaller sequence_length, or a GPU",
+      hint: `${
+        sizeAdvice(config, target, roomOf(target))
+      }; model.remat=true needs less, too, and a GPU may have more`,
       exitCode: exitCodes.outOfMemory,
     },
   );
 }
 
-/** What only the GPU itself can say, and what stands for it. */
-function assumption({ maxTensorBytes }: Target): string {
-  return `assumed of the GPU    tensors of up to ${
-    formatBytes(maxTensorBytes)
-  }, and memory for all of this`;
+function orElse<T>(make: () => T, errorFor: (error: unknown) => unknown): T {
+  try {
+    return make();
+  } catch (error) {
+    throw errorFor(error);
+  }
 }
 
-/** What the config left open, with the rule that filled it. */
-export function derivedLines(derived: readonly DerivedNumber[]): string[] {
-  return derived.map(({ name, value, rule }) => `${name} ${value} = ${rule}`);
+/** Whose limits the plan keeps to. No GPU says how much memory it has. */
+function limitsLine({ maxTensorBytes, maxOperands }: Target, whose: string): string {
+  return `limits                ${
+    whose === "assumed" ? "assumed, as no adapter is here" : `of ${whose}`
+  }: tensors of up to ${formatBytes(maxTensorBytes)}, ${
+    plural(maxOperands, "buffer")
+  } a kernel; its memory is not known`;
 }
 
-/** No device is opened; `auto` stands for the cpu device, as what a GPU grants is only known once it is open. */
-async function targetOf({ device, threads, blas }: DeviceChoice): Promise<Target> {
+/** A target, and of a GPU whose limits it has. */
+interface DryTarget {
+  readonly target: Target;
+  readonly limits?: { readonly limits_of: string };
+}
+
+/** `auto` stands for the cpu device; of a GPU the adapter that is here is asked. */
+async function targetOf({ device, threads, blas }: DeviceChoice): Promise<DryTarget> {
   if (device === "webgpu") {
-    const { assumedLimits, webgpuTarget } = await import("../core/device/webgpu/mod.ts");
-    return webgpuTarget(assumedLimits);
+    const { assumedLimits, grantedLimits, webgpuTarget } = await import(
+      "../core/device/webgpu/mod.ts"
+    );
+    const granted = await grantedLimits();
+    return {
+      target: webgpuTarget(granted?.limits ?? assumedLimits),
+      limits: { limits_of: granted?.name ?? "assumed" },
+    };
   }
   const { cpuTarget, hasRelaxedSimd } = await import("../core/device/cpu/target.ts");
   const { findBlas } = await import("../core/device/cpu/blas.ts");
   const library = blas === "off" ? undefined : findBlas();
   library?.close();
-  return cpuTarget({
+  const target = cpuTarget({
     threads: threads ?? navigator.hardwareConcurrency,
     relaxed: hasRelaxedSimd(),
     blas: library !== undefined,
   });
+  return { target };
 }
 
 function namesOf(found: DryRun): Record<string, unknown> {
@@ -96,9 +121,7 @@ function describe(config: ResolvedConfig, found: DryRun, device: string): string
     }`
   );
   const roles = found.byRole.map(({ role, tensors, total: n, weightDecay }) =>
-    `  ${role.padEnd(20)}${total(n)}  in ${
-      formatCount(tensors)
-    } tensors, weight decay ${weightDecay}`
+    `  ${role.padEnd(20)}${total(n)}  in ${plural(tensors, "tensor")}, weight decay ${weightDecay}`
   );
   const memory = found.memory.map(({ kind, bytes }) =>
     `  ${kind.padEnd(20)}${formatBytes(bytes).padStart(15)}`
@@ -109,12 +132,12 @@ function describe(config: ResolvedConfig, found: DryRun, device: string): string
     ...parts,
     "optimizer groups",
     ...roles,
-    `an update             ${batch_size} rows of ${sequence_length}${parted}: ${
-      formatCount(found.tokensPerUpdate)
-    } tokens, ${formatQuantity(found.flopsPerToken)}FLOPs a token, ${
+    `an update             ${plural(batch_size, "row")} of ${sequence_length}${parted}: ${
+      plural(found.tokensPerUpdate, "token")
+    }, ${formatQuantity(found.flopsPerToken)}FLOPs a token, ${
       formatCount(found.dispatches)
     } dispatches`,
-    `the run               ${formatCount(steps)} updates: ${
+    `the run               ${plural(steps, "update")}: ${
       formatQuantity(steps * found.tokensPerUpdate)
     } tokens, ${formatQuantity(steps * found.tokensPerUpdate * found.flopsPerToken)}FLOPs`,
     `memory on ${device.padEnd(12)}${formatBytes(found.totalBytes).padStart(15)}`,

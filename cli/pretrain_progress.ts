@@ -4,6 +4,7 @@
  * @module
  */
 import type { EndReason, PretrainJob, StepEvent, TrainEvent } from "../core/train/mod.ts";
+import { plural } from "../core/io/words.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { type Progress, progressLine } from "./ui/progress.ts";
 
@@ -43,14 +44,18 @@ export async function showTraining(
   }
   const ending = story.ending();
   if (summary && !json && !quiet && ending.reason !== "interrupted") {
-    const { reason, step, validation } = ending;
-    console.log(
-      `${job.run}: step ${formatCount(step)}${reason === "time" ? " (max_minutes)" : ""}${
-        validation ? `, ${validationText(validation)}` : ""
-      }, ${formatDuration(story.seconds())}`,
-    );
+    console.log(`${job.run}: ${summaryOf(ending, story.seconds())}`);
   }
   return ending;
+}
+
+function summaryOf({ reason, step, validation }: Ending, seconds: number): string {
+  if (reason === "finished") {
+    return `finished before: ${plural(step, "step")} are done; nothing was changed`;
+  }
+  return `step ${formatCount(step)}${reason === "time" ? " (max_minutes)" : ""}${
+    validation ? `, ${validationText(validation)}` : ""
+  }, ${formatDuration(seconds)}`;
 }
 
 /** What is known of a run so far. */
@@ -73,11 +78,14 @@ class Story {
       case "start": {
         [this.#firstStep, this.#bytes] = [event.step, event.deviceBytes];
         const what = event.step > 0 ? `going on from step ${event.step} of` : "training";
-        progress.note(`${run}: ${what} ${formatCount(steps)} steps on ${device.info.name}`);
+        progress.note(`${run}: ${what} ${plural(steps, "step")} on ${device.info.name}`);
         break;
       }
       case "partials":
         progress.note(`removed what a stopped process left: ${event.names.join(", ")}`);
+        break;
+      case "takeover":
+        progress.note(`${run}: process ${event.pid} was stopped while it trained; taken over`);
         break;
       case "step":
         progress.update(() => this.#stepLine(event));

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import quickstartConfig from "../configs/quickstart.yaml" with { type: "text" };
 import type { HeldOutSum } from "../core/data/corpus.ts";
-import type { ShardReader } from "../core/data/shard_reader.ts";
 import type { Device } from "../core/device/mod.ts";
-import { UserError } from "../core/io/errors.ts";
+import { exitCodes, UserError } from "../core/io/errors.ts";
+import { plural, shellWord } from "../core/io/words.ts";
 import { blasOption, deviceOption, openChosenDevice, threadsOption } from "./device_options.ts";
 import { type Conversation, showTraining } from "./pretrain_progress.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
@@ -50,8 +50,12 @@ export function quickstartCommand(): CommandUnknownOpts {
     .addHelpText("after", help)
     .action(async ({ out, set, json, quiet, ...choice }) => {
       const say = (line: string) => quiet ? undefined : console.error(line);
-      const { data, heldOut } = await makeData(out, say);
+      await readConfig(join(out, "data"), set); // before anything is written
+      const { lockFolder } = await import("../core/io/lock.ts");
+      await prepareFolder(out);
+      using _lock = await lockFolder(out);
       const run = join(out, "model");
+      const { data, heldOut } = await makeData(out, say);
       await using device = await openChosenDevice(choice);
       const conversation = { json: false, quiet: quiet || json, summary: false };
       const trained = await train({ data, run, device, overrides: set, conversation });
@@ -62,20 +66,37 @@ export function quickstartCommand(): CommandUnknownOpts {
     });
 }
 
+const corpusFile = "corpus.txt";
+
+/** Makes the folder; of those that are there only a quickstart's is taken. */
+async function prepareFolder(out: string): Promise<void> {
+  const { exists } = await import("../core/io/atomic.ts");
+  if (!await exists(out)) return await Deno.mkdir(out, { recursive: true });
+  if (await exists(join(out, corpusFile))) return;
+  const { lockFile } = await import("../core/io/lock.ts");
+  const names = await Array.fromAsync(Deno.readDir(out), ({ name }) => name);
+  if (names.join() === lockFile) return; // one was killed before it had written anything
+  throw new UserError("it exists and is no quickstart's folder", {
+    where: out,
+    hint: "choose another --out",
+  });
+}
+
+/** Removes an earlier quickstart's run, unless somebody goes on with it. */
+async function removeModel(run: string): Promise<void> {
+  const { exists } = await import("../core/io/atomic.ts");
+  const { lockFolder } = await import("../core/io/lock.ts");
+  if (!await exists(run)) return;
+  using _lock = await lockFolder(run);
+  await Deno.remove(run, { recursive: true });
+}
+
 /** A new corpus as token shards, and the sums that it does not show. */
 async function makeData(out: string, say: (line: string) => void) {
-  const { exists } = await import("../core/io/atomic.ts");
   const { makeCorpus } = await import("../core/data/corpus.ts");
   const { tokenizeFiles } = await import("../core/data/tokenize.ts");
-  const text = join(out, "corpus.txt"), data = join(out, "data"), run = join(out, "model");
-  if (await exists(out) && !await exists(text)) {
-    throw new UserError("it exists and is no quickstart's folder", {
-      where: out,
-      hint: "choose another --out",
-    });
-  }
-  await Deno.mkdir(out, { recursive: true });
-  if (await exists(run)) await Deno.remove(run, { recursive: true });
+  const text = join(out, corpusFile), data = join(out, "data");
+  await removeModel(join(out, "model"));
   const { documents, heldOut } = makeCorpus({ seed, sumsFraction: 0.5 });
   const corpus = `${documents.join("\n")}\n`;
   await Deno.writeTextFile(text, corpus);
@@ -116,12 +137,15 @@ interface Trained {
 async function train({ run, device, conversation, ...from }: TrainingJob): Promise<Trained> {
   const { openShards } = await import("../core/data/shard_reader.ts");
   const { countAll, buildModel, namedParams } = await import("../core/model/mod.ts");
-  const { pretrain } = await import("../core/train/mod.ts");
+  const { doubtsOf, pretrain, resolveConfig } = await import("../core/train/mod.ts");
   using data = await openShards(from.data);
   using interruption = listenForInterrupt("interrupted");
-  const config = await configFor(data, from.overrides);
+  const config = resolveConfig(await readConfig(from.data, from.overrides), data.index.vocab_size);
   const parameters = countAll(namedParams(buildModel(config.model).params));
-  if (!conversation.quiet) console.error(`3. training ${formatCount(parameters)} parameters`);
+  if (!conversation.quiet) {
+    for (const doubt of doubtsOf(config)) console.error(`note: ${doubt}`);
+    console.error(`3. training ${formatCount(parameters)} parameters`);
+  }
   const job = {
     config,
     data,
@@ -133,7 +157,12 @@ async function train({ run, device, conversation, ...from }: TrainingJob): Promi
   };
   const began = performance.now();
   const end = await showTraining(pretrain(job), job, conversation);
-  interruption.signal.throwIfAborted();
+  if (end.reason === "interrupted") {
+    throw new UserError(`interrupted after step ${end.step}; everything is saved`, {
+      hint: `go on with: quern pretrain --resume ${shellWord(run)}`,
+      exitCode: exitCodes.interrupted,
+    });
+  }
   return {
     parameters,
     step: end.step,
@@ -145,15 +174,14 @@ async function train({ run, device, conversation, ...from }: TrainingJob): Promi
 }
 
 /** `configs/quickstart.yaml`, which quern carries, for this folder's data. */
-async function configFor({ folder, index }: ShardReader, overrides: readonly string[]) {
+async function readConfig(data: string, overrides: readonly string[]) {
   const { parseConfig } = await import("../core/io/config.ts");
-  const { pretrainConfig, resolveConfig } = await import("../core/train/mod.ts");
-  const parsed = parseConfig(pretrainConfig, {
+  const { pretrainConfig } = await import("../core/train/mod.ts");
+  return parseConfig(pretrainConfig, {
     text: quickstartConfig,
     file: "configs/quickstart.yaml",
-    overrides: [`data.path=${folder}`, ...overrides],
+    overrides: [`data.path=${data}`, ...overrides],
   });
-  return resolveConfig(parsed, index.vocab_size);
 }
 
 /** A story, by sampling. */
@@ -202,7 +230,7 @@ function describe(result: Result): string {
       result.bitsPerByte.toFixed(3)
     } bits a byte`,
     `sums never seen      ${correct} of ${asked} right`,
-    `training             ${formatCount(parameters)} parameters, ${formatCount(step)} steps in ${
+    `training             ${formatCount(parameters)} parameters, ${plural(step, "step")} in ${
       formatDuration(seconds)
     }, ${formatCount(tokensPerSecond)} tokens/s`,
     "",
@@ -210,9 +238,9 @@ function describe(result: Result): string {
     `  ${story}`,
     "",
     "next:",
-    `  quern generate ${run} "What is 12 + 34?" --temperature 0`,
-    `  quern generate ${run} "One morning" --seed 7`,
-    `  quern pretrain --resume ${run} --set steps=${2 * step}`,
+    `  quern generate ${shellWord(run)} "What is 12 + 34?" --temperature 0`,
+    `  quern generate ${shellWord(run)} "One morning" --seed 7`,
+    `  quern pretrain --resume ${shellWord(run)} --set steps=${2 * step}`,
     "  quern tokenize YOUR.txt --out data/yours --tokenizer character",
   ].join("\n");
 }

@@ -15,6 +15,7 @@ import {
   type TensorSource,
   writeSafetensors,
 } from "../io/safetensors.ts";
+import { shellWord } from "../io/words.ts";
 
 const cursorSchema = z.discriminatedUnion("packing", [
   z.strictObject({ packing: z.literal("windows"), window: z.int().min(0) }),
@@ -131,12 +132,12 @@ export async function findCheckpoint(path: string): Promise<string> {
   throw newest === undefined
     ? new UserError("the run has no checkpoint yet", {
       where: path,
-      hint: `it can be begun again: quern pretrain ${config} --out ANOTHER-FOLDER`,
+      hint: `it can be begun again: quern pretrain ${shellWord(config)} --out ANOTHER-FOLDER`,
       exitCode: exitCodes.failed,
     })
     : new UserError(`the file ${latestFile}, which names the checkpoint to take, is missing`, {
       where: folder,
-      hint: `name one yourself: ${join(folder, `step-${newest}`)}`,
+      hint: `name one yourself: ${shellWord(join(folder, `step-${newest}`))}`,
       exitCode: exitCodes.failed,
     });
 }

@@ -119,6 +119,15 @@ export function derivedNumbers(config: PretrainConfig, resolved: ResolvedConfig)
   return derived;
 }
 
+/** What a config says that its author may not have meant. */
+export function doubtsOf({ steps, optimizer: { learning_rate } }: PretrainConfig): string[] {
+  const { warmup_steps } = learning_rate;
+  if (warmup_steps < steps) return [];
+  return [
+    `the learning rate never reaches its peak: warmup_steps is ${warmup_steps}, steps ${steps}`,
+  ];
+}
+
 /** Rows that are on the device at once. */
 export function microRows({ batch_size, accumulation }: PretrainConfig): number {
   return batch_size / accumulation;

@@ -18,6 +18,8 @@ export type TrainEvent =
   | { readonly kind: "start"; readonly step: number; readonly deviceBytes: number }
   /** Left-overs of a killed process, which were removed. */
   | { readonly kind: "partials"; readonly names: readonly string[] }
+  /** The run's lock was taken over from a process that was killed. */
+  | { readonly kind: "takeover"; readonly pid: number }
   | StepEvent
   | {
     readonly kind: "validation";
@@ -30,5 +32,5 @@ export type TrainEvent =
   | { readonly kind: "checkpoint"; readonly step: number; readonly path: string }
   | { readonly kind: "end"; readonly step: number; readonly reason: EndReason };
 
-/** `steps`: all done; `time`: max_minutes are over; `interrupted`: the signal asked. */
-export type EndReason = "steps" | "time" | "interrupted";
+/** `steps`: all done; `finished`: they were before; `time`: max_minutes are over; `interrupted`: the signal asked. */
+export type EndReason = "steps" | "finished" | "time" | "interrupted";

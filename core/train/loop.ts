@@ -10,7 +10,9 @@ import {
   validationBatches,
 } from "../data/batches.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
+import { shellWord } from "../io/words.ts";
 import { hyperAt, valueAt } from "../optim/mod.ts";
+import { byteCounter } from "./byte_counter.ts";
 import { type Checkpoint, saveCheckpoint } from "./checkpoint.ts";
 import { microRows } from "./config.ts";
 import type { EndReason, TrainEvent } from "./events.ts";
@@ -158,7 +160,9 @@ export class Loop {
     const bad = await this.trainer.firstBadTensor(parts) ?? "the gradient's norm";
     const { run } = this.job;
     const saved = this.#savedStep >= 0
-      ? `the last checkpoint, step ${this.#savedStep}, is finite: quern pretrain --resume ${run}`
+      ? `the last checkpoint, step ${this.#savedStep}, is finite: quern pretrain --resume ${
+        shellWord(run)
+      }`
       : "there is no checkpoint yet";
     return new UserError(`step ${step} is not finite; the first bad tensor: ${bad}`, {
       where: run,
@@ -173,10 +177,14 @@ export class Loop {
     const { step } = this, started = performance.now();
     const { max_tokens } = config.validation;
     const { rows, length } = this.#source;
-    const { loss, targets } = await this.trainer.measure(
-      validationBatches({ split: val, rows, length }, config.data.packing, max_tokens || Infinity),
+    const bytes = byteCounter(this.job.data.tokenizer, val);
+    const batches = validationBatches(
+      { split: val, rows, length },
+      config.data.packing,
+      max_tokens || Infinity,
     );
-    const bitsPerByte = loss / Math.LN2 * val.tokens / val.bytes;
+    const { loss, targets } = await this.trainer.measure(bytes.watch(batches));
+    const bitsPerByte = loss * targets / Math.LN2 / bytes.counted();
     this.#logged.at += performance.now() - started; // measuring is not training
     appendMetrics(this.job.run, { step, validation_loss: loss, bits_per_byte: bitsPerByte });
     yield { kind: "validation", step, loss, targets, bitsPerByte };

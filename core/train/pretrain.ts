@@ -5,10 +5,13 @@ import { requireTargets } from "../data/batches.ts";
 import type { ShardReader } from "../data/shard_reader.ts";
 import type { Device } from "../device/types.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
+import { lockFolder } from "../io/lock.ts";
+import { plural } from "../io/words.ts";
 import { buildModel } from "../model/mod.ts";
 import { type Checkpoint, findCheckpoint, openCheckpoint } from "./checkpoint.ts";
 import { microRows, type ResolvedConfig } from "./config.ts";
 import type { TrainEvent } from "./events.ts";
+import { withFittingSizes } from "./fit.ts";
 import { Loop } from "./loop.ts";
 import type { Training } from "./plans.ts";
 import {
@@ -47,9 +50,26 @@ export function trainingOf(config: ResolvedConfig): Training {
   };
 }
 
-/** Makes or opens the run's folder, trains, measures and saves, until the steps, the time or the caller's patience end. */
+/**
+ * Makes or opens the run's folder, trains, measures and saves, until the steps, the time or the caller's patience end.
+ * Meanwhile no other process may. A run whose steps are done is left as it is.
+ */
 export async function* pretrain(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
+  const { config, device } = job;
+  try {
+    yield* trainAlone(job);
+  } catch (error) {
+    throw withFittingSizes(error, config, device.target);
+  }
+}
+
+async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
   const { config, data, device, run } = job;
+  using held = new DisposableStack();
+  if (job.resumeFrom !== undefined) {
+    const { leftBy } = held.use(await lockFolder(run));
+    if (leftBy !== undefined) yield { kind: "takeover", pid: leftBy };
+  }
   using checkpoint = job.resumeFrom === undefined
     ? undefined
     : await openCheckpoint(job.resumeFrom);
@@ -57,6 +77,12 @@ export async function* pretrain(job: PretrainJob): AsyncGenerator<TrainEvent, vo
     requireSameData(checkpoint, data);
     await requireSameModel(run, config);
     requireSamePacking(checkpoint, config);
+    requireMoreSteps(run, checkpoint, config);
+    const { step } = checkpoint.state;
+    if (step === config.steps) {
+      yield { kind: "end", step, reason: "finished" };
+      return;
+    }
   }
   requireTargets(data.splits.train, config.data.packing, config.sequence_length);
   const session: Session = { ...job.session, device: device.info };
@@ -69,6 +95,7 @@ export async function* pretrain(job: PretrainJob): AsyncGenerator<TrainEvent, vo
   } else {
     trainer.initialize(config.seed);
     await createRun(run, config, data, session);
+    held.use(await lockFolder(run));
   }
   const loop = new Loop(job, trainer, checkpoint);
   yield { kind: "start", step: loop.step, deviceBytes: device.usedBytes() };
@@ -87,6 +114,17 @@ function requireSameData({ path, state }: Checkpoint, data: ShardReader): void {
     hint: `${path} belongs to an index.json with the hash ${state.data_sha256.slice(0, 12)}`,
     exitCode: exitCodes.failed,
   });
+}
+
+function requireMoreSteps(run: string, { state: { step } }: Checkpoint, config: ResolvedConfig) {
+  if (config.steps >= step) return;
+  throw new UserError(
+    `${plural(step, "step")} are done already, more than steps: ${config.steps}`,
+    {
+      where: run,
+      hint: `give more, for example --set steps=${2 * step}; or go on from an earlier checkpoint`,
+    },
+  );
 }
 
 function requireSamePacking({ state: { cursor } }: Checkpoint, { data }: ResolvedConfig): void {

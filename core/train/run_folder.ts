@@ -1,12 +1,14 @@
 /** A run's folder: it describes itself, so that it can be continued, compared and generated from without anything else. */
 
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { stringify } from "yaml";
 import type { DeviceInfo } from "../device/types.ts";
 import type { ShardReader } from "../data/shard_reader.ts";
 import { exists, removePartials, writeFileAtomic, writeFolderAtomic } from "../io/atomic.ts";
 import { loadConfig } from "../io/config.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
+import { shellWord } from "../io/words.ts";
+import { indexFileName } from "../data/shard_index.ts";
 import { checkpointsFolder, hasCheckpoint } from "./checkpoint.ts";
 import { type PretrainConfig, pretrainConfig, type ResolvedConfig } from "./config.ts";
 
@@ -28,15 +30,14 @@ export async function createRun(
   session: Session,
 ): Promise<void> {
   if (await exists(run)) {
-    const isRun = await exists(join(run, configFile));
-    const isResumable = isRun && await hasCheckpoint(run);
+    const isBegun = await isRun(run), isResumable = isBegun && await hasCheckpoint(run);
     throw new UserError(
-      `it exists already${isRun && !isResumable ? ", without a checkpoint" : ""}`,
+      `it exists already${isBegun && !isResumable ? ", without a checkpoint" : ""}`,
       {
         where: run,
         hint: isResumable
-          ? `go on with it: quern pretrain --resume ${run}; or choose another --out`
-          : isRun
+          ? `go on with it: quern pretrain --resume ${shellWord(run)}; or choose another --out`
+          : isBegun
           ? "remove it, or choose another --out"
           : "choose another --out",
       },
@@ -62,9 +63,11 @@ export async function reopenRun(
   session: Session,
   step: number,
 ): Promise<void> {
-  const path = join(run, manifestFile);
-  const { sessions } = JSON.parse(await Deno.readTextFile(path)) as { sessions: unknown[] };
-  await writeFileAtomic(path, manifest(config, data, [...sessions, entry(session, step)]));
+  const { sessions } = await readManifest(run);
+  await writeFileAtomic(
+    join(run, manifestFile),
+    manifest(config, data, [...sessions, entry(session, step)]),
+  );
   await writeFileAtomic(join(run, configFile), stringify(config));
   const metrics = join(run, metricsFile);
   const lines = (await Deno.readTextFile(metrics)).split("\n").filter((line) =>
@@ -86,11 +89,34 @@ function manifest(config: ResolvedConfig, data: ShardReader, sessions: readonly 
   const contents = {
     format: "quern-run",
     seed: config.seed,
-    data: { path: data.folder, sha256: data.hash },
+    data: { path: config.data.path, absolute_path: resolve(data.folder), sha256: data.hash },
     tokenizer: { kind: data.tokenizer.kind, sha256: data.tokenizer.hash },
     sessions,
   };
   return `${JSON.stringify(contents, null, 2)}\n`;
+}
+
+/** What is read of a manifest; runs of older versions lack the absolute path. */
+interface Manifest {
+  readonly data: { readonly path: string; readonly absolute_path?: string };
+  readonly sessions: readonly unknown[];
+}
+
+async function readManifest(run: string): Promise<Manifest> {
+  return JSON.parse(await Deno.readTextFile(join(run, manifestFile))) as Manifest;
+}
+
+/** Where a run's data are: where its config says, else where they were when it was last trained. */
+export async function findData(run: string, { data: { path } }: PretrainConfig): Promise<string> {
+  if (await exists(join(path, indexFileName))) return path;
+  const { data } = await readManifest(run), before = data.absolute_path;
+  const isThere = before !== undefined && await exists(join(before, indexFileName));
+  return data.path === path && isThere ? before : path;
+}
+
+/** Whether a folder is a run's. */
+export async function isRun(folder: string): Promise<boolean> {
+  return await exists(join(folder, configFile));
 }
 
 /** The config of a run, with overrides. */

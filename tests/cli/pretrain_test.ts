@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { checkpointBytes } from "../core/train/tiny_run.ts";
-import { quern, root, startQuern, withTempDir } from "../support.ts";
-import { attempt, cpuOptions, makeProject, run } from "./tiny_project.ts";
+import { quern, root, startQuern, webgpuTest, withTempDir } from "../support.ts";
+import { attempt, cpuOptions, makeProject, run, startTraining } from "./tiny_project.ts";
 
 Deno.test("pretrain: from a text file to generated text, as a user types it", () =>
   withTempDir(async (dir) => {
@@ -103,7 +103,7 @@ Deno.test("pretrain: --dry-run counts without data, device or folder", () =>
     const { stdout } = await run(dir, "pretrain", config, "--dry-run");
     assert.match(stdout, /^parameters +5,401,856$/m);
     assert.match(stdout, /^ {2}layers\.\*\.mlp +3,170,304 {2}matrix 3,170,304$/m);
-    assert.match(stdout, /^ {2}embedding +1,048,576 {2}in 1 tensors, weight decay 0$/m);
+    assert.match(stdout, /^ {2}embedding +1,048,576 {2}in 1 tensor, weight decay 0$/m);
     assert.match(stdout, /^model\.head_dim 32 = hidden_size \/ num_attention_heads$/m);
     const { stdout: json } = await attempt(dir, "pretrain", config, "--dry-run", "--json");
     const { parameters, memory, total_bytes, device } = JSON.parse(json);
@@ -120,9 +120,25 @@ Deno.test("pretrain: --dry-run counts without data, device or folder", () =>
     assert.match(large.stdout, /^memory on cpu/m);
     assert.match(large.stderr, /the cpu device has 4 GiB, the run needs \d.*\n.*accumulation/);
     assert.equal(large.code, 4);
-    const gpu = await quern(["pretrain", config, "--dry-run", "--device", "webgpu"], { cwd: dir });
-    assert.match(gpu.stdout, /^assumed of the GPU +tensors of up to 2 GiB/m);
+    assert.match(large.stderr, /hint: use batch_size \d+ or less, or accumulation \d+;/);
+    const none = { DENO_WEBGPU_BACKEND: Deno.build.os === "windows" ? "metal" : "dx12" };
+    const gpu = ["pretrain", config, "--dry-run", "--device", "webgpu"];
+    const assumed = await quern(gpu, { cwd: dir, env: none });
+    assert.match(assumed.stdout, /^limits +assumed, as no adapter is here: .* 2 GiB/m);
   }));
+
+webgpuTest(
+  "pretrain: a dry run for a GPU keeps to the limits of the adapter that is here",
+  () =>
+    withTempDir(async (cwd) => {
+      const config = `${root}configs/llama-5m.yaml`;
+      const dry = (...args: string[]) =>
+        quern(["pretrain", config, "--dry-run", "--device", "webgpu", ...args], { cwd });
+      const { stdout } = await dry("--json"), { limits_of } = JSON.parse(stdout);
+      assert.notEqual(limits_of, "assumed");
+      assert.ok((await dry()).stdout.includes(`of ${limits_of}: tensors of up to`));
+    }),
+);
 
 Deno.test("pretrain: faults of the config are shown where they stand, with exit code 2", () =>
   withTempDir(async (dir) => {
@@ -260,23 +276,3 @@ Deno.test("replay: Automodel 3261: kill -9 at any moment, and the run goes on bi
       .filter(({ name }) => name.includes("partial"));
     assert.deepEqual(partial, []);
   }));
-
-/** A training process, once it has told of the first event of a kind. */
-async function startTraining(
-  cwd: string,
-  args: string[],
-  kind: "step" | "checkpoint",
-): Promise<Deno.ChildProcess> {
-  const child = startQuern(["pretrain", ...args, ...cpuOptions, "--json"], { cwd });
-  const reader = child.stdout.getReader(), text = new TextDecoder();
-  for (let told = ""; !told.includes(`"kind":"${kind}"`);) {
-    const { done, value } = await reader.read();
-    if (done) throw new Error(`it ended after ${told}${await new Response(child.stderr).text()}`);
-    told += text.decode(value, { stream: true });
-  }
-  // the pipe must not fill while the process goes on
-  void (async () => {
-    while (!(await reader.read()).done);
-  })();
-  return child;
-}

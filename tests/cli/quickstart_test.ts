@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { withTempDir } from "../support.ts";
-import { attempt, run } from "./tiny_project.ts";
+import { startQuern, withTempDir } from "../support.ts";
+import { attempt, cpuOptions, run } from "./tiny_project.ts";
 
 const quick = ["--set", "steps=3", "--set", "batch_size=2", "--set", "validation.max_tokens=500"];
 
 Deno.test("quickstart: goes the whole way and says what to try next; a second time, too", () =>
   withTempDir(async (dir) => {
     const { stdout, stderr } = await run(dir, "quickstart", ...quick);
+    assert.match(stderr, /never reaches its peak: warmup_steps is 100, steps 3/);
     assert.match(stderr, /^1\. wrote runs\/quickstart\/corpus\.txt: 1\.\d+ MiB/);
     assert.match(stdout, /^held-out loss +\d\.\d{3} nats a character/);
     assert.match(stdout, /^sums never seen +\d+ of 200 right$/m);
@@ -16,6 +17,41 @@ Deno.test("quickstart: goes the whole way and says what to try next; a second ti
     const json = await run(dir, "quickstart", "--json", "--quiet", ...quick);
     assert.equal(json.stderr, "");
     assert.equal(JSON.parse(json.stdout).steps, 3);
+  }));
+
+Deno.test("quickstart: a slip in --set is refused before anything is written", () =>
+  withTempDir(async (dir) => {
+    const { code, stderr } = await attempt(dir, "quickstart", "--set", "stepz=3");
+    assert.equal(code, 2);
+    assert.match(stderr, /unknown key stepz\nhint: did you mean steps\?/);
+    assert.deepEqual([...Deno.readDirSync(dir)], []);
+  }));
+
+Deno.test("quickstart: Ctrl-C saves and says how to go on", {
+  ignore: Deno.build.os === "windows",
+}, () =>
+  withTempDir(async (cwd) => {
+    const args = [
+      "quickstart",
+      "--out",
+      "a b",
+      ...cpuOptions,
+      "--set",
+      "validation.max_tokens=500",
+    ];
+    const child = startQuern(args, { cwd });
+    const metrics = join(cwd, "a b/model/metrics.jsonl");
+    while (!(await Deno.readTextFile(metrics).catch(() => ""))) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    child.kill("SIGINT");
+    const { code, stderr } = await child.output();
+    assert.equal(code, 130);
+    assert.match(
+      new TextDecoder().decode(stderr),
+      /interrupted after step \d+; everything is saved\nhint: .* --resume 'a b\/model'/,
+    );
+    await run(cwd, "pretrain", "--resume", "a b/model", "--set", "steps=1000000", "--dry-run");
   }));
 
 Deno.test("quickstart: replaces no folder that is not its own", () =>

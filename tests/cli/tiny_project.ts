@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { makeCorpus } from "../../core/data/corpus.ts";
-import { type CommandResult, quern } from "../support.ts";
+import { type CommandResult, quern, startQuern } from "../support.ts";
 
 /** The device that tests train on: the same everywhere. */
 export const cpuOptions = ["--device", "cpu", "--threads", "1", "--blas", "off"];
@@ -49,4 +49,24 @@ export function attempt(dir: string, ...args: string[]): Promise<CommandResult> 
 function deviceOf([command]: string[]): string[] {
   const computes = ["pretrain", "generate", "quickstart"].includes(command);
   return computes ? cpuOptions : [];
+}
+
+/** A training process, once it has told of the first event of a kind. */
+export async function startTraining(
+  cwd: string,
+  args: string[],
+  kind: "step" | "checkpoint",
+): Promise<Deno.ChildProcess> {
+  const child = startQuern(["pretrain", ...args, ...cpuOptions, "--json"], { cwd });
+  const reader = child.stdout.getReader(), text = new TextDecoder();
+  for (let told = ""; !told.includes(`"kind":"${kind}"`);) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error(`it ended after ${told}${await new Response(child.stderr).text()}`);
+    told += text.decode(value, { stream: true });
+  }
+  // the pipe must not fill while the process goes on
+  void (async () => {
+    while (!(await reader.read()).done);
+  })();
+  return child;
 }

@@ -97,6 +97,18 @@ export async function openAdapter(): Promise<OpenedAdapter> {
   };
 }
 
+/** What the system's adapter grants; undefined where none can be used. Only an open device says so: it is closed at once. */
+export async function grantedLimits(): Promise<{ name: string; limits: WebgpuLimits } | undefined> {
+  try {
+    const { device, info: { name }, limits } = await openAdapter();
+    device.destroy();
+    return { name, limits };
+  } catch (error) {
+    if (error instanceof DeviceError) return undefined;
+    throw error;
+  }
+}
+
 async function requestDevice(first: GPUAdapter): Promise<GPUDevice> {
   const requiredLimits = Object.fromEntries(
     wantedLimits.map((limit) => [limit, askable(first.limits[limit])]),

@@ -1,4 +1,4 @@
-export { findAdapter, isSoftware } from "./adapter.ts";
+export { findAdapter, grantedLimits, isSoftware } from "./adapter.ts";
 export { openWebgpu, WebgpuDevice } from "./device.ts";
 export { GpuExecutable } from "./executable.ts";
 export type { DispatchTime } from "./profile.ts";

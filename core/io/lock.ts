@@ -1,0 +1,114 @@
+/**
+ * A folder that one process at a time works on.
+ *
+ * The system holds the lock and drops it when its process ends, however that ends; the file in the folder says whose it is,
+ * so that others can say so, and so that what a killed process left is known as such.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { z } from "zod";
+import { isAlive } from "./atomic.ts";
+import { exitCodes, UserError } from "./errors.ts";
+
+/** The name of a lock in its folder. */
+export const lockFile = ".lock";
+
+const ownerSchema = z.object({ pid: z.int(), host: z.string(), since: z.string() });
+type Owner = z.output<typeof ownerSchema>;
+
+/** The right to work on a folder; given back by `using`, and when the process exits. */
+export interface FolderLock extends Disposable {
+  /** The process that left its lock behind when it was killed. */
+  readonly leftBy: number | undefined;
+}
+
+/** Takes a folder's lock; throws where another process holds it. */
+export async function lockFolder(folder: string): Promise<FolderLock> {
+  const path = join(folder, lockFile);
+  const file = await openLocked(folder, path);
+  const before = await ownerIn(file);
+  if (before && before.host !== Deno.hostname()) {
+    file.close();
+    throw new UserError(
+      `process ${before.pid} on ${before.host} works in it, or was killed there`,
+      {
+        where: folder,
+        hint: `if it has ended, remove ${path}`,
+        exitCode: exitCodes.failed,
+      },
+    );
+  }
+  writeOwner(file);
+  const release = () => {
+    globalThis.removeEventListener("unload", release);
+    try {
+      Deno.removeSync(path);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error; // the folder may be gone
+    } finally {
+      file.close();
+    }
+  };
+  globalThis.addEventListener("unload", release); // a second Ctrl-C exits from where it stands
+  return { leftBy: before?.pid, [Symbol.dispose]: release };
+}
+
+/** The lock's file, locked; what its last owner wrote still stands in it. */
+async function openLocked(folder: string, path: string): Promise<Deno.FsFile> {
+  for (;;) {
+    const file = await Deno.open(path, { read: true, write: true, create: true });
+    const owner = await ownerIn(file);
+    if (!await isFree(file, owner)) {
+      file.close();
+      const whose = owner ? `process ${owner.pid} on ${owner.host}, since ${owner.since}` : "it";
+      throw new UserError(`another process works in it: ${whose}`, {
+        where: folder,
+        hint: "wait until it has ended, or choose another folder",
+        exitCode: exitCodes.failed,
+      });
+    }
+    if (await isAt(file, path)) return file;
+    file.close(); // its owner removed it in between: what is locked now is nobody's
+  }
+}
+
+/** Whether the lock is ours now. A file system without locks leaves only the owner's process id to ask. */
+async function isFree(file: Deno.FsFile, owner: Owner | undefined): Promise<boolean> {
+  try {
+    return await file.tryLock(true);
+  } catch {
+    return owner === undefined || owner.pid === Deno.pid || !isAlive(owner.pid);
+  }
+}
+
+async function isAt(file: Deno.FsFile, path: string): Promise<boolean> {
+  const [opened, found] = await Promise.all([
+    file.stat(),
+    Deno.stat(path).catch(() => undefined),
+  ]);
+  return found !== undefined && opened.ino === found.ino;
+}
+
+/** Undefined where it is empty, half written, or may not be read while another holds it (Windows). */
+async function ownerIn(file: Deno.FsFile): Promise<Owner | undefined> {
+  try {
+    await file.seek(0, Deno.SeekMode.Start);
+    const bytes = new Uint8Array(1024), count = await file.read(bytes) ?? 0;
+    const text = new TextDecoder().decode(bytes.subarray(0, count));
+    return ownerSchema.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+function writeOwner(file: Deno.FsFile): void {
+  const owner: Owner = {
+    pid: Deno.pid,
+    host: Deno.hostname(),
+    since: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
+  };
+  file.truncateSync(0);
+  file.seekSync(0, Deno.SeekMode.Start);
+  file.writeSync(new TextEncoder().encode(`${JSON.stringify(owner)}\n`));
+}

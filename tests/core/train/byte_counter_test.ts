@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { byteCounter } from "../../../core/train/byte_counter.ts";
+import { type Batch, ignoredTarget } from "../../../core/data/batches.ts";
+import { byteTokenizer } from "../../../core/text/tokenizer.ts";
+import { withTempDir } from "../../support.ts";
+import { readJson } from "../../vectors.ts";
+import { makeData, tinyConfig, train } from "./tiny_run.ts";
+
+const batchOf = (targets: readonly number[]): Batch => {
+  const rest = new Int32Array(targets.length);
+  return {
+    rows: 1,
+    length: targets.length,
+    ids: rest,
+    segmentIds: rest,
+    positions: rest,
+    targets: Int32Array.from(targets),
+  };
+};
+
+Deno.test("bits a byte: every target's loss counts, a special token's over no bytes", () => {
+  const { bytes_per_target, nll_nats, bpb } = readJson<{
+    bytes_per_target: number[];
+    nll_nats: number[];
+    bpb: number;
+  }>("spec/bits_per_byte.json");
+  // each target stands for itself: the bytes of a piece do not depend on its neighbours here
+  const bytesOf = (id: number) => new Uint8Array(bytes_per_target[id]);
+  const counter = byteCounter({ bytesOf }, { bytes: 0, tokens: 1 });
+  for (const _ of counter.watch([batchOf([...bytes_per_target.keys(), ignoredTarget])])) continue;
+  const nats = nll_nats.reduce((sum, nat) => sum + nat, 0);
+  assert.ok(Math.abs(nats / Math.LN2 / counter.counted() - bpb) < 1e-12);
+});
+
+Deno.test("bits a byte: without bytes of tokens, the split's mean stands for them", () => {
+  const counter = byteCounter({ bytesOf: undefined }, { bytes: 30, tokens: 10 });
+  for (const _ of counter.watch([batchOf([1, 2, ignoredTarget])])) continue;
+  assert.equal(counter.counted(), 6);
+  const exact = byteCounter(byteTokenizer(), { bytes: 30, tokens: 10 });
+  for (const _ of exact.watch([batchOf([1, 256])])) continue;
+  assert.equal(exact.counted(), 1);
+});
+
+Deno.test("bits a byte: with max_tokens the measured targets' bytes count", () =>
+  withTempDir(async (dir) => {
+    const data = await makeData(dir, 3000);
+    // inside the first held-out document every target is a byte
+    const config = tinyConfig(data, { steps: 1, validation: { max_tokens: 5 } });
+    const events = await train(config, { run: join(dir, "run") });
+    const found = events.find((event) => event.kind === "validation")!;
+    assert.equal(found.targets, 5);
+    assert.ok(Math.abs(found.bitsPerByte - found.loss / Math.LN2) < 1e-12);
+  }));
