@@ -99,7 +99,10 @@ Deno.test("concat and cache_write: elements are only moved", () => {
     const cache = sample([2, 5, 3, n], 1), rows = sample([2, 2, 3, n], 2);
     for (const starts of [[0, 3], [4, -1]]) {
       const start = integers([2], starts);
+      checkWasm(cacheWriteOp, [cache, rows, start], {}, 0);
+      checkWasm({ ...cacheWriteOp, inplace: undefined }, [cache, rows, start], {}, 0);
       const half = sample([2, 5, 3, n], 3, "bf16");
+      checkWasm({ ...cacheWriteOp, inplace: undefined }, [half, rows, start], {}, 2 ** -8);
     }
   }
 });
