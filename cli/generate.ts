@@ -44,6 +44,10 @@ export function generateCommand(): CommandUnknownOpts {
       new Option("--top-p <x>", "choose among the likeliest that together have this probability")
         .argParser(numberBetween(0, 1)).default(1),
     )
+    .addOption(
+      new Option("--weights <type>", "how matrices are kept; bf16 takes half the memory")
+        .choices(["f32", "bf16"] as const).default("f32" as const),
+    )
     .addOption(seedOption())
     .addOption(deviceOption())
     .addOption(blasOption())
@@ -57,7 +61,7 @@ export function generateCommand(): CommandUnknownOpts {
       const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
       using interruption = listenForInterrupt("interrupted");
       await using device = await openChosenDevice(options);
-      using model = await openModel(run, device);
+      using model = await openModel(run, device, { weights: options.weights });
       const { temperature, topK, topP } = options;
       await show(model, text, {
         maxTokens: options.maxTokens,

@@ -203,7 +203,7 @@ async function answer(run: string, device: Device, sums: readonly HeldOutSum[]):
   const sampling = { temperature: 0, topK: 0, topP: 1, seed };
   const size = 40;
   let correct = 0;
-  using model = await openModel(run, device, size);
+  using model = await openModel(run, device, { batch: size });
   for (let at = 0; at < sums.length; at += size) {
     const asked = Array.from({ length: size }, (_, i) => sums[(at + i) % sums.length]);
     const answers = await generateBatch(model, asked.map(({ question }) => question), {

@@ -4,10 +4,9 @@ import type { Device, Executable, StateStore } from "../device/types.ts";
 import { philox, streamOf, unitInterval } from "../graph/mod.ts";
 import type { SafetensorsFile } from "../io/safetensors.ts";
 import { type Model, namedParams } from "../model/mod.ts";
-import type { Room } from "../nn/mod.ts";
 import { planGraph } from "../plan/mod.ts";
 import { fillState } from "../train/trainer.ts";
-import { traceDecode, tracePrefill } from "./programs.ts";
+import { type Layout, traceDecode, tracePrefill } from "./programs.ts";
 
 /** How the next token is chosen. */
 export interface Sampling {
@@ -38,7 +37,7 @@ export class Decoder implements Disposable {
 
   private constructor(
     readonly model: Model,
-    readonly room: Room,
+    readonly room: Layout,
     readonly device: Device,
     readonly state: StateStore,
     readonly decode: Executable,
@@ -48,7 +47,7 @@ export class Decoder implements Disposable {
     model: Model,
     weights: SafetensorsFile,
     device: Device,
-    room: Room,
+    room: Layout,
   ): Promise<Decoder> {
     const plan = planGraph(traceDecode(model, room), device.target);
     using stack = new DisposableStack();

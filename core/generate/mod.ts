@@ -1,3 +1,4 @@
 export * from "./decoder.ts";
 export * from "./generate.ts";
 export * from "./open.ts";
+export type { WeightType } from "./programs.ts";

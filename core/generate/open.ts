@@ -8,6 +8,7 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 import { buildModel, completeModel, type Model } from "../model/mod.ts";
 import { openModelFile, readRunConfig, resumePoint } from "../train/mod.ts";
 import { Decoder } from "./decoder.ts";
+import type { WeightType } from "./programs.ts";
 
 /** A model ready to generate; close it with `using`. The device stays the caller's. */
 export interface OpenModel extends Disposable {
@@ -21,8 +22,18 @@ export interface OpenModel extends Disposable {
   readonly beginning: number | undefined;
 }
 
-/** `batch`: prompts that are continued at once. */
-export async function openModel(path: string, device: Device, batch = 1): Promise<OpenModel> {
+export interface OpenOptions {
+  /** Prompts that are continued at once; 1 unless given. */
+  readonly batch?: number;
+  /** f32 unless given. bf16 halves the weights' bytes; logits move in their third digit. */
+  readonly weights?: WeightType;
+}
+
+export async function openModel(
+  path: string,
+  device: Device,
+  { batch = 1, weights: stored = "f32" }: OpenOptions = {},
+): Promise<OpenModel> {
   const { run, checkpoint } = await resumePoint(path);
   const config = await readRunConfig(run), tokenizer = await loadTokenizer(run);
   const model = buildModel(
@@ -42,6 +53,7 @@ export async function openModel(path: string, device: Device, batch = 1): Promis
   }
   const decoder = await Decoder.create(model, weights, device, {
     batch,
+    weights: stored,
     capacity: model.dims.max_position_embeddings,
   });
   return {

@@ -3,22 +3,33 @@
 import { addInteger, embedding, reshape, sample } from "../../kernels/mod.ts";
 import { type Graph, mapTree, type Spec, spec, type Tensor, trace } from "../graph/mod.ts";
 import type { LayerStates, Model, ModelTree } from "../model/mod.ts";
-import type { Room, TensorTree } from "../nn/mod.ts";
+import type { ParamDescription, Room, TensorTree } from "../nn/mod.ts";
+
+/** Storage of matrices and tables while generating. Gains, biases and routers stay f32: they are few and sensitive. */
+export type WeightType = "f32" | "bf16";
+
+/** What a model's state has room for, and how its weights are kept. */
+export interface Layout extends Room {
+  readonly weights: WeightType;
+}
 
 interface Weights {
   readonly params: ModelTree<TensorTree>;
   readonly layers: LayerStates<TensorTree>;
 }
 
-function weightSpecs(model: Model, room: Room) {
+function weightSpecs(model: Model, layout: Layout) {
   return {
-    params: mapTree(model.params, ({ shape, dtype }: Spec) => ({ shape, dtype })),
-    layers: model.state(room),
+    params: mapTree(model.params, ({ shape, dtype, role }: ParamDescription) => ({
+      shape,
+      dtype: role === "matrix" || role === "embedding" ? layout.weights : dtype,
+    })),
+    layers: model.state(layout),
   } as unknown as Record<"params" | "layers", Spec>;
 }
 
 /** `length` tokens of each row into the layers' states. Rows may be padded at the end: later tokens overwrite what padding left. */
-export function tracePrefill(model: Model, room: Room, length: number): Graph {
+export function tracePrefill(model: Model, room: Layout, length: number): Graph {
   return trace((state, { ids, start }) => {
     const { params, layers } = state as unknown as Weights;
     return { state: { layers: model.step(params, ids, start, layers).state } };
@@ -32,7 +43,7 @@ export function tracePrefill(model: Model, room: Room, length: number): Graph {
  * One token for each row, from the last one to the next, all on the device. `randoms` has a row of uniform numbers for each token that may
  * be generated. Outputs: `token` and its log-probability `logprob`, both [batch].
  */
-export function traceDecode(model: Model, room: Room): Graph {
+export function traceDecode(model: Model, room: Layout): Graph {
   const { batch, capacity } = room;
   return trace((state, { settings }) => {
     const { params, layers } = state as unknown as Weights;

@@ -11,7 +11,7 @@ import { buildModel } from "../../core/model/mod.ts";
 import { hyperAt } from "../../core/optim/mod.ts";
 import { type Plan, planGraph } from "../../core/plan/mod.ts";
 import { type Device, openDevice, type StateStore } from "../../core/device/mod.ts";
-import { traceDecode } from "../../core/generate/programs.ts";
+import { traceDecode, type WeightType } from "../../core/generate/programs.ts";
 import { pretrainConfig, resolveConfig } from "../../core/train/mod.ts";
 import { traceUpdate } from "../../core/train/programs.ts";
 import { root } from "../support.ts";
@@ -22,8 +22,9 @@ const { values } = parseArgs({
     blas: { type: "string", default: "off" },
     threads: { type: "string", default: String(navigator.hardwareConcurrency) },
     steps: { type: "string", default: "6" },
-    tokens: { type: "string", default: "1024" },
+    tokens: { type: "string", default: "2048" },
     rows: { type: "string", default: "8" },
+    weights: { type: "string", default: "f32" },
     // As of the commands: --set model.hidden_size=768
     set: { type: "string", multiple: true, default: [] },
   },
@@ -104,7 +105,14 @@ async function measureTraining(device: Device) {
 }
 
 async function measureDecoding(device: Device) {
-  const plan = planGraph(traceDecode(model, { batch: 1, capacity: 256 }), device.target);
+  const plan = planGraph(
+    traceDecode(model, {
+      batch: 1,
+      capacity: 256,
+      weights: values.weights as WeightType,
+    }),
+    device.target,
+  );
   using store = start(device, plan);
   using step = await device.compile(plan, store, { ring: 64 });
   const settings = Float32Array.of(0, 0, 1);

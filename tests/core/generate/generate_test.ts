@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { bytesOf, leavesOf, type Spec } from "../../../core/graph/mod.ts";
 import { openDevice } from "../../../core/device/mod.ts";
 import {
   generate,
@@ -9,6 +10,7 @@ import {
   openModel,
   promptIds,
   type Sampling,
+  type WeightType,
 } from "../../../core/generate/mod.ts";
 import { characterTokenizer } from "../../../core/text/tokenizer.ts";
 import { withTempDir } from "../../support.ts";
@@ -19,14 +21,14 @@ const warm: Sampling = { ...greedy, temperature: 1 };
 
 /** A model that was trained for a moment, opened for `batch` prompts. */
 async function withModel(
-  use: (open: (batch?: number) => Promise<OpenModel>) => Promise<void>,
+  use: (open: (batch?: number, weights?: WeightType) => Promise<OpenModel>) => Promise<void>,
   config: Record<string, unknown> = {},
 ): Promise<void> {
   await withTempDir(async (dir) => {
     const data = await makeData(dir), run = join(dir, "run");
     await train(tinyConfig(data, { steps: 30, log_every: 30, ...config }), { run });
     await using device = await openDevice({ device: "cpu", blas: "off", threads: 1 });
-    await use((batch = 1) => openModel(run, device, batch));
+    await use((batch = 1, weights = "f32") => openModel(run, device, { batch, weights }));
   });
 }
 
@@ -110,7 +112,7 @@ Deno.test("replay: nanochat 581: prompts of context − 1, context and context +
     await collect(generate(model, "On", options));
   }));
 
-Deno.test("generate: top-k 1 is greedy, and the first token's log-probability is the model's own", () =>
+Deno.test("generate: top-k 1 is greedy, and so is a top-p of next to nothing", () =>
   withModel(async (open) => {
     using model = await open();
     const run = (sampling: Sampling) => collect(generate(model, "On", { maxTokens: 8, sampling }));
@@ -148,6 +150,24 @@ Deno.test("generate: a run with another tokenizer's file is refused", () =>
     await Deno.writeTextFile(join(run, "tokenizer.json"), characterTokenizer("ab").file);
     await using device = await openDevice({ device: "cpu", blas: "off", threads: 1 });
     await assert.rejects(openModel(run, device), /not the tokenizer that the model was trained/);
+  }));
+
+Deno.test("generate: weights in bf16 take half the room and say nearly the same", () =>
+  withModel(async (open) => {
+    using whole = await open(), halved = await open(1, "bf16");
+    const first = async (model: OpenModel) => {
+      for await (const event of generate(model, "What is ", { maxTokens: 1, sampling: greedy })) {
+        if (event.kind === "token") return event.logprob;
+      }
+      throw new Error("no token came");
+    };
+    // Eight bits of fraction in each weight: logits of size 1 move in the third digit, and do move.
+    const difference = Math.abs(await first(whole) - await first(halved));
+    assert(difference > 0 && difference < 0.03, `${difference}`);
+    const weightBytes = ({ decoder, model }: OpenModel) =>
+      decoder.state.bytes -
+      leavesOf<Spec>(model.state(decoder.room)).reduce((sum, { leaf }) => sum + bytesOf(leaf), 0);
+    assert(weightBytes(halved) < 0.62 * weightBytes(whole)); // gains and padding are the rest
   }));
 
 Deno.test("generate: stops when asked", () =>
