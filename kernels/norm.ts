@@ -11,12 +11,13 @@ import {
 } from "../core/graph/mod.ts";
 import { defineOp, type Kernel } from "./lowering.ts";
 import {
-  layerNormGradKernel,
-  layerNormKernel,
-  rmsNormGradKernel,
-  rmsNormKernel,
-} from "./webgpu/norm.ts";
-import { layerNormGradWasm, layerNormWasm, rmsNormGradWasm, rmsNormWasm } from "./wasm/norm.ts";
+  writeLayerNorm,
+  writeLayerNormGrad,
+  writeRmsNorm,
+  writeRmsNormGrad,
+} from "./norm_programs.ts";
+import { normWasm } from "./wasm/norm.ts";
+import { layerNormTerms, normGradKernel, normKernel, rmsNormTerms } from "./webgpu/norm.ts";
 
 const costOf = (flops: number) =>
 (
@@ -32,7 +33,7 @@ const costOf = (flops: number) =>
  */
 export const rmsNormOp: Kernel = defineOp({
   name: "rms_norm",
-  kernels: [rmsNormKernel],
+  kernels: [normKernel(writeRmsNorm)],
   check([x, gain]: readonly Spec[]) {
     expect(isFloat(x.dtype) && x.shape.length > 0, "takes a float tensor with at least one axis");
     if (gain) {
@@ -56,13 +57,13 @@ export const rmsNormOp: Kernel = defineOp({
     return apply(rmsNormGradOp, gain ? [x, dy!, gain] : [x, dy!], attrs);
   },
   cost: costOf(4),
-  wasm: rmsNormWasm,
+  wasm: normWasm(writeRmsNorm),
 });
 
 /** (x, dy[, gain]) → dx[, dgain]. dgain is summed over rows in a fixed order. */
 export const rmsNormGradOp: Kernel = defineOp({
   name: "rms_norm_grad",
-  kernels: [rmsNormGradKernel],
+  kernels: [normGradKernel(writeRmsNormGrad, ["inverse"], rmsNormTerms)],
   check([x, , gain]: readonly Spec[]) {
     const dx: Spec = { shape: x.shape, dtype: "f32" };
     return gain ? [dx, { shape: gain.shape, dtype: "f32" }] : [dx];
@@ -85,13 +86,13 @@ export const rmsNormGradOp: Kernel = defineOp({
     dgain?.set(sums as never);
   },
   cost: costOf(9),
-  wasm: rmsNormGradWasm,
+  wasm: normWasm(writeRmsNormGrad),
 });
 
 /** out = gain · (x − mean) / √(var + eps) + bias. Ba et al. 2016. */
 export const layerNormOp: Kernel = defineOp({
   name: "layer_norm",
-  kernels: [layerNormKernel],
+  kernels: [normKernel(writeLayerNorm)],
   check([x, gain, bias]: readonly Spec[]) {
     expect(isFloat(x.dtype) && x.shape.length > 0, "takes a float tensor with at least one axis");
     for (const p of [gain, bias]) {
@@ -118,13 +119,13 @@ export const layerNormOp: Kernel = defineOp({
     return [dx, gain && dgain, bias && dbias];
   },
   cost: costOf(7),
-  wasm: layerNormWasm,
+  wasm: normWasm(writeLayerNorm),
 });
 
 /** (x, dy[, gain]) → dx, dgain, dbias. */
 export const layerNormGradOp: Kernel = defineOp({
   name: "layer_norm_grad",
-  kernels: [layerNormGradKernel],
+  kernels: [normGradKernel(writeLayerNormGrad, ["mean", "inverse"], layerNormTerms)],
   check([x]: readonly Spec[]) {
     const channel: Spec = { shape: [x.shape.at(-1)!], dtype: "f32" };
     return [{ shape: x.shape, dtype: "f32" }, channel, channel];
@@ -150,7 +151,7 @@ export const layerNormGradOp: Kernel = defineOp({
     dbias.set(biases as never);
   },
   cost: costOf(14),
-  wasm: layerNormGradWasm,
+  wasm: normWasm(writeLayerNormGrad),
 });
 
 function moments(

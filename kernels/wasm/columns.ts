@@ -21,7 +21,7 @@ import { namedJob } from "./job.ts";
 import type { Stored } from "./panels.ts";
 import type { RowProgram } from "./passes.ts";
 import { vectorMath } from "./scalar.ts";
-import { programWriter } from "./writer.ts";
+import { programWriter } from "../program_writer.ts";
 
 /** Columns of a unit: a few cache lines of each row. */
 const unitColumns = 64;
@@ -128,6 +128,7 @@ export function sumLeadingWasm(node: OpContext, target: CpuTarget): CpuLowering 
     const stride = columns << sizeShift(type);
     return { jobs: [sumRows(type, { rows, columns, stride }, input(0), output(0))] };
   }
-  const p = programWriter([rows, columns]), program = p.finish([], out, [p.read([columns, 1])]);
+  const p = programWriter([rows, columns]), terms = [p.read([columns, 1])];
+  const program: RowProgram = { ...p.finish([], out), columns: terms };
   return withColumns(program, [input(0)], [], [output(0)], [x], target);
 }

@@ -14,7 +14,7 @@ import { i32, v128 } from "./encode.ts";
 import { fusedJobs } from "./fused.ts";
 import { namedJob } from "./job.ts";
 import { vectorMath } from "./scalar.ts";
-import { programWriter } from "./writer.ts";
+import { programWriter } from "../program_writer.ts";
 
 /** One copy for each part, into its columns of the result. */
 export function concatWasm(node: OpContext, target: CpuTarget): CpuLowering | undefined {

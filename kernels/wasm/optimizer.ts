@@ -18,7 +18,7 @@ import { fusedJobs } from "./fused.ts";
 import { namedJob } from "./job.ts";
 import { sumOf } from "./lanes.ts";
 import { vectorMath } from "./scalar.ts";
-import { programWriter } from "./writer.ts";
+import { programWriter } from "../program_writer.ts";
 
 export function adamWWasm({ inputs, outputs, attrs }: OpContext, target: CpuTarget) {
   const [param, , , , hyper, gate] = inputs, size = sizeOf(param.shape);
