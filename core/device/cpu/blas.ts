@@ -15,26 +15,28 @@ const CANDIDATES = [
 
 const ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112;
 
+/** C = op(A) op(B), or added to C. Row-major f32; addresses are absolute, pitches in elements. */
+export interface Product {
+  readonly transA: boolean;
+  readonly transB: boolean;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly a: bigint;
+  readonly lda: number;
+  readonly b: bigint;
+  readonly ldb: number;
+  readonly accumulate: boolean;
+  readonly c: bigint;
+  readonly ldc: number;
+}
+
 export interface Blas {
   /** Path or name under which it was opened; workers open the same. */
   readonly path: string;
   /** What it says of itself, for the manifest. */
   readonly version: string;
-  /** Addresses are absolute. */
-  gemm(
-    transA: boolean,
-    transB: boolean,
-    m: number,
-    n: number,
-    k: number,
-    a: bigint,
-    lda: number,
-    b: bigint,
-    ldb: number,
-    accumulate: boolean,
-    c: bigint,
-    ldc: number,
-  ): void;
+  gemm(product: Product): void;
   close(): void;
 }
 
@@ -101,7 +103,7 @@ export function openBlas(path: string): Blas | undefined {
       [symbols.openblas_get_config?.(), symbols.openblas_get_corename?.()].map(textAt).filter((
         text,
       ) => text).join(" on ") || path,
-    gemm(transA, transB, m, n, k, a, lda, b, ldb, accumulate, c, ldc) {
+    gemm({ transA, transB, m, n, k, a, lda, b, ldb, accumulate, c, ldc }) {
       symbols.cblas_sgemm(
         ROW_MAJOR,
         transA ? TRANSPOSE : NO_TRANSPOSE,
@@ -137,7 +139,9 @@ function multipliesRight(blas: Blas): boolean {
     c = new Float32Array(4);
   const address = (x: Float32Array<ArrayBuffer>) =>
     Deno.UnsafePointer.value(Deno.UnsafePointer.of(x));
-  blas.gemm(false, false, 2, 2, 3, address(a), 3, address(b), 2, false, address(c), 2);
+  const plain = { transA: false, transB: false, accumulate: false };
+  const places = { a: address(a), lda: 3, b: address(b), ldb: 2, c: address(c), ldc: 2 };
+  blas.gemm({ ...plain, ...places, m: 2, n: 2, k: 3 });
   return c.join() === "58,64,139,154";
 }
 

@@ -243,21 +243,14 @@ export function gemmWith(
   blas: Blas,
   base: bigint,
 ): NonNullable<Parameters<typeof makeWalk>[0]["gemm"]> {
-  return ({ transA, transB, n, k, accumulate, a, lda, b, ldb, c, ldc }, [begin, end]) =>
-    blas.gemm(
-      transA,
-      transB,
-      end - begin,
-      n,
-      k,
-      base + BigInt(a + 4 * begin * (transA ? 1 : lda)),
-      lda,
-      base + BigInt(b),
-      ldb,
-      accumulate,
-      base + BigInt(c + 4 * begin * ldc),
-      ldc,
-    );
+  return ({ a, b, c, ...entry }, [begin, end]) =>
+    blas.gemm({
+      ...entry,
+      m: end - begin,
+      a: base + BigInt(a + 4 * begin * (entry.transA ? 1 : entry.lda)),
+      b: base + BigInt(b),
+      c: base + BigInt(c + 4 * begin * entry.ldc),
+    });
 }
 
 if (isPoolWorker()) serve(globalThis as unknown as WorkerScope);
