@@ -8,18 +8,20 @@ import type { GenerateEvent, GenerateOptions, OpenModel } from "../core/generate
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
 import { blasOption, deviceOption, openChosenDevice, threadsOption } from "./device_options.ts";
-import { numberBetween, seedOption, wholeNumber } from "./options.ts";
+import { numberBetween, parseText, seedOption, wholeNumber } from "./options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatCount, formatDuration } from "./ui/numbers.ts";
 
 const help = `
 The prompt and its continuation go to stdout; the seed, the time it took and why it stopped to stderr.
+A stop text is looked for in what is generated, across the edges of tokens, and is not printed.
 Top-k cuts first, then the temperature is applied, then top-p cuts. A model that was trained on documents
 gets the token that begins one before the prompt, as it did in training.
 
 Examples:
   quern generate runs/shakespeare "ROMEO:" --max-tokens 300
   quern generate runs/shakespeare "ROMEO:" --temperature 0
+  quern generate runs/shakespeare "ROMEO:" --stop "\\n\\n" --stop JULIET
   echo "Once upon a time" | quern generate runs/quickstart - --top-k 20 --seed 7`;
 
 /** The command with its options. */
@@ -45,6 +47,12 @@ export function generateCommand(): CommandUnknownOpts {
         .argParser(numberBetween(0, 1)).default(1),
     )
     .addOption(
+      new Option("--stop <text>", "end before this text; repeatable; \\n is a line feed")
+        .argParser((text, before: string[]) => [...before, parseText(text)]).default(
+          [] as string[],
+        ),
+    )
+    .addOption(
       new Option("--weights <type>", "how matrices are kept; bf16 takes half the memory")
         .choices(["f32", "bf16"] as const).default("f32" as const),
     )
@@ -66,6 +74,7 @@ export function generateCommand(): CommandUnknownOpts {
       await show(model, text, {
         maxTokens: options.maxTokens,
         sampling: { temperature, topK, topP, seed },
+        stops: options.stop,
         signal: interruption.signal,
       }, options);
     });

@@ -44,6 +44,13 @@ export function parsePath(text: string): string {
   return text;
 }
 
+/** A text with its escapes resolved: a shell passes `\n` as two characters. */
+export function parseText(text: string): string {
+  if (text === "") throw new InvalidArgumentError("It may not be empty.");
+  const escapes: Record<string, string> = { n: "\n", r: "\r", t: "\t", "\\": "\\" };
+  return text.replace(/\\(.)/g, (both, letter: string) => escapes[letter] ?? both);
+}
+
 /** Refuses `--out --json`, which would take the flag for the folder's name. */
 export function refuseSwallowedFlags(command: CommandUnknownOpts, args: readonly string[]): void {
   const known = (text: string) =>

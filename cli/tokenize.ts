@@ -3,16 +3,11 @@
  *
  * @module
  */
-import {
-  Command,
-  type CommandUnknownOpts,
-  InvalidArgumentError,
-  Option,
-} from "@commander-js/extra-typings";
+import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { TokenizeJob, TokenizeResult } from "../core/data/tokenize.ts";
 import { UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
-import { numberBetween, parsePath, seedOption, wholeNumber } from "./options.ts";
+import { numberBetween, parsePath, parseText, seedOption, wholeNumber } from "./options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
@@ -46,7 +41,7 @@ export function tokenizeCommand(): CommandUnknownOpts {
     .option("--field <name>", "field of a jsonl record that holds the text", "text")
     .addOption(
       new Option("--document-separator <text>", "what stands between documents; \\n is a line feed")
-        .argParser(parseSeparator),
+        .argParser(parseText),
     )
     .addOption(
       new Option("--on-error <policy>", "what to do with a document that cannot be used")
@@ -186,11 +181,4 @@ async function requireText(inputs: readonly string[], format: "auto" | "text" | 
       hint: "leave it out, or give --format text",
     },
   );
-}
-
-/** A separator with its escapes resolved: a shell passes `\n` as two characters. */
-function parseSeparator(text: string): string {
-  if (text === "") throw new InvalidArgumentError("It may not be empty.");
-  const escapes: Record<string, string> = { n: "\n", r: "\r", t: "\t", "\\": "\\" };
-  return text.replace(/\\(.)/g, (both, letter: string) => escapes[letter] ?? both);
 }

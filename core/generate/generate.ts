@@ -2,24 +2,26 @@
 
 import { exitCodes, UserError } from "../io/errors.ts";
 import { plural } from "../io/words.ts";
-import { streamingDecoder } from "../text/streaming.ts";
+import { continuation, type TextEnd } from "./continuation.ts";
 import type { Sampling } from "./decoder.ts";
 import type { OpenModel } from "./open.ts";
 
 export interface GenerateOptions {
   readonly maxTokens: number;
   readonly sampling: Sampling;
+  /** Texts that end a continuation, and are no part of it. */
+  readonly stops?: readonly string[];
   readonly signal?: AbortSignal;
 }
 
-/** `end_of_text`: the model ended the text; `max_tokens`: as many as were wanted; `context`: the model has no more positions. */
-export type StopReason = "end_of_text" | "max_tokens" | "context" | "interrupted";
+/** `max_tokens`: as many as were wanted; `context`: the model has no more positions. */
+export type StopReason = TextEnd | "max_tokens" | "context" | "interrupted";
 
 export type GenerateEvent =
   | { readonly kind: "token"; readonly id: number; readonly logprob: number; readonly text: string }
   | {
     readonly kind: "end";
-    /** What was held back as perhaps half a character. */
+    /** What was held back as perhaps half a character, or the beginning of a stop text. */
     readonly text: string;
     readonly reason: StopReason;
     readonly promptTokens: number;
@@ -55,14 +57,14 @@ export function promptIds({ tokenizer, beginning, decoder }: OpenModel, prompt: 
 export async function* generate(
   open: OpenModel,
   prompt: string,
-  { maxTokens, sampling, signal }: GenerateOptions,
+  { maxTokens, sampling, stops = [], signal }: GenerateOptions,
 ): AsyncGenerator<GenerateEvent, void> {
   const { decoder, tokenizer } = open, ids = promptIds(open, prompt);
   const room = decoder.roomAfter(ids.length), count = Math.min(maxTokens, room);
   const began = performance.now();
   await decoder.read([ids]);
   await decoder.device.idle();
-  const read = performance.now(), text = streamingDecoder(tokenizer);
+  const read = performance.now(), text = continuation(tokenizer, stops);
   let tokens = 0, reason: StopReason = maxTokens > room ? "context" : "max_tokens";
   for await (const step of decoder.steps(count, sampling)) {
     const [id] = step.tokens, [logprob] = step.logprobs;
@@ -71,16 +73,15 @@ export async function* generate(
       break;
     }
     tokens++;
-    if (id === tokenizer.endOfText) {
-      reason = "end_of_text";
-      break;
-    }
-    yield { kind: "token", id, logprob, text: text.push(id) };
+    const piece = text.push(id);
+    if (id !== tokenizer.endOfText) yield { kind: "token", id, logprob, text: piece };
+    if (text.ended) break;
   }
+  const rest = text.end(); // asked first: it may end in a stop text
   yield {
     kind: "end",
-    text: text.end(),
-    reason,
+    text: rest,
+    reason: text.ended ?? reason,
     promptTokens: ids.length,
     tokens,
     prefillSeconds: (read - began) / 1000,
@@ -88,11 +89,11 @@ export async function* generate(
   };
 }
 
-/** Continues as many prompts as the model was opened for, at once; each ends at its end-of-text token or after `maxTokens`. */
+/** Continues as many prompts as the model was opened for, at once; each ends at its end-of-text token, a stop text or after `maxTokens`. */
 export async function generateBatch(
   open: OpenModel,
   prompts: readonly string[],
-  { maxTokens, sampling }: GenerateOptions,
+  { maxTokens, sampling, stops = [] }: GenerateOptions,
 ): Promise<string[]> {
   const { decoder, tokenizer } = open, rows = prompts.map((prompt) => promptIds(open, prompt));
   if (rows.length !== decoder.room.batch) {
@@ -100,15 +101,13 @@ export async function generateBatch(
   }
   await decoder.read(rows);
   const longest = Math.max(...rows.map(({ length }) => length));
-  const found = rows.map((): number[] => []), ended = rows.map(() => false);
-  for await (
-    const { tokens } of decoder.steps(Math.min(maxTokens, decoder.roomAfter(longest)), sampling)
-  ) {
-    tokens.forEach((id, row) => {
-      ended[row] ||= id === tokenizer.endOfText;
-      if (!ended[row]) found[row].push(id);
+  const texts = rows.map(() => continuation(tokenizer, stops)), found = rows.map(() => "");
+  const count = Math.min(maxTokens, decoder.roomAfter(longest));
+  for await (const { tokens } of decoder.steps(count, sampling)) {
+    texts.forEach((text, row) => {
+      if (!text.ended) found[row] += text.push(tokens[row]);
     });
-    if (ended.every(Boolean)) break;
+    if (texts.every(({ ended }) => ended)) break;
   }
-  return found.map((ids) => tokenizer.decode(ids));
+  return texts.map((text, row) => found[row] + text.end());
 }

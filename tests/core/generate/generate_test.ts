@@ -170,6 +170,24 @@ Deno.test("generate: weights in bf16 take half the room and say nearly the same"
     assert(weightBytes(halved) < 0.62 * weightBytes(whole)); // gains and padding are the rest
   }));
 
+Deno.test("generate: a stop text ends the text before it, streamed and in a batch", () =>
+  withModel(async (open) => {
+    using single = await open(), batch = await open(2);
+    const options = { maxTokens: 20, sampling: greedy };
+    const { text } = await collect(generate(single, "On", options));
+    assert.ok(text.length > 8);
+    const stops = ["never there", text.slice(4, 7)], at = text.indexOf(stops[1]);
+    const stopped = await collect(generate(single, "On", { ...options, stops }));
+    assert.equal(stopped.text, text.slice(0, at));
+    assert.equal(stopped.end.reason, "stop");
+    assert.equal(stopped.end.tokens, at + 3); // a byte a token
+    const [first, second] = await generateBatch(batch, ["On", "On"], { ...options, stops });
+    assert.deepEqual([first, second], [stopped.text, stopped.text]);
+    // the beginning of a stop text at the very end is text
+    const begun = await collect(generate(single, "On", { ...options, stops: [`${text}…`] }));
+    assert.equal(begun.text, text);
+  }));
+
 Deno.test("generate: stops when asked", () =>
   withModel(async (open) => {
     using model = await open();
