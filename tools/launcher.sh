@@ -35,5 +35,13 @@ if [ ! -x "$place/deno" ]; then
   rm -rf "$new"
   trap - EXIT HUP INT TERM
 fi
+if [ "$#${1-}" = 1clean ]; then # other versions, and what a killed first start left
+  for other in "$cache"/[0-9]*-???????????????? "$cache"/new-??????; do
+    [ -d "$other" ] && [ "$other" != "$place" ] || continue
+    rm -rf "$other" || fail "cannot remove $other"
+    echo "removed $other"
+  done
+  exit 0
+fi
 export DENO_DIR="$place/cache" DENO_NO_UPDATE_CHECK=1
 exec "$place/deno" run --cached-only --no-config --no-lock --no-prompt -A "$place/app/main.js" "$@"

@@ -113,6 +113,19 @@ Deno.test({
         assert.equal((await start(packed, "home", "generate", "nowhere", "x")).code, 2);
       });
 
+      await t.step("clean removes the cache's other versions and nothing else", async () => {
+        const cache = join(dir, "home/.cache/quern");
+        const [current] = cacheOf("home");
+        const others = [`0.0.9-${"a".repeat(16)}`, "new-Ab12Cd"].map((name) => join(cache, name));
+        for (const folder of [...others, join(cache, "models")]) {
+          await Deno.mkdir(join(folder, "app"), { recursive: true });
+        }
+        const { code, stdout, stderr } = await start(packed, "home", "clean");
+        assert.deepEqual([code, stderr], [0, ""]);
+        assert.equal(stdout, others.map((folder) => `removed ${folder}\n`).join(""));
+        assert.deepEqual(cacheOf("home").sort(), [current, "models"]);
+      });
+
       await t.step("a file that is cut off says so and leaves nothing in the cache", async () => {
         const { size } = await Deno.stat(packed);
         for (const length of [Math.floor(size / 2), size - 4]) {
