@@ -35,6 +35,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./generate.ts")).generateCommand(),
   },
   {
+    name: "doctor",
+    summary: "look at the machine, and test the device",
+    load: async () => (await import("./doctor.ts")).doctorCommand(),
+  },
+  {
     name: "quickstart",
     summary: "all of it once, in about a minute",
     load: async () => (await import("./quickstart.ts")).quickstartCommand(),
@@ -54,6 +59,7 @@ async function buildProgram(args: readonly string[]): Promise<Command> {
   const program = new Command("quern")
     .description("Trains small language models from text, and generates with them.")
     .version(version)
+    .enablePositionalOptions() // an option belongs to the command that it follows
     .exitOverride()
     .showSuggestionAfterError()
     .showHelpAfterError("(add --help for usage)")

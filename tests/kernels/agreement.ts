@@ -4,7 +4,8 @@
  * @module
  */
 
-import { apply, type Dtype, interpret, placeholder, type Tensor } from "../../core/graph/mod.ts";
+import { apply, interpret, placeholder, type Tensor } from "../../core/graph/mod.ts";
+import { compareValues } from "../../core/inspect/compare.ts";
 import type { Device } from "../../core/device/types.ts";
 import type { Target } from "../../core/plan/types.ts";
 import { runGraph } from "../support_device.ts";
@@ -35,26 +36,7 @@ export async function disagreements(
   const actual = await runGraph(device, outputs, inputs, target);
   const expected = interpret(outputs, inputs, { precision: "f64" });
   return results.flatMap(({ name, tolerance, out }, i) => {
-    const fault = firstFault(actual[i], expected[i], { tolerance, dtype: out.dtype });
+    const { fault } = compareValues(actual[i], expected[i], { tolerance, dtype: out.dtype });
     return fault ? [`${name}: ${fault}`] : [];
   });
-}
-
-// One unit of the last place, as both sides round and may stand on either side of a middle.
-const unit: Record<Dtype, number> = { f32: 1.2e-7, bf16: 1 / 128, f16: 1 / 1024, i32: 0, u32: 0 };
-
-function firstFault(
-  actual: ArrayLike<number>,
-  expected: ArrayLike<number>,
-  { tolerance, dtype }: { tolerance: number; dtype: Dtype },
-): string | undefined {
-  if (actual.length !== expected.length) return `${actual.length} values, not ${expected.length}`;
-  for (let i = 0; i < expected.length; i++) {
-    const a = actual[i], b = dtype === "f32" ? Math.fround(expected[i]) : expected[i];
-    if (a === b || (Number.isNaN(a) && Number.isNaN(b))) continue;
-    if (dtype === "f16" && Math.f16round(b) === a) continue; // infinity, and what is too small
-    const allowed = tolerance * Math.max(1, Math.abs(b)) + unit[dtype] * Math.abs(b);
-    if (!(Math.abs(a - b) <= allowed)) return `element ${i} is ${a}, not ${b}`;
-  }
-  return undefined;
 }
