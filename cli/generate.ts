@@ -4,16 +4,18 @@
  * @module
  */
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
-import type { GenerateEvent, GenerateOptions, OpenModel } from "../core/generate/mod.ts";
-import { exitCodes, UserError } from "../core/io/errors.ts";
-import { plural } from "../core/io/words.ts";
+import type { GenerateOptions, PlacedPrompt } from "../core/generate/mod.ts";
+import { UserError } from "../core/io/errors.ts";
 import { blasOption, deviceOption, openChosenDevice, threadsOption } from "./device_options.ts";
-import { numberBetween, parseText, seedOption, wholeNumber } from "./options.ts";
+import { continueMany } from "./generate_many.ts";
+import { continueOne } from "./generate_one.ts";
+import { numberBetween, parsePath, parseText, seedOption, wholeNumber } from "./options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
-import { formatCount, formatDuration } from "./ui/numbers.ts";
 
 const help = `
 The prompt and its continuation go to stdout; the seed, the time it took and why it stopped to stderr.
+A file of --prompts has one prompt a line, as text or, in .jsonl, as the field "prompt"; each gives a line
+{"index", "prompt", "text", "reason", "seed", …}. With --n and --prompts, seeds count up from --seed.
 A stop text is looked for in what is generated, across the edges of tokens, and is not printed.
 Top-k cuts first, then the temperature is applied, then top-p cuts. A model that was trained on documents
 gets the token that begins one before the prompt, as it did in training.
@@ -22,6 +24,8 @@ Examples:
   quern generate runs/shakespeare "ROMEO:" --max-tokens 300
   quern generate runs/shakespeare "ROMEO:" --temperature 0
   quern generate runs/shakespeare "ROMEO:" --stop "\\n\\n" --stop JULIET
+  quern generate runs/shakespeare "ROMEO:" --n 3 --seed 7
+  quern generate runs/shakespeare --prompts questions.jsonl --temperature 0 > answers.jsonl
   echo "Once upon a time" | quern generate runs/quickstart - --top-k 20 --seed 7`;
 
 /** The command with its options. */
@@ -30,7 +34,17 @@ export function generateCommand(): CommandUnknownOpts {
     .summary("continue a prompt with a trained model")
     .description("Continues a prompt with a trained model, token by token.")
     .argument("<run>", "run folder, or one of its checkpoint folders")
-    .argument("[prompt]", "text; - reads it from stdin", "")
+    .argument("[prompt]", "text; - reads it from stdin (default: no text)")
+    .option("--prompt-file <file>", "read the prompt from a file; - is stdin", parsePath)
+    .option("--prompts <file>", "continue each line of a file; prints jsonl", parsePath)
+    .addOption(
+      new Option("--n <n>", "so many continuations of each prompt").argParser(wholeNumber(1))
+        .default(1),
+    )
+    .addOption(
+      new Option("--batch <n>", "how many continuations are made at once, with --prompts or --n")
+        .argParser(wholeNumber(1)).default(8),
+    )
     .addOption(
       new Option("--max-tokens <n>", "stop after so many").argParser(wholeNumber(1)).default(256),
     )
@@ -64,91 +78,52 @@ export function generateCommand(): CommandUnknownOpts {
     .option("--quiet", "say nothing on stderr but errors", false)
     .addHelpText("after", help)
     .action(async (run, prompt, options) => {
-      const { openModel } = await import("../core/generate/mod.ts");
-      const text = prompt === "-" ? await readStdin() : prompt;
+      const prompts = await promptsOf(prompt, options);
       const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
       using interruption = listenForInterrupt("interrupted");
-      await using device = await openChosenDevice(options);
-      using model = await openModel(run, device, { weights: options.weights });
       const { temperature, topK, topP } = options;
-      await show(model, text, {
+      const settings: GenerateOptions = {
         maxTokens: options.maxTokens,
         sampling: { temperature, topK, topP, seed },
         stops: options.stop,
         signal: interruption.signal,
-      }, options);
+      };
+      const isJson = options.json || options.prompts !== undefined;
+      const output = {
+        format: isJson ? "json" : "text",
+        verbosity: options.quiet ? "quiet" : "normal",
+      } as const;
+      const { openModel } = await import("../core/generate/mod.ts");
+      await using device = await openChosenDevice(options);
+      const isOne = options.n === 1 && options.prompts === undefined;
+      const batch = isOne ? 1 : Math.min(options.batch, options.n * prompts.length);
+      using model = await openModel(run, device, { weights: options.weights, batch });
+      if (isOne) await continueOne(model, prompts[0], settings, output);
+      else {
+        const wanted = prompts.flatMap((prompt) => Array.from({ length: options.n }, () => prompt));
+        await continueMany(model, wanted, settings, output);
+      }
     });
 }
 
-/** The line feed that a shell adds at the end of a pipe is no part of the prompt. */
-async function readStdin(): Promise<string> {
-  const bytes = await new Response(Deno.stdin.readable).bytes();
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes).replace(/\r?\n$/, "");
-  } catch (error) {
-    throw new UserError("the prompt on stdin is not valid UTF-8", {
-      hint: "convert it, for example with iconv",
-      exitCode: exitCodes.failed,
-      cause: error,
+interface PromptOptions {
+  readonly promptFile?: string | undefined;
+  readonly prompts?: string | undefined;
+}
+
+/** What is to be continued, from the one place that was given. */
+async function promptsOf(
+  prompt: string | undefined,
+  { promptFile, prompts }: PromptOptions,
+): Promise<readonly PlacedPrompt[]> {
+  const given = [prompt, promptFile, prompts].filter((source) => source !== undefined);
+  if (given.length > 1) {
+    throw new UserError("the prompt is given more than once", {
+      hint: "leave one: the prompt itself, --prompt-file or --prompts",
     });
   }
-}
-
-async function show(
-  model: OpenModel,
-  prompt: string,
-  options: GenerateOptions,
-  { json, quiet }: { json: boolean; quiet: boolean },
-): Promise<void> {
-  const { generate } = await import("../core/generate/mod.ts");
-  const { seed } = options.sampling;
-  if (!quiet) console.error(`seed ${seed}`);
-  let isBegun = false;
-  for await (const event of generate(model, prompt, options)) {
-    if (json) console.log(JSON.stringify(jsonOf(event, seed)));
-    else {
-      print((isBegun ? "" : prompt) + event.text + (event.kind === "end" ? "\n" : ""));
-      isBegun = true;
-    }
-    if (event.kind !== "end") continue;
-    if (!quiet) console.error(closing(model, event));
-    if (event.reason === "interrupted") {
-      throw new UserError("interrupted", { exitCode: exitCodes.interrupted });
-    }
-  }
-}
-
-function print(text: string): void {
-  const bytes = new TextEncoder().encode(text);
-  for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
-}
-
-type EndEvent = Extract<GenerateEvent, { kind: "end" }>;
-
-function closing({ decoder }: OpenModel, event: EndEvent): string {
-  const { promptTokens, tokens, prefillSeconds, decodeSeconds } = event;
-  const rate = formatCount(tokens / Math.max(decodeSeconds, 1e-9));
-  const timing = `prompt ${plural(promptTokens, "token")} in ${
-    formatDuration(prefillSeconds)
-  }, then ${formatCount(tokens)} at ${rate} tokens/s`;
-  if (event.reason !== "context") return timing;
-  return `${timing}\nstopped: the model's context of ${
-    plural(decoder.room.capacity, "token")
-  } is full`;
-}
-
-/** An event under the names that scripts see. */
-function jsonOf(event: GenerateEvent, seed: number): Record<string, unknown> {
-  if (event.kind === "token") return { ...event };
-  const { text, reason, promptTokens, tokens, prefillSeconds, decodeSeconds } = event;
-  return {
-    kind: "end",
-    text,
-    reason,
-    seed,
-    prompt_tokens: promptTokens,
-    tokens,
-    prefill_seconds: prefillSeconds,
-    decode_seconds: decodeSeconds,
-  };
+  const { readPrompt, readPrompts } = await import("../core/generate/prompts.ts");
+  if (prompts !== undefined) return await readPrompts(prompts);
+  const file = prompt === "-" ? "-" : promptFile;
+  return [file === undefined ? { text: prompt ?? "" } : await readPrompt(file)];
 }

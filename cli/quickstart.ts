@@ -205,13 +205,12 @@ async function answer(run: string, device: Device, sums: readonly HeldOutSum[]):
   let correct = 0;
   using model = await openModel(run, device, { batch: size });
   for (let at = 0; at < sums.length; at += size) {
-    const asked = Array.from({ length: size }, (_, i) => sums[(at + i) % sums.length]);
-    const answers = await generateBatch(model, asked.map(({ question }) => question), {
+    const asked = sums.slice(at, at + size);
+    const { texts } = await generateBatch(model, asked.map(({ question }) => question), {
       maxTokens: 8,
       sampling,
     });
-    const isRight = (text: string, i: number) => at + i < sums.length && text === asked[i].answer;
-    correct += answers.filter(isRight).length;
+    correct += texts.filter(({ text }, i) => text === asked[i].answer).length;
   }
   return correct;
 }

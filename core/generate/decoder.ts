@@ -16,6 +16,7 @@ export interface Sampling {
   readonly topK: number;
   /** Only the likeliest that together have this probability; 1 is all. */
   readonly topP: number;
+  /** Of the first row of a batch; row i draws with seed + i, as it would alone. */
   readonly seed: number;
 }
 
@@ -135,15 +136,16 @@ export class Decoder implements Disposable {
   }
 }
 
-/** Uniform numbers in (0, 1), a row for each token: by Philox from the seed, so that they depend on nothing else. */
+/**
+ * Uniform numbers in (0, 1), a row for each token and a column for each seed from `seed` on: by
+ * Philox, so that they depend on nothing else.
+ */
 function randomTable(seed: number, rows: number, columns: number): Float32Array {
   const table = new Float32Array(rows * columns), stream = streamOf("sample");
   for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column += 4) {
-      const words = philox(column / 4, row, stream, 0, seed >>> 0, 0);
-      for (let i = 0; i < 4 && column + i < columns; i++) {
-        table[row * columns + column + i] = unitInterval(words[i]);
-      }
+    for (let column = 0; column < columns; column++) {
+      const [word] = philox(0, row, stream, 0, (seed + column) >>> 0, 0);
+      table[row * columns + column] = unitInterval(word);
     }
   }
   return table;

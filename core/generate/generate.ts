@@ -5,6 +5,7 @@ import { plural } from "../io/words.ts";
 import { continuation, type TextEnd } from "./continuation.ts";
 import type { Sampling } from "./decoder.ts";
 import type { OpenModel } from "./open.ts";
+import type { PlacedPrompt } from "./prompts.ts";
 
 export interface GenerateOptions {
   readonly maxTokens: number;
@@ -53,6 +54,19 @@ export function promptIds({ tokenizer, beginning, decoder }: OpenModel, prompt: 
   return ids;
 }
 
+/** Refuses prompts that cannot be read, by file and line, before work is done for any. */
+export function requirePrompts(open: OpenModel, prompts: readonly PlacedPrompt[]): void {
+  for (const { text, where } of prompts) {
+    try {
+      promptIds(open, text);
+    } catch (error) {
+      if (!(error instanceof UserError) || where === undefined) throw error;
+      const { message, hint, exitCode } = error;
+      throw new UserError(message, { where, exitCode, ...(hint !== undefined && { hint }) });
+    }
+  }
+}
+
 /** Continues one prompt. */
 export async function* generate(
   open: OpenModel,
@@ -87,27 +101,4 @@ export async function* generate(
     prefillSeconds: (read - began) / 1000,
     decodeSeconds: (performance.now() - read) / 1000,
   };
-}
-
-/** Continues as many prompts as the model was opened for, at once; each ends at its end-of-text token, a stop text or after `maxTokens`. */
-export async function generateBatch(
-  open: OpenModel,
-  prompts: readonly string[],
-  { maxTokens, sampling, stops = [] }: GenerateOptions,
-): Promise<string[]> {
-  const { decoder, tokenizer } = open, rows = prompts.map((prompt) => promptIds(open, prompt));
-  if (rows.length !== decoder.room.batch) {
-    throw new RangeError(`opened for ${decoder.room.batch} prompts, given ${rows.length}`);
-  }
-  await decoder.read(rows);
-  const longest = Math.max(...rows.map(({ length }) => length));
-  const texts = rows.map(() => continuation(tokenizer, stops)), found = rows.map(() => "");
-  const count = Math.min(maxTokens, decoder.roomAfter(longest));
-  for await (const { tokens } of decoder.steps(count, sampling)) {
-    texts.forEach((text, row) => {
-      if (!text.ended) found[row] += text.push(tokens[row]);
-    });
-    if (texts.every(({ ended }) => ended)) break;
-  }
-  return texts.map((text, row) => found[row] + text.end());
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { withTempDir } from "../support.ts";
-import { attempt, makeProject, run } from "./tiny_project.ts";
+import { join } from "node:path";
+import { root, withTempDir } from "../support.ts";
+import { attempt, cpuOptions, makeProject, run } from "./tiny_project.ts";
 
 /** A folder with a model that was trained for a moment, and `quern generate` on it. */
 async function withRun(
@@ -45,3 +46,87 @@ Deno.test("replay: llama.cpp 4713: --stop --json is refused with the way to writ
   const empty = await attempt(".", "generate", "runs/none", "x", "--stop", "");
   assert.equal(empty.code, 2);
 });
+
+/** `quern generate` with something on its stdin. */
+async function piped(dir: string, input: string, ...args: string[]): Promise<string> {
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", `${root}cli/main.ts`, "generate", "runs/tiny", ...args, ...cpuOptions],
+    cwd: dir,
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const stdin = child.stdin.getWriter();
+  await stdin.write(new TextEncoder().encode(input));
+  await stdin.close();
+  const { code, stdout } = await child.output();
+  assert.equal(code, 0);
+  return new TextDecoder().decode(stdout);
+}
+
+const few = ["--max-tokens", "6", "--seed", "7"];
+
+Deno.test("generate --prompt-file: the whole file is the prompt, as stdin is", () =>
+  withRun(async ({ dir, generate, refused }) => {
+    await Deno.writeTextFile(join(dir, "prompt.txt"), "\uFEFFOnce\nupon\n");
+    const { stdout } = await generate("Once\nupon", ...few);
+    assert.equal((await generate("--prompt-file", "prompt.txt", ...few)).stdout, stdout);
+    assert.equal(await piped(dir, "Once\nupon\n", "-", ...few), stdout);
+    assert.equal(await piped(dir, "Once\nupon\n", "--prompt-file", "-", ...few), stdout);
+    const none = await refused("--prompt-file", "none.txt");
+    assert.equal(none.code, 2);
+    assert.match(none.stderr, /^error: none\.txt: there is no such file$/m);
+    assert.match((await refused("--prompt-file", "data")).stderr, /data: this is a folder/);
+    const twice = await refused("On", "--prompts", "prompt.txt");
+    assert.match(twice.stderr, /the prompt is given more than once\nhint: leave one/);
+  }));
+
+Deno.test("generate --prompts: a line of jsonl for each line, from text, jsonl and stdin", () =>
+  withRun(async ({ dir, generate, refused }) => {
+    const prompts = ["Once", "What is 3 + 4?", "", "A b"];
+    const jsonl = prompts.map((prompt) => `${JSON.stringify({ prompt, more: 1 })}\n`).join("");
+    await Deno.writeTextFile(join(dir, "lines.txt"), prompts.join("\r\n"));
+    await Deno.writeTextFile(join(dir, "records.jsonl"), jsonl);
+    const made = await generate("--prompts", "lines.txt", "--batch", "3", ...few);
+    const records = linesOf(made.stdout);
+    assert.deepEqual(records.map(({ index, prompt, seed }) => [index, prompt, seed]), [
+      [0, prompts[0], 7],
+      [1, prompts[1], 8],
+      [2, prompts[2], 9],
+      [3, prompts[3], 10],
+    ]);
+    assert.match(made.stderr, /^seed 7\n4 continuations: prompt 25 tokens in .*, then \d+ at /);
+    assert.equal((await generate("--prompts", "records.jsonl", ...few)).stdout, made.stdout);
+    assert.equal(await piped(dir, jsonl, "--prompts", "-", ...few), made.stdout);
+    assert.equal(await piped(dir, prompts.join("\n"), "--prompts", "-", ...few), made.stdout);
+    // alone and with its seed, a prompt goes on in the same way
+    const alone = linesOf((await generate("A b", "--json", ...few, "--seed", "10")).stdout);
+    assert.equal(alone.map(({ text }) => text).join(""), records[3].text);
+    assert.equal(alone.at(-1)!.reason, records[3].reason);
+
+    await Deno.writeTextFile(join(dir, "lines.txt"), `Once\n${"x".repeat(40)}\n`);
+    const long = await refused("--prompts", "lines.txt");
+    assert.equal(long.stdout, "");
+    assert.match(long.stderr, /^error: lines\.txt:2: the prompt has 41 tokens/m);
+    await Deno.writeTextFile(join(dir, "records.jsonl"), '{"prompt": "A"}\n{"Prompt": "B"}\n');
+    const slip = await refused("--prompts", "records.jsonl");
+    assert.match(
+      slip.stderr,
+      /records\.jsonl:2: there is no field "prompt" \(did you mean "Prompt"/,
+    );
+    await Deno.writeTextFile(join(dir, "lines.txt"), "");
+    assert.match((await refused("--prompts", "lines.txt")).stderr, /lines.txt: there is no prompt/);
+  }));
+
+Deno.test("generate --n: several continuations of one prompt, each by its own seed", () =>
+  withRun(async ({ generate }) => {
+    const hot = ["On", ...few, "--temperature", "2"];
+    const { stdout, stderr } = await generate(...hot, "--n", "3", "--batch", "2");
+    assert.match(stderr, /^seed 7\nseed 8\nseed 9\n3 continuations: /);
+    const alone = await Promise.all(
+      ["7", "8", "9"].map((seed) => generate(...hot, "--seed", seed)),
+    );
+    assert.equal(stdout, alone.map(({ stdout }) => stdout).join(""));
+    const records = linesOf((await generate(...hot, "--n", "3", "--json")).stdout);
+    assert.deepEqual(records.map(({ index, seed }) => [index, seed]), [[0, 7], [0, 8], [0, 9]]);
+    assert.equal(records.map(({ prompt, text }) => `${prompt}${text}\n`).join(""), stdout);
+  }));

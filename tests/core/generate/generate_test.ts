@@ -66,7 +66,7 @@ Deno.test("generate: a prompt read in one chunk or many, alone or in a batch, co
     const together = await generateBatch(batch, prompts, options);
     for (const [i, prompt] of prompts.entries()) {
       const { text } = await collect(generate(single, prompt, options));
-      assert.equal(together[i], text);
+      assert.equal(together.texts[i].text, text);
       // token by token: what came out goes in again
       const { ids } = await collect(generate(single, prompt, { ...options, maxTokens: 3 }));
       const longer = prompt + single.tokenizer.decode(ids);
@@ -77,6 +77,24 @@ Deno.test("generate: a prompt read in one chunk or many, alone or in a batch, co
       assert.equal(single.tokenizer.decode(ids) + rest.text, text);
     }
   }, { model: { ...tinyConfig("").model, max_position_embeddings: 64 } }));
+
+Deno.test("generate: a row of a batch is what its prompt gives alone, by its seed, to its own end", () =>
+  withModel(async (open) => {
+    using single = await open(), batch = await open(4);
+    // long ones meet the context's end while the short one goes on; one row is nobody's
+    const prompts = ["On", "It was a sunny day, and Cla", "What is 3 + 4? Once upon a tim"];
+    const options = { maxTokens: 26, sampling: { ...warm, seed: 4294967295 } };
+    const { texts } = await generateBatch(batch, prompts, options);
+    assert.equal(texts.length, 3);
+    for (const [i, prompt] of prompts.entries()) {
+      const sampling = { ...warm, seed: [4294967295, 0, 1][i] };
+      const { text, end } = await collect(generate(single, prompt, { ...options, sampling }));
+      const { promptTokens, tokens, reason } = end;
+      assert.deepEqual(texts[i], { text, promptTokens, tokens, reason });
+    }
+    assert.ok(texts.some(({ reason }) => reason === "context"));
+    await assert.rejects(generateBatch(batch, [], options), /opened for 4 prompts, given 0/);
+  }));
 
 // llama.cpp 8593, 7381: the printed seed did not reproduce; "random" was constant.
 Deno.test("replay: llama.cpp 8593: one seed gives one text, other seeds others", () =>
@@ -181,8 +199,8 @@ Deno.test("generate: a stop text ends the text before it, streamed and in a batc
     assert.equal(stopped.text, text.slice(0, at));
     assert.equal(stopped.end.reason, "stop");
     assert.equal(stopped.end.tokens, at + 3); // a byte a token
-    const [first, second] = await generateBatch(batch, ["On", "On"], { ...options, stops });
-    assert.deepEqual([first, second], [stopped.text, stopped.text]);
+    const { texts } = await generateBatch(batch, ["On", "On"], { ...options, stops });
+    assert.ok(texts.every(({ text, reason }) => text === stopped.text && reason === "stop"));
     // the beginning of a stop text at the very end is text
     const begun = await collect(generate(single, "On", { ...options, stops: [`${text}…`] }));
     assert.equal(begun.text, text);

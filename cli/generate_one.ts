@@ -1,0 +1,93 @@
+/**
+ * One continuation on stdout, token by token.
+ *
+ * @module
+ */
+import type {
+  GenerateEvent,
+  GenerateOptions,
+  OpenModel,
+  PlacedPrompt,
+} from "../core/generate/mod.ts";
+import { exitCodes, UserError } from "../core/io/errors.ts";
+import { plural } from "../core/io/words.ts";
+import { formatCount, formatDuration } from "./ui/numbers.ts";
+
+/** What goes to stdout, and whether anything goes to stderr. */
+export interface OutputOptions {
+  readonly format: "text" | "json";
+  readonly verbosity: "quiet" | "normal";
+}
+
+/** Tokens and the time that they took. */
+export type Timed = Pick<
+  EndEvent,
+  "promptTokens" | "tokens" | "prefillSeconds" | "decodeSeconds"
+>;
+
+/** Prints a prompt and its continuation as they come, or an object for each event. */
+export async function continueOne(
+  model: OpenModel,
+  prompt: PlacedPrompt,
+  options: GenerateOptions,
+  { format, verbosity }: OutputOptions,
+): Promise<void> {
+  const { generate, requirePrompts } = await import("../core/generate/mod.ts");
+  const { seed } = options.sampling;
+  requirePrompts(model, [prompt]);
+  if (verbosity === "normal") console.error(`seed ${seed}`);
+  let isBegun = false;
+  for await (const event of generate(model, prompt.text, options)) {
+    if (format === "json") console.log(JSON.stringify(jsonOf(event, seed)));
+    else {
+      print((isBegun ? "" : prompt.text) + event.text + (event.kind === "end" ? "\n" : ""));
+      isBegun = true;
+    }
+    if (event.kind !== "end") continue;
+    if (verbosity === "normal") console.error(closing(model, event));
+    if (event.reason === "interrupted") {
+      throw new UserError("interrupted", { exitCode: exitCodes.interrupted });
+    }
+  }
+}
+
+/** Writes all of it at once, so that text appears as it comes. */
+export function print(text: string): void {
+  const bytes = new TextEncoder().encode(text);
+  for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
+}
+
+type EndEvent = Extract<GenerateEvent, { kind: "end" }>;
+
+function closing({ decoder }: OpenModel, event: EndEvent): string {
+  const timing = timingLine(event);
+  if (event.reason !== "context") return timing;
+  return `${timing}\nstopped: the model's context of ${
+    plural(decoder.room.capacity, "token")
+  } is full`;
+}
+
+/** Reading and writing apart, each with its speed. */
+export function timingLine({ promptTokens, tokens, prefillSeconds, decodeSeconds }: Timed): string {
+  const rate = (count: number, seconds: number) =>
+    `${formatCount(count / Math.max(seconds, 1e-9))} tokens/s`;
+  return `prompt ${plural(promptTokens, "token")} in ${formatDuration(prefillSeconds)} at ${
+    rate(promptTokens, prefillSeconds)
+  }, then ${formatCount(tokens)} at ${rate(tokens, decodeSeconds)}`;
+}
+
+/** An event under the names that scripts see. */
+function jsonOf(event: GenerateEvent, seed: number): Record<string, unknown> {
+  if (event.kind === "token") return { ...event };
+  const { text, reason, promptTokens, tokens, prefillSeconds, decodeSeconds } = event;
+  return {
+    kind: "end",
+    text,
+    reason,
+    seed,
+    prompt_tokens: promptTokens,
+    tokens,
+    prefill_seconds: prefillSeconds,
+    decode_seconds: decodeSeconds,
+  };
+}
