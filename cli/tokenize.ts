@@ -8,6 +8,8 @@ import type { TokenizeJob, TokenizeResult } from "../core/data/tokenize.ts";
 import { UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
 import { numberBetween, parsePath, parseText, seedOption, wholeNumber } from "./options.ts";
+import { fieldOption, formatOption, onErrorOption } from "./reading_options.ts";
+import { tokenizeTrainCommand } from "./tokenize_train.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
@@ -24,29 +26,23 @@ Examples:
 
 /** The command with its options. */
 export function tokenizeCommand(): CommandUnknownOpts {
-  return new Command("tokenize")
+  const command = new Command("tokenize")
     .summary("turn text or jsonl files into token shards")
     .description("Turns text or jsonl files into a folder of token shards for `quern pretrain`.")
     .argument("<inputs...>", "text or jsonl files")
-    .requiredOption("--out <folder>", "folder for the shards", parsePath)
+    .option("--out <folder>", "folder for the shards (required)", parsePath)
     .option("--tokenizer <name>", "byte, character, or the path of a tokenizer.json", "byte")
     .addOption(
       new Option("--val-fraction <x>", "part of the text that is held out for validation")
         .argParser(numberBetween(0, 1)).default(0.1),
     )
-    .addOption(
-      new Option("--format <name>", "auto goes by the file's name")
-        .choices(["auto", "text", "jsonl"] as const).default("auto" as const),
-    )
-    .option("--field <name>", "field of a jsonl record that holds the text", "text")
+    .addOption(formatOption())
+    .addOption(fieldOption())
     .addOption(
       new Option("--document-separator <text>", "what stands between documents; \\n is a line feed")
         .argParser(parseText),
     )
-    .addOption(
-      new Option("--on-error <policy>", "what to do with a document that cannot be used")
-        .choices(["stop", "skip"] as const).default("stop" as const),
-    )
+    .addOption(onErrorOption())
     .addOption(
       new Option("--shard-mib <n>", "size limit of one shard file").argParser(wholeNumber(1))
         .default(256),
@@ -56,7 +52,13 @@ export function tokenizeCommand(): CommandUnknownOpts {
     .option("--json", "print the result as one JSON object", false)
     .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
-    .action(async (inputs, options) => {
+    .hook("preSubcommand", (self, train) => void train.copyInheritedSettings(self))
+    .action(async (inputs, options, command) => {
+      const { out } = options;
+      // commander would ask `train` for this command's mandatory options, too
+      if (out === undefined) {
+        return command.error("error: required option '--out <folder>' not specified");
+      }
       if (options.documentSeparator !== undefined) await requireText(inputs, options.format);
       const job: TokenizeJob = {
         inputs,
@@ -70,7 +72,7 @@ export function tokenizeCommand(): CommandUnknownOpts {
         valFraction: options.valFraction,
         seed: options.seed,
         target: {
-          folder: options.out,
+          folder: out,
           ifExists: options.overwrite ? "replace" : "fail",
           shardBytes: options.shardMib * 2 ** 20,
         },
@@ -83,6 +85,7 @@ export function tokenizeCommand(): CommandUnknownOpts {
       const missing = missingSplit(job, result);
       if (missing !== undefined && !options.quiet) console.error(`note: ${missing}`);
     });
+  return command.addCommand(tokenizeTrainCommand());
 }
 
 /** Tokenizes with a line on stderr; Ctrl-C leaves nothing behind. */

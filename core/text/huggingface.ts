@@ -9,6 +9,8 @@
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { exitCodes, messageOf, UserError } from "../io/errors.ts";
+import { byteCharacters } from "./byte_alphabet.ts";
+import { fastEncoder } from "./fast_bpe.ts";
 import { checkId, decodeBytes, sha256, type Tokenizer } from "./tokenizer.ts";
 
 /** What ends a document in the tokenizers that are in use, the surest name first. */
@@ -64,16 +66,19 @@ export function huggingfaceTokenizer(text: string, where: string): Tokenizer {
   const special = new Map(
     file.added_tokens.filter((t) => t.special).map((t) => [t.content, t.id] as const),
   );
-  const library = openLibrary(file, where);
   const vocabSize = tokens.length;
   const bytesOf = isByteLevel(file) ? tokenBytes(file, tokens) : undefined;
   const specialIds = new Set(special.values());
+  // a large file takes the library a second to open
+  const fast = bytesOf === undefined ? undefined : fastEncoder(file);
+  const library = lazily(() => openLibrary(file, where));
+  if (fast === undefined) library();
   return {
     kind: "huggingface",
     vocabSize,
-    encode: (text) => encodeWith(library, text, where),
+    encode: fast ?? ((text) => encodeWith(library(), text, where)),
     decode: bytesOf === undefined
-      ? (ids) => decodeWith(library, ids, specialIds, vocabSize)
+      ? (ids) => decodeWith(library(), ids, specialIds, vocabSize)
       : (ids) => decodeBytes(ids, bytesOf, vocabSize),
     bytesOf,
     endOfText: endOfTextNames.map((name) => special.get(name)).find((id) => id !== undefined),
@@ -81,6 +86,11 @@ export function huggingfaceTokenizer(text: string, where: string): Tokenizer {
     file: text,
     hash: sha256(text),
   };
+}
+
+function lazily<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => made ??= make();
 }
 
 /** Builds the library's object of a file whose special tokens it does not get to see. */
@@ -209,14 +219,3 @@ function byteLevelBytes(token: string): Uint8Array {
   }
   return new Uint8Array(bytes);
 }
-
-/**
- * GPT-2's alphabet: printable bytes stand for themselves, the rest for characters from U+0100 on.
- */
-export const byteCharacters: ReadonlyMap<string, number> = new Map(
-  Array.from({ length: 256 }, (_, byte) => byte).reduce<[string, number][]>((pairs, byte) => {
-    const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte !== 0xad);
-    const shifted = pairs.filter(([character]) => character >= "\u0100").length;
-    return [...pairs, [String.fromCharCode(printable ? byte : 0x100 + shifted), byte]];
-  }, []),
-);

@@ -1,6 +1,6 @@
 /**
  * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [start]
- * [webgpu]`. Every figure is a ratio to something measured in the same run: machines differ, and
+ * [tokenize] [webgpu]`. Every figure is a ratio to something measured in the same run: machines differ, and
  * are shared.
  */
 
@@ -32,6 +32,10 @@ const benches: Readonly<Record<string, Bench>> = {
   training: {
     what: "a training step and decoding of a 5.4 M model beside PyTorch",
     run: script("peers"),
+  },
+  tokenize: {
+    what: "byte-level BPE beside @huggingface/tokenizers; learning a vocabulary",
+    run: script("tokenize"),
   },
   webgpu: { what: "products and attention on the GPU", run: webgpu },
 };

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { byteCharacters } from "../../../core/text/huggingface.ts";
+import { byteCharacters } from "../../../core/text/byte_alphabet.ts";
 
 const added = (id: number, content: string, special = true) => ({
   id,

@@ -5,18 +5,10 @@ import { loadTokenizer, parseTokenizer } from "../../../core/text/load.ts";
 import { huggingfaceTokenizer } from "../../../core/text/huggingface.ts";
 import { withTempDir } from "../../support.ts";
 import { byteFallbackBpe, byteLevelBpe, unigram, wordPiece } from "./fixtures.ts";
+import { awkward } from "./samples.ts";
 
 const open = (file: object) => huggingfaceTokenizer(JSON.stringify(file), "tokenizer.json");
 const anyText = fc.string({ unit: "binary" }); // any code points, NUL and controls among them
-
-const awkward = [
-  "\t  two  spaces \r\n\n end ",
-  "NUL \0 in the middle",
-  "emoji 👩‍👩‍👧 🇩🇪 漢字 e\u0301",
-  "\uFEFFa byte order mark",
-  "they don't; the end <|endoftext|> <think>",
-  "a\u2028b\u0085c",
-];
 
 Deno.test("replay: dotnet/machinelearning 7715: bytes give back every text", () => {
   const tokenizer = byteTokenizer();
