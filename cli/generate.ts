@@ -16,6 +16,8 @@ const help = `
 The prompt and its continuation go to stdout; the seed, the time it took and why it stopped to stderr.
 A file of --prompts has one prompt a line, as text or, in .jsonl, as the field "prompt"; each gives a line
 {"index", "prompt", "text", "reason", "seed", …}. With --n and --prompts, seeds count up from --seed.
+--json prints {"kind": "token", "id", "text", "logprob"} for each token and {"kind": "end", …}; log-probabilities
+are the model's own, before temperature and cuts, and so are those of --alternatives.
 A stop text is looked for in what is generated, across the edges of tokens, and is not printed.
 Top-k cuts first, then the temperature is applied, then top-p cuts. A model that was trained on documents
 gets the token that begins one before the prompt, as it did in training.
@@ -25,6 +27,7 @@ Examples:
   quern generate runs/shakespeare "ROMEO:" --temperature 0
   quern generate runs/shakespeare "ROMEO:" --stop "\\n\\n" --stop JULIET
   quern generate runs/shakespeare "ROMEO:" --n 3 --seed 7
+  quern generate runs/shakespeare "ROMEO:" --json --alternatives 5
   quern generate runs/shakespeare --prompts questions.jsonl --temperature 0 > answers.jsonl
   echo "Once upon a time" | quern generate runs/quickstart - --top-k 20 --seed 7`;
 
@@ -75,9 +78,19 @@ export function generateCommand(): CommandUnknownOpts {
     .addOption(blasOption())
     .addOption(threadsOption())
     .option("--json", "one JSON object a token, and one at the end", false)
+    .addOption(
+      new Option("--alternatives <k>", "with --json: the k likeliest tokens at each place")
+        .argParser(wholeNumber(0)).default(0),
+    )
     .option("--quiet", "say nothing on stderr but errors", false)
     .addHelpText("after", help)
     .action(async (run, prompt, options) => {
+      const isOne = options.n === 1 && options.prompts === undefined;
+      if (options.alternatives > 0 && !(isOne && options.json)) {
+        throw new UserError("--alternatives come with the tokens of --json, one prompt at a time", {
+          hint: options.json ? "leave out --n and --prompts" : "add --json",
+        });
+      }
       const prompts = await promptsOf(prompt, options);
       const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
       using interruption = listenForInterrupt("interrupted");
@@ -86,6 +99,7 @@ export function generateCommand(): CommandUnknownOpts {
         maxTokens: options.maxTokens,
         sampling: { temperature, topK, topP, seed },
         stops: options.stop,
+        alternatives: options.alternatives,
         signal: interruption.signal,
       };
       const isJson = options.json || options.prompts !== undefined;
@@ -95,9 +109,12 @@ export function generateCommand(): CommandUnknownOpts {
       } as const;
       const { openModel } = await import("../core/generate/mod.ts");
       await using device = await openChosenDevice(options);
-      const isOne = options.n === 1 && options.prompts === undefined;
       const batch = isOne ? 1 : Math.min(options.batch, options.n * prompts.length);
-      using model = await openModel(run, device, { weights: options.weights, batch });
+      using model = await openModel(run, device, {
+        weights: options.weights,
+        batch,
+        outputs: options.alternatives > 0 ? "logits" : "tokens",
+      });
       if (isOne) await continueOne(model, prompts[0], settings, output);
       else {
         const wanted = prompts.flatMap((prompt) => Array.from({ length: options.n }, () => prompt));

@@ -25,6 +25,8 @@ export interface DecodedStep {
   readonly tokens: Int32Array;
   /** Under the model's own distribution, before temperature and cuts. */
   readonly logprobs: Float32Array;
+  /** [batch, vocab], of a decoder that tells them. */
+  readonly logits?: Float32Array;
 }
 
 /** Tokens of a prompt that are read at once; shorter rests take the next power of two. */
@@ -119,8 +121,12 @@ export class Decoder implements Disposable {
         const results = await pending;
         const slow = performance.now() - began > BURST_MS;
         burst = slow ? Math.max(1, burst >> 1) : Math.min(BURST, 2 * burst);
-        for (const { token, logprob } of results) {
-          yield { tokens: token as Int32Array, logprobs: logprob as Float32Array };
+        for (const { token, logprob, logits } of results) {
+          yield {
+            tokens: token as Int32Array,
+            logprobs: logprob as Float32Array,
+            ...(logits && { logits: logits as Float32Array }),
+          };
         }
         pending = next;
       }

@@ -2,8 +2,9 @@
 
 import { exitCodes, UserError } from "../io/errors.ts";
 import { plural } from "../io/words.ts";
+import { type Alternative, likeliest } from "./alternatives.ts";
 import { continuation, type TextEnd } from "./continuation.ts";
-import type { Sampling } from "./decoder.ts";
+import type { DecodedStep, Sampling } from "./decoder.ts";
 import type { OpenModel } from "./open.ts";
 import type { PlacedPrompt } from "./prompts.ts";
 
@@ -12,6 +13,8 @@ export interface GenerateOptions {
   readonly sampling: Sampling;
   /** Texts that end a continuation, and are no part of it. */
   readonly stops?: readonly string[];
+  /** So many of the likeliest tokens with each token; the model must be opened for logits. */
+  readonly alternatives?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -19,7 +22,14 @@ export interface GenerateOptions {
 export type StopReason = TextEnd | "max_tokens" | "context" | "interrupted";
 
 export type GenerateEvent =
-  | { readonly kind: "token"; readonly id: number; readonly logprob: number; readonly text: string }
+  | {
+    readonly kind: "token";
+    readonly id: number;
+    readonly logprob: number;
+    readonly text: string;
+    /** The likeliest first; the token is among them only if it is as likely. */
+    readonly alternatives?: readonly (Alternative & { readonly text: string })[];
+  }
   | {
     readonly kind: "end";
     /** What was held back as perhaps half a character, or the beginning of a stop text. */
@@ -71,7 +81,7 @@ export function requirePrompts(open: OpenModel, prompts: readonly PlacedPrompt[]
 export async function* generate(
   open: OpenModel,
   prompt: string,
-  { maxTokens, sampling, stops = [], signal }: GenerateOptions,
+  { maxTokens, sampling, stops = [], alternatives = 0, signal }: GenerateOptions,
 ): AsyncGenerator<GenerateEvent, void> {
   const { decoder, tokenizer } = open, ids = promptIds(open, prompt);
   const room = decoder.roomAfter(ids.length), count = Math.min(maxTokens, room);
@@ -88,7 +98,10 @@ export async function* generate(
     }
     tokens++;
     const piece = text.push(id);
-    if (id !== tokenizer.endOfText) yield { kind: "token", id, logprob, text: piece };
+    if (id !== tokenizer.endOfText) {
+      const others = alternatives > 0 && { alternatives: likeliestTexts(open, step, alternatives) };
+      yield { kind: "token", id, logprob, text: piece, ...others };
+    }
     if (text.ended) break;
   }
   const rest = text.end(); // asked first: it may end in a stop text
@@ -101,4 +114,11 @@ export async function* generate(
     prefillSeconds: (read - began) / 1000,
     decodeSeconds: (performance.now() - read) / 1000,
   };
+}
+
+function likeliestTexts({ tokenizer }: OpenModel, { logits }: DecodedStep, count: number) {
+  if (!logits) throw new RangeError("opened for tokens, not for logits");
+  return likeliest(logits, count).map(({ id, logprob }) => {
+    return { id, text: tokenizer.decode([id]), logprob };
+  });
 }

@@ -1,6 +1,7 @@
+export type { Alternative } from "./alternatives.ts";
 export * from "./batch.ts";
 export * from "./decoder.ts";
 export * from "./generate.ts";
 export * from "./open.ts";
-export type { WeightType } from "./programs.ts";
+export type { DecodeOutputs, WeightType } from "./programs.ts";
 export * from "./prompts.ts";

@@ -8,7 +8,7 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 import { buildModel, completeModel, type Model } from "../model/mod.ts";
 import { openModelFile, readRunConfig, resumePoint } from "../train/mod.ts";
 import { Decoder } from "./decoder.ts";
-import type { WeightType } from "./programs.ts";
+import type { DecodeOutputs, WeightType } from "./programs.ts";
 
 /** A model ready to generate; close it with `using`. The device stays the caller's. */
 export interface OpenModel extends Disposable {
@@ -27,12 +27,14 @@ export interface OpenOptions {
   readonly batch?: number;
   /** f32 unless given. bf16 halves the weights' bytes; logits move in their third digit. */
   readonly weights?: WeightType;
+  /** Tokens unless given; logits for alternatives. */
+  readonly outputs?: DecodeOutputs;
 }
 
 export async function openModel(
   path: string,
   device: Device,
-  { batch = 1, weights: stored = "f32" }: OpenOptions = {},
+  { batch = 1, weights: stored = "f32", outputs = "tokens" }: OpenOptions = {},
 ): Promise<OpenModel> {
   const { run, checkpoint } = await resumePoint(path);
   const config = await readRunConfig(run), tokenizer = await loadTokenizer(run);
@@ -54,6 +56,7 @@ export async function openModel(
   const decoder = await Decoder.create(model, weights, device, {
     batch,
     weights: stored,
+    outputs,
     capacity: model.dims.max_position_embeddings,
   });
   return {

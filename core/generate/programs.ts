@@ -8,9 +8,14 @@ import type { ParamDescription, Room, TensorTree } from "../nn/mod.ts";
 /** Storage of matrices and tables while generating. Gains, biases and routers stay f32: they are few and sensitive. */
 export type WeightType = "f32" | "bf16";
 
-/** What a model's state has room for, and how its weights are kept. */
+/** What each step of decoding tells the host: `logits` also tells all of those. */
+export type DecodeOutputs = "tokens" | "logits";
+
+/** What a model's state has room for, how its weights are kept, what its steps tell. */
 export interface Layout extends Room {
   readonly weights: WeightType;
+  /** Tokens unless given. */
+  readonly outputs?: DecodeOutputs;
 }
 
 interface Weights {
@@ -41,10 +46,10 @@ export function tracePrefill(model: Model, room: Layout, length: number): Graph 
 
 /**
  * One token for each row, from the last one to the next, all on the device. `randoms` has a row of uniform numbers for each token that may
- * be generated. Outputs: `token` and its log-probability `logprob`, both [batch].
+ * be generated. Outputs: `token` and its log-probability `logprob`, both [batch]; where the layout says so also `logits` [batch, vocab].
  */
 export function traceDecode(model: Model, room: Layout): Graph {
-  const { batch, capacity } = room;
+  const { batch, capacity, outputs = "tokens" } = room;
   return trace((state, { settings }) => {
     const { params, layers } = state as unknown as Weights;
     const { start, last, generated, randoms } = state as unknown as Record<string, Tensor>;
@@ -59,7 +64,7 @@ export function traceDecode(model: Model, room: Layout): Graph {
         last: token,
         generated: addInteger(generated, 1),
       },
-      outputs: { token, logprob },
+      outputs: { token, logprob, ...(outputs === "logits" && { logits }) },
     };
   }, {
     state: {

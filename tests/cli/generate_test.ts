@@ -130,3 +130,25 @@ Deno.test("generate --n: several continuations of one prompt, each by its own se
     assert.deepEqual(records.map(({ index, seed }) => [index, seed]), [[0, 7], [0, 8], [0, 9]]);
     assert.equal(records.map(({ prompt, text }) => `${prompt}${text}\n`).join(""), stdout);
   }));
+
+Deno.test("generate --json --alternatives: the likeliest tokens at each place", () =>
+  withRun(async ({ generate, refused }) => {
+    const greedy = ["On", "--temperature", "0", "--max-tokens", "6", "--json"];
+    const plain = linesOf((await generate(...greedy)).stdout);
+    const lines = linesOf((await generate(...greedy, "--alternatives", "3")).stdout);
+    assert.deepEqual(
+      lines.slice(0, -1).map(({ alternatives: _, ...rest }) => rest),
+      plain.slice(0, -1),
+    );
+    for (const { id, alternatives } of lines.slice(0, -1)) {
+      const others = alternatives as { id: number; text: string; logprob: number }[];
+      assert.equal(others.length, 3);
+      assert.equal(others[0].id, id);
+      assert.ok(others[0].logprob >= others[1].logprob && others[1].logprob >= others[2].logprob);
+    }
+    const bare = await refused("On", "--alternatives", "3");
+    assert.equal(bare.code, 2);
+    assert.match(bare.stderr, /--alternatives come with the tokens of --json.*\nhint: add --json/);
+    const many = await refused(...greedy, "--alternatives", "3", "--n", "2");
+    assert.match(many.stderr, /hint: leave out --n and --prompts/);
+  }));

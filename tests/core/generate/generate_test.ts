@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { bytesOf, leavesOf, type Spec } from "../../../core/graph/mod.ts";
 import { openDevice } from "../../../core/device/mod.ts";
 import {
+  type DecodeOutputs,
   generate,
   generateBatch,
   type GenerateEvent,
@@ -21,14 +22,18 @@ const warm: Sampling = { ...greedy, temperature: 1 };
 
 /** A model that was trained for a moment, opened for `batch` prompts. */
 async function withModel(
-  use: (open: (batch?: number, weights?: WeightType) => Promise<OpenModel>) => Promise<void>,
+  use: (
+    open: (batch?: number, weights?: WeightType, outputs?: DecodeOutputs) => Promise<OpenModel>,
+  ) => Promise<void>,
   config: Record<string, unknown> = {},
 ): Promise<void> {
   await withTempDir(async (dir) => {
     const data = await makeData(dir), run = join(dir, "run");
     await train(tinyConfig(data, { steps: 30, log_every: 30, ...config }), { run });
     await using device = await openDevice({ device: "cpu", blas: "off", threads: 1 });
-    await use((batch = 1, weights = "f32") => openModel(run, device, { batch, weights }));
+    await use((batch = 1, weights = "f32", outputs = "tokens") =>
+      openModel(run, device, { batch, weights, outputs })
+    );
   });
 }
 
@@ -204,6 +209,31 @@ Deno.test("generate: a stop text ends the text before it, streamed and in a batc
     // the beginning of a stop text at the very end is text
     const begun = await collect(generate(single, "On", { ...options, stops: [`${text}…`] }));
     assert.equal(begun.text, text);
+  }));
+
+Deno.test("generate: alternatives are the likeliest tokens, and change nothing", () =>
+  withModel(async (open) => {
+    using plain = await open(), telling = await open(1, "f32", "logits");
+    const options = { maxTokens: 24, sampling: warm };
+    const events: GenerateEvent[] = [];
+    for await (const event of generate(telling, "On", { ...options, alternatives: 300 })) {
+      events.push(event);
+    }
+    const { ids } = await collect(generate(plain, "On", options));
+    const tokens = events.filter((event) => event.kind === "token");
+    assert.deepEqual(tokens.map(({ id }) => id), ids);
+    for (const { id, logprob, alternatives = [] } of tokens) {
+      assert.equal(alternatives.length, telling.tokenizer.vocabSize);
+      const sum = alternatives.reduce((sum, { logprob }) => sum + Math.exp(logprob), 0);
+      assert.ok(Math.abs(sum - 1) < 1e-6);
+      const own = alternatives.find((other) => other.id === id)!;
+      assert.ok(Math.abs(own.logprob - logprob) < 1e-5, `${own.logprob} for ${logprob}`);
+      assert.equal(own.text, telling.tokenizer.decode([id]));
+    }
+    await assert.rejects(
+      collect(generate(plain, "On", { ...options, alternatives: 1 })),
+      /opened for tokens/,
+    );
   }));
 
 Deno.test("generate: stops when asked", () =>
