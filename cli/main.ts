@@ -35,6 +35,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./generate.ts")).generateCommand(),
   },
   {
+    name: "config",
+    summary: "list, show and check configs",
+    load: async () => (await import("./config.ts")).configCommand(),
+  },
+  {
     name: "doctor",
     summary: "look at the machine, and test the device",
     load: async () => (await import("./doctor.ts")).doctorCommand(),

@@ -37,7 +37,7 @@ export function pretrainCommand(): CommandUnknownOpts {
   return new Command("pretrain")
     .summary("train a model from a config")
     .description("Trains a model on token shards, as a YAML config says.")
-    .argument("[config]", "YAML file; left out with --resume")
+    .argument("[config]", "YAML file, or a name of quern config list; left out with --resume")
     .option("--out <folder>", "run folder (default: runs/ and the config's name)", parsePath)
     .option("--resume <run>", "go on with a run folder, or from one of its checkpoints", parsePath)
     .addOption(
@@ -183,8 +183,13 @@ async function loadStart(start: Start) {
   if (start.kind === "resume") {
     return await readRunConfig((await resumePoint(start.path)).run, start.overrides);
   }
-  const { loadConfig } = await import("../core/io/config.ts");
-  return await loadConfig(pretrainConfig, start.config, start.overrides);
+  const { loadConfig, parseConfig } = await import("../core/io/config.ts");
+  const { exists } = await import("../core/io/atomic.ts");
+  const { builtinConfig } = await import("./builtin_configs.ts");
+  const carried = await exists(start.config) ? undefined : builtinConfig(start.config);
+  return carried
+    ? parseConfig(pretrainConfig, { ...carried, overrides: start.overrides })
+    : await loadConfig(pretrainConfig, start.config, start.overrides);
 }
 
 function runFolder(start: Start): string {

@@ -1,0 +1,34 @@
+/**
+ * The configs that quern carries: the files of `configs/`, in the program itself, so that they are there
+ * wherever it was put.
+ *
+ * @module
+ */
+import llama5m from "../configs/llama-5m.yaml" with { type: "text" };
+import quickstart from "../configs/quickstart.yaml" with { type: "text" };
+import shakespeareChar from "../configs/shakespeare-char.yaml" with { type: "text" };
+
+export interface BuiltinConfig {
+  readonly name: string;
+  /** Its place in the sources, for messages. */
+  readonly file: string;
+  readonly text: string;
+}
+
+const texts = { "llama-5m": llama5m, quickstart, "shakespeare-char": shakespeareChar };
+
+/** All of them, by name. */
+export const builtinConfigs: readonly BuiltinConfig[] = Object.entries(texts).map((
+  [name, text],
+) => ({ name, file: `configs/${name}.yaml`, text }));
+
+/** The one of that name, if there is one. */
+export function builtinConfig(name: string): BuiltinConfig | undefined {
+  return builtinConfigs.find((config) => config.name === name);
+}
+
+/** The first sentence of the comment on top. */
+export function summaryOf({ text }: BuiltinConfig): string {
+  const comment = text.match(/^(?:# .*\n)+/m)?.[0].replaceAll(/^# /gm, "") ?? "";
+  return comment.replaceAll("\n", " ").match(/^.*?\.(?= |$)/)?.[0] ?? comment.trim();
+}

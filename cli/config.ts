@@ -1,0 +1,102 @@
+/**
+ * `quern config`: the configs that quern carries, and the checking of others.
+ *
+ * @module
+ */
+import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
+import { didYouMean, exitCodes, UserError } from "../core/io/errors.ts";
+import { plural } from "../core/io/words.ts";
+import { builtinConfig, builtinConfigs, summaryOf } from "./builtin_configs.ts";
+
+const help = `
+Examples:
+  quern config list
+  quern config show shakespeare-char > my.yaml
+  quern config check my.yaml`;
+
+/** The command with its own commands. */
+export function configCommand(): CommandUnknownOpts {
+  return new Command("config")
+    .summary("list, show and check configs")
+    .description("Lists and shows the configs that quern carries, and checks others.")
+    .addHelpText("after", help)
+    .hook("preSubcommand", (self, inner) => void inner.copyInheritedSettings(self))
+    .addCommand(listCommand())
+    .addCommand(showCommand())
+    .addCommand(checkCommand());
+}
+
+function listCommand() {
+  return new Command("list")
+    .summary("list the configs that quern carries")
+    .description("Lists the configs that quern carries: quern pretrain takes their names.")
+    .option("--json", "one JSON object a line", false)
+    .action(({ json }) => {
+      const width = Math.max(...builtinConfigs.map(({ name }) => name.length));
+      for (const config of builtinConfigs) {
+        const summary = summaryOf(config), { name } = config;
+        console.log(json ? JSON.stringify({ name, summary }) : `${name.padEnd(width)}  ${summary}`);
+      }
+    });
+}
+
+function showCommand() {
+  return new Command("show")
+    .summary("print one of them, comments and all")
+    .description("Prints a config that quern carries, comments and all.")
+    .argument("<name>", "as quern config list says")
+    .option("--json", "as it is understood, with all defaults, as one JSON object", false)
+    .action(async (name, { json }) => {
+      const found = builtinConfig(name), names = builtinConfigs.map(({ name }) => name);
+      if (!found) {
+        throw new UserError(`there is no config '${name}'${didYouMean(name, names)}`, {
+          hint: `quern carries ${names.join(", ")}`,
+        });
+      }
+      if (!json) return console.log(found.text.trimEnd());
+      const { parseConfig } = await import("../core/io/config.ts");
+      const { pretrainConfig } = await import("../core/train/mod.ts");
+      console.log(JSON.stringify(parseConfig(pretrainConfig, found)));
+    });
+}
+
+function checkCommand() {
+  return new Command("check")
+    .summary("say what is wrong with config files")
+    .description("Checks config files: every fault with its file, line and column.")
+    .argument("<files...>", "YAML files")
+    .option("--json", "one JSON object a line for each file", false)
+    .option("--quiet", "say nothing but what is wrong", false)
+    .action(async (files, { json, quiet }) => {
+      const results = [];
+      for (const file of files) results.push(await check(file));
+      for (const result of results) {
+        if (json) console.log(JSON.stringify(result));
+        else if (!result.valid) console.error(result.message);
+        else if (!quiet) console.log([`${result.file}: ok`, ...result.notes].join("\n"));
+      }
+      const broken = results.filter(({ valid }) => !valid).length;
+      if (broken === 0) return;
+      throw new UserError(`${plural(broken, "file")} of ${files.length} cannot be used`, {
+        exitCode: exitCodes.usage,
+      });
+    });
+}
+
+/** What became of a file; `message` has every fault, a line each with its place. */
+type Checked =
+  | { readonly file: string; readonly valid: true; readonly notes: readonly string[] }
+  | { readonly file: string; readonly valid: false; readonly message: string };
+
+async function check(file: string): Promise<Checked> {
+  const { loadConfig } = await import("../core/io/config.ts");
+  const { doubtsOf, pretrainConfig } = await import("../core/train/mod.ts");
+  try {
+    const config = await loadConfig(pretrainConfig, file);
+    return { file, valid: true, notes: doubtsOf(config).map((doubt) => `note: ${doubt}`) };
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const { where, message } = error;
+    return { file, valid: false, message: where === undefined ? message : `${where}: ${message}` };
+  }
+}

@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { builtinConfigs } from "../../cli/builtin_configs.ts";
+import { quern, root, withTempDir } from "../support.ts";
+import { attempt, makeProject, run, tinyYaml } from "./tiny_project.ts";
+
+Deno.test("quern config list: every file of configs/, with a sentence", async () => {
+  const { code, stdout } = await quern(["config", "list"]);
+  assert.equal(code, 0);
+  assert.match(stdout, /^llama-5m +The benchmark model: 5\.4 million parameters, .*\.$/m);
+  assert.match(stdout, /^shakespeare-char +The public nanoGPT recipe .* character\.$/m);
+  const files = [...Deno.readDirSync(`${root}configs`)].map(({ name }) => name);
+  assert.deepEqual(
+    builtinConfigs.map(({ name }) => `${name}.yaml`).sort(),
+    files.filter((name) => name.endsWith(".yaml")).sort(),
+  );
+  const lines = (await quern(["config", "list", "--json"])).stdout.trim().split("\n");
+  assert.deepEqual(lines.map((line) => JSON.parse(line).name), builtinConfigs.map((c) => c.name));
+});
+
+Deno.test("quern config show: the file as it is, or as it is understood", async () => {
+  const { stdout } = await quern(["config", "show", "shakespeare-char"]);
+  assert.equal(stdout, await Deno.readTextFile(`${root}configs/shakespeare-char.yaml`));
+  const understood = await quern(["config", "show", "llama-5m", "--json"]);
+  assert.equal(JSON.parse(understood.stdout).checkpoint.keep, 2); // a default
+  const slip = await quern(["config", "show", "shakespear"]);
+  assert.equal(slip.code, 2);
+  assert.match(slip.stderr, /^error: there is no config 'shakespear'/);
+  assert.match(slip.stderr, /^hint: quern carries llama-5m, /m);
+});
+
+Deno.test("quern config check: faults of all files, with their places; a code for scripts", async () => {
+  await withTempDir(async (dir) => {
+    await Deno.writeTextFile(join(dir, "good.yaml"), tinyYaml);
+    await Deno.writeTextFile(
+      join(dir, "bad.yaml"),
+      tinyYaml.replace("steps: 20", "stepz: 20").replace("batch_size: 4", "batch_size: 0"),
+    );
+    const good = await run(dir, "config", "check", "good.yaml");
+    assert.equal(good.stdout, "good.yaml: ok\n");
+    assert.equal((await run(dir, "config", "check", "good.yaml", "--quiet")).stdout, "");
+    const bad = await attempt(dir, "config", "check", "bad.yaml", "good.yaml", "nope.yaml");
+    assert.equal(bad.code, 2);
+    assert.equal(bad.stdout, "good.yaml: ok\n");
+    assert.match(bad.stderr, /^bad\.yaml:\d+:\d+: /);
+    assert.match(bad.stderr, /^bad\.yaml:10:13: batch_size: expected a number above 0, found 0$/m);
+    assert.match(bad.stderr, /^bad\.yaml:11:1: unknown key stepz \(did you mean "steps"\?\)$/m);
+    assert.match(bad.stderr, /^nope\.yaml: there is no such file$/m);
+    assert.match(bad.stderr, /^error: 2 files of 3 cannot be used$/m);
+    const json = await attempt(dir, "config", "check", "bad.yaml", "good.yaml", "--json");
+    assert.equal(json.code, 2);
+    const results = json.stdout.trim().split("\n").map((line) => JSON.parse(line));
+    assert.deepEqual(results.map(({ file, valid }) => [file, valid]), [
+      ["bad.yaml", false],
+      ["good.yaml", true],
+    ]);
+  });
+});
+
+Deno.test("quern config: help and slips of its own commands", async () => {
+  assert.match((await quern(["config", "check", "--help"])).stdout, /^Usage: quern config check/);
+  const slip = await quern(["config", "lits"]);
+  assert.equal(slip.code, 2);
+  assert.match(slip.stderr, /unknown command 'lits'\n\(Did you mean list\?\)/);
+  assert.equal((await quern(["config", "show"])).code, 2);
+});
+
+Deno.test("quern pretrain: takes the name of a config that quern carries, unless a file has it", async () => {
+  await withTempDir(async (dir) => {
+    await makeProject(dir);
+    const small = ["--set", "data.path=data", "--dry-run", "--json"];
+    const carried = await run(dir, "pretrain", "quickstart", ...small);
+    await Deno.writeTextFile(join(dir, "quickstart"), tinyYaml);
+    const own = await run(dir, "pretrain", "quickstart", ...small);
+    const parametersOf = ({ stdout }: { stdout: string }) => JSON.parse(stdout).parameters;
+    assert.ok(parametersOf(carried) > 300_000);
+    assert.ok(parametersOf(own) < 20_000);
+    const missing = await attempt(dir, "pretrain", "quickstarts");
+    assert.equal(missing.code, 2);
+    assert.match(missing.stderr, /^error: quickstarts: there is no such file/);
+  });
+});
