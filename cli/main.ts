@@ -65,7 +65,6 @@ async function buildProgram(args: readonly string[]): Promise<Command> {
     .description("Trains small language models from text, and generates with them.")
     .version(version)
     .enablePositionalOptions() // an option belongs to the command that it follows
-    .enablePositionalOptions() // an option belongs to the command that it follows
     .exitOverride()
     .showSuggestionAfterError()
     .showHelpAfterError("(add --help for usage)")
