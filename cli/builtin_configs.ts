@@ -27,8 +27,8 @@ export function builtinConfig(name: string): BuiltinConfig | undefined {
   return builtinConfigs.find((config) => config.name === name);
 }
 
-/** The first sentence of the comment on top. */
+/** The first sentence of the comment on top, after the line for editors. */
 export function summaryOf({ text }: BuiltinConfig): string {
-  const comment = text.match(/^(?:# .*\n)+/m)?.[0].replaceAll(/^# /gm, "") ?? "";
+  const comment = text.match(/^(?:# (?!yaml-).*\n)+/m)?.[0].replaceAll(/^# /gm, "") ?? "";
   return comment.replaceAll("\n", " ").match(/^.*?\.(?= |$)/)?.[0] ?? comment.trim();
 }

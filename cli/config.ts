@@ -12,18 +12,22 @@ const help = `
 Examples:
   quern config list
   quern config show shakespeare-char > my.yaml
-  quern config check my.yaml`;
+  quern config check my.yaml
+  quern config schema > schema.json`;
 
 /** The command with its own commands. */
 export function configCommand(): CommandUnknownOpts {
   return new Command("config")
     .summary("list, show and check configs")
-    .description("Lists and shows the configs that quern carries, and checks others.")
+    .description(
+      "Lists and shows the configs that quern carries, checks others, and helps editors.",
+    )
     .addHelpText("after", help)
     .hook("preSubcommand", (self, inner) => void inner.copyInheritedSettings(self))
     .addCommand(listCommand())
     .addCommand(showCommand())
-    .addCommand(checkCommand());
+    .addCommand(checkCommand())
+    .addCommand(schemaCommand());
 }
 
 function listCommand() {
@@ -53,10 +57,30 @@ function showCommand() {
           hint: `quern carries ${names.join(", ")}`,
         });
       }
-      if (!json) return console.log(found.text.trimEnd());
+      // the schema lies beside the sources, not beside what is made from this
+      if (!json) {
+        return console.log(found.text.replace(/^# yaml-language-server:.*\n/, "").trimEnd());
+      }
       const { parseConfig } = await import("../core/io/config.ts");
       const { pretrainConfig } = await import("../core/train/mod.ts");
       console.log(JSON.stringify(parseConfig(pretrainConfig, found)));
+    });
+}
+
+function schemaCommand() {
+  return new Command("schema")
+    .summary("print the JSON schema of configs, for editors")
+    .description(
+      "Prints the JSON schema (draft 2020-12) by which editors complete and check configs.",
+    )
+    .addHelpText(
+      "after",
+      "\nWith it in a file, this first line of a config tells an editor:\n" +
+        "  # yaml-language-server: $schema=schema.json",
+    )
+    .action(async () => {
+      const { configSchema } = await import("../core/train/mod.ts");
+      console.log(JSON.stringify(configSchema(), null, 2));
     });
 }
 

@@ -6,4 +6,5 @@ export * from "./fit.ts";
 export * from "./plans.ts";
 export * from "./pretrain.ts";
 export * from "./run_folder.ts";
+export * from "./schema.ts";
 export * from "./trainer.ts";

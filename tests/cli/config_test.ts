@@ -20,7 +20,8 @@ Deno.test("quern config list: every file of configs/, with a sentence", async ()
 
 Deno.test("quern config show: the file as it is, or as it is understood", async () => {
   const { stdout } = await quern(["config", "show", "shakespeare-char"]);
-  assert.equal(stdout, await Deno.readTextFile(`${root}configs/shakespeare-char.yaml`));
+  const text = await Deno.readTextFile(`${root}configs/shakespeare-char.yaml`);
+  assert.equal(stdout, text.slice(text.indexOf("\n") + 1)); // without the line for editors
   const understood = await quern(["config", "show", "llama-5m", "--json"]);
   assert.equal(JSON.parse(understood.stdout).checkpoint.keep, 2); // a default
   const slip = await quern(["config", "show", "shakespear"]);
@@ -55,6 +56,13 @@ Deno.test("quern config check: faults of all files, with their places; a code fo
       ["good.yaml", true],
     ]);
   });
+});
+
+Deno.test("quern config schema: prints what configs/schema.json holds", async () => {
+  const { code, stdout } = await quern(["config", "schema"]);
+  assert.equal(code, 0);
+  const stored = JSON.parse(await Deno.readTextFile(`${root}configs/schema.json`));
+  assert.deepEqual(JSON.parse(stdout), stored);
 });
 
 Deno.test("quern config: help and slips of its own commands", async () => {
