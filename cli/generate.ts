@@ -18,6 +18,8 @@ A file of --prompts has one prompt a line, as text or, in .jsonl, as the field "
 {"index", "prompt", "text", "reason", "seed", …}. With --n and --prompts, seeds count up from --seed.
 --json prints {"kind": "token", "id", "text", "logprob"} for each token and {"kind": "end", …}; log-probabilities
 are the model's own, before temperature and cuts, and so are those of --alternatives.
+With --context slide a text, or a prompt, may be longer than the model's context: when that is full its last
+half is read again, as if nothing had been before it.
 A stop text is looked for in what is generated, across the edges of tokens, and is not printed.
 Top-k cuts first, then the temperature is applied, then top-p cuts. A model that was trained on documents
 gets the token that begins one before the prompt, as it did in training.
@@ -70,6 +72,10 @@ export function generateCommand(): CommandUnknownOpts {
         ),
     )
     .addOption(
+      new Option("--context <policy>", "when it is full: stop, or slide to its last half and go on")
+        .choices(["stop", "slide"] as const).default("stop" as const),
+    )
+    .addOption(
       new Option("--weights <type>", "how matrices are kept; bf16 takes half the memory")
         .choices(["f32", "bf16"] as const).default("f32" as const),
     )
@@ -91,6 +97,11 @@ export function generateCommand(): CommandUnknownOpts {
           hint: options.json ? "leave out --n and --prompts" : "add --json",
         });
       }
+      if (options.context === "slide" && !isOne) {
+        throw new UserError("--context slide goes with one prompt at a time", {
+          hint: "leave out --n and --prompts",
+        });
+      }
       const prompts = await promptsOf(prompt, options);
       const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
       using interruption = listenForInterrupt("interrupted");
@@ -100,6 +111,7 @@ export function generateCommand(): CommandUnknownOpts {
         sampling: { temperature, topK, topP, seed },
         stops: options.stop,
         alternatives: options.alternatives,
+        context: options.context,
         signal: interruption.signal,
       };
       const isJson = options.json || options.prompts !== undefined;

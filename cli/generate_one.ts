@@ -34,14 +34,18 @@ export async function continueOne(
 ): Promise<void> {
   const { generate, requirePrompts } = await import("../core/generate/mod.ts");
   const { seed } = options.sampling;
-  requirePrompts(model, [prompt]);
+  requirePrompts(model, [prompt], options.context);
   if (verbosity === "normal") console.error(`seed ${seed}`);
-  let isBegun = false;
+  let isBegun = false, hasSlid = false;
   for await (const event of generate(model, prompt.text, options)) {
     if (format === "json") console.log(JSON.stringify(jsonOf(event, seed)));
     else {
       print((isBegun ? "" : prompt.text) + event.text + (event.kind === "end" ? "\n" : ""));
       isBegun = true;
+    }
+    if (event.kind === "slide" && !hasSlid) {
+      hasSlid = true;
+      if (verbosity === "normal") console.error(slideNote(model, event.kept));
     }
     if (event.kind !== "end") continue;
     if (verbosity === "normal") console.error(closing(model, event));
@@ -59,12 +63,28 @@ export function print(text: string): void {
 
 type EndEvent = Extract<GenerateEvent, { kind: "end" }>;
 
+/** Said at the first time; the closing line has the count. In a terminal it must not end up within a line of text. */
+function slideNote({ decoder }: OpenModel, kept: number): string {
+  const start = Deno.stdout.isTerminal() ? "\n" : "";
+  const full = plural(decoder.room.capacity, "token");
+  return `${start}note: the model's context of ${full} is full: it goes on from the last ${kept}`;
+}
+
 function closing({ decoder }: OpenModel, event: EndEvent): string {
-  const timing = timingLine(event);
-  if (event.reason !== "context") return timing;
-  return `${timing}\nstopped: the model's context of ${
-    plural(decoder.room.capacity, "token")
-  } is full`;
+  const { reason, slides, rereadSeconds } = event, full = plural(decoder.room.capacity, "token");
+  return [
+    timingLine(event),
+    ...(slides > 0
+      ? [
+        `the context slid ${plural(slides, "time")}, ${
+          formatDuration(rereadSeconds)
+        } to read again`,
+      ]
+      : []),
+    ...(reason === "context"
+      ? [`stopped: the model's context of ${full} is full; --context slide goes on`]
+      : []),
+  ].join("\n");
 }
 
 /** Reading and writing apart, each with its speed. */
@@ -79,6 +99,7 @@ export function timingLine({ promptTokens, tokens, prefillSeconds, decodeSeconds
 /** An event under the names that scripts see. */
 function jsonOf(event: GenerateEvent, seed: number): Record<string, unknown> {
   if (event.kind === "token") return { ...event };
+  if (event.kind === "slide") return { kind: "slide", kept: event.kept };
   const { text, reason, promptTokens, tokens, prefillSeconds, decodeSeconds } = event;
   return {
     kind: "end",
@@ -89,5 +110,7 @@ function jsonOf(event: GenerateEvent, seed: number): Record<string, unknown> {
     tokens,
     prefill_seconds: prefillSeconds,
     decode_seconds: decodeSeconds,
+    slides: event.slides,
+    reread_seconds: event.rereadSeconds,
   };
 }

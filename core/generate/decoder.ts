@@ -100,10 +100,13 @@ export class Decoder implements Disposable {
     return made;
   }
 
-  /** Up to `count` steps after what was read. More steps may be on their way than the caller takes. */
-  async *steps(count: number, sampling: Sampling): AsyncGenerator<DecodedStep, void> {
+  /**
+   * Up to `count` steps after what was read. More steps may be on their way than the caller takes.
+   * `done` tokens of the text were drawn before: their random numbers are used up.
+   */
+  async *steps(count: number, sampling: Sampling, done = 0): AsyncGenerator<DecodedStep, void> {
     const { capacity, batch } = this.room;
-    this.state.write("randoms", randomTable(sampling.seed, capacity, batch));
+    this.state.write("randoms", randomTable(sampling.seed, done, [capacity, batch]));
     this.state.write("generated", [0]);
     const settings = Float32Array.of(sampling.temperature, sampling.topK, sampling.topP);
     let left = count, burst = 1;
@@ -143,14 +146,14 @@ export class Decoder implements Disposable {
 }
 
 /**
- * Uniform numbers in (0, 1), a row for each token and a column for each seed from `seed` on: by
- * Philox, so that they depend on nothing else.
+ * Uniform numbers in (0, 1), a row for each token of a text from `first` on and a column for each
+ * seed from `seed` on: by Philox, so that they depend on nothing else.
  */
-function randomTable(seed: number, rows: number, columns: number): Float32Array {
+function randomTable(seed: number, first: number, [rows, columns]: [number, number]): Float32Array {
   const table = new Float32Array(rows * columns), stream = streamOf("sample");
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
-      const [word] = philox(0, row, stream, 0, (seed + column) >>> 0, 0);
+      const [word] = philox(0, first + row, stream, 0, (seed + column) >>> 0, 0);
       table[row * columns + column] = unitInterval(word);
     }
   }

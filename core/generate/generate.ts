@@ -3,6 +3,7 @@
 import { exitCodes, UserError } from "../io/errors.ts";
 import { plural } from "../io/words.ts";
 import { type Alternative, likeliest } from "./alternatives.ts";
+import { type ContextPolicy, type Slide, type Spent, stepsAcross } from "./context.ts";
 import { continuation, type TextEnd } from "./continuation.ts";
 import type { DecodedStep, Sampling } from "./decoder.ts";
 import type { OpenModel } from "./open.ts";
@@ -15,6 +16,8 @@ export interface GenerateOptions {
   readonly stops?: readonly string[];
   /** So many of the likeliest tokens with each token; the model must be opened for logits. */
   readonly alternatives?: number;
+  /** What a full context does: end the text unless given. */
+  readonly context?: ContextPolicy;
   readonly signal?: AbortSignal;
 }
 
@@ -30,19 +33,21 @@ export type GenerateEvent =
     /** The likeliest first; the token is among them only if it is as likely. */
     readonly alternatives?: readonly (Alternative & { readonly text: string })[];
   }
-  | {
+  | Slide & { readonly text: "" }
+  | Readonly<Spent> & {
     readonly kind: "end";
     /** What was held back as perhaps half a character, or the beginning of a stop text. */
     readonly text: string;
     readonly reason: StopReason;
-    readonly promptTokens: number;
     readonly tokens: number;
-    readonly prefillSeconds: number;
-    readonly decodeSeconds: number;
   };
 
-/** A prompt's ids, with the token that begins a text where the model was trained so. */
-export function promptIds({ tokenizer, beginning, decoder }: OpenModel, prompt: string): number[] {
+/** A prompt's ids, with the token that begins a text where the model was trained so. More than the context only if that slides. */
+export function promptIds(
+  { tokenizer, beginning, decoder }: OpenModel,
+  prompt: string,
+  context: ContextPolicy = "stop",
+): number[] {
   const ids = Array.from(tokenizer.encode(prompt));
   if (beginning !== undefined) ids.unshift(beginning);
   if (ids.length === 0 && tokenizer.endOfText !== undefined) ids.push(tokenizer.endOfText);
@@ -52,11 +57,11 @@ export function promptIds({ tokenizer, beginning, decoder }: OpenModel, prompt: 
       hint: "give at least one character",
     });
   }
-  if (ids.length > capacity) {
+  if (ids.length > capacity && context === "stop") {
     throw new UserError(
       `the prompt has ${plural(ids.length, "token")}, but the model's context ends at ${capacity}`,
       {
-        hint: `shorten it by ${plural(ids.length - capacity, "token")}`,
+        hint: `shorten it by ${plural(ids.length - capacity, "token")}, or let the context slide`,
         exitCode: exitCodes.failed,
       },
     );
@@ -65,10 +70,14 @@ export function promptIds({ tokenizer, beginning, decoder }: OpenModel, prompt: 
 }
 
 /** Refuses prompts that cannot be read, by file and line, before work is done for any. */
-export function requirePrompts(open: OpenModel, prompts: readonly PlacedPrompt[]): void {
+export function requirePrompts(
+  open: OpenModel,
+  prompts: readonly PlacedPrompt[],
+  context: ContextPolicy = "stop",
+): void {
   for (const { text, where } of prompts) {
     try {
-      promptIds(open, text);
+      promptIds(open, text, context);
     } catch (error) {
       if (!(error instanceof UserError) || where === undefined) throw error;
       const { message, hint, exitCode } = error;
@@ -81,23 +90,30 @@ export function requirePrompts(open: OpenModel, prompts: readonly PlacedPrompt[]
 export async function* generate(
   open: OpenModel,
   prompt: string,
-  { maxTokens, sampling, stops = [], alternatives = 0, signal }: GenerateOptions,
+  options: GenerateOptions,
 ): AsyncGenerator<GenerateEvent, void> {
-  const { decoder, tokenizer } = open, ids = promptIds(open, prompt);
-  const room = decoder.roomAfter(ids.length), count = Math.min(maxTokens, room);
-  const began = performance.now();
-  await decoder.read([ids]);
-  await decoder.device.idle();
-  const read = performance.now(), text = continuation(tokenizer, stops);
-  let tokens = 0, reason: StopReason = maxTokens > room ? "context" : "max_tokens";
-  for await (const step of decoder.steps(count, sampling)) {
-    const [id] = step.tokens, [logprob] = step.logprobs;
+  const { maxTokens, sampling, stops = [], alternatives = 0, context = "stop", signal } = options;
+  const { decoder, tokenizer } = open, ids = promptIds(open, prompt, context);
+  const spent: Spent = {
+    promptTokens: 0,
+    prefillSeconds: 0,
+    decodeSeconds: 0,
+    slides: 0,
+    rereadSeconds: 0,
+  };
+  const text = continuation(tokenizer, stops);
+  let tokens = 0, isInterrupted = false;
+  for await (const step of stepsAcross(decoder, ids, { maxTokens, sampling, context }, spent)) {
+    if ("kind" in step) {
+      yield { ...step, text: "" };
+      continue;
+    }
     if (signal?.aborted) {
-      reason = "interrupted";
+      isInterrupted = true;
       break;
     }
+    const [id] = step.tokens, [logprob] = step.logprobs, piece = text.push(id);
     tokens++;
-    const piece = text.push(id);
     if (id !== tokenizer.endOfText) {
       const others = alternatives > 0 && { alternatives: likeliestTexts(open, step, alternatives) };
       yield { kind: "token", id, logprob, text: piece, ...others };
@@ -105,15 +121,8 @@ export async function* generate(
     if (text.ended) break;
   }
   const rest = text.end(); // asked first: it may end in a stop text
-  yield {
-    kind: "end",
-    text: rest,
-    reason: text.ended ?? reason,
-    promptTokens: ids.length,
-    tokens,
-    prefillSeconds: (read - began) / 1000,
-    decodeSeconds: (performance.now() - read) / 1000,
-  };
+  const last = isInterrupted ? "interrupted" : tokens === maxTokens ? "max_tokens" : "context";
+  yield { kind: "end", text: rest, reason: text.ended ?? last, tokens, ...spent };
 }
 
 function likeliestTexts({ tokenizer }: OpenModel, { logits }: DecodedStep, count: number) {

@@ -1,5 +1,6 @@
 export type { Alternative } from "./alternatives.ts";
 export * from "./batch.ts";
+export type { ContextPolicy } from "./context.ts";
 export * from "./decoder.ts";
 export * from "./generate.ts";
 export * from "./open.ts";

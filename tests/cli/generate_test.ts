@@ -152,3 +152,27 @@ Deno.test("generate --json --alternatives: the likeliest tokens at each place", 
     const many = await refused(...greedy, "--alternatives", "3", "--n", "2");
     assert.match(many.stderr, /hint: leave out --n and --prompts/);
   }));
+
+Deno.test("generate --context: a full context is said, with what can be done", () =>
+  withRun(async ({ generate, refused }) => {
+    const long = ["On", "--temperature", "0", "--max-tokens", "70"];
+    const stopped = await generate(...long);
+    assert.match(
+      stopped.stderr,
+      /^stopped: the model's context of 32 tokens is full; --context slide goes on$/m,
+    );
+    const slid = await generate(...long, "--context", "slide");
+    assert.ok(slid.stdout.startsWith(stopped.stdout.slice(0, -1)));
+    assert.match(
+      slid.stderr,
+      /^note: the model's context of 32 tokens is full: it goes on from the last 16$/m,
+    );
+    assert.match(slid.stderr, /^the context slid 3 times, \d.* to read again$/m);
+    assert.match(slid.stderr, /^prompt 3 tokens in .* at .* tokens\/s, then 70 at .* tokens\/s$/m);
+    const json = linesOf((await generate(...long, "--context", "slide", "--json")).stdout);
+    assert.equal(json.filter(({ kind, kept }) => kind === "slide" && kept === 16).length, 3);
+    assert.equal(json.at(-1)!.slides, 3);
+    const many = await refused(...long, "--context", "slide", "--n", "2");
+    assert.equal(many.code, 2);
+    assert.match(many.stderr, /--context slide goes with one prompt at a time/);
+  }));

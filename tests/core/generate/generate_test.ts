@@ -39,14 +39,16 @@ async function withModel(
 
 async function collect(events: AsyncIterable<GenerateEvent>) {
   const ids: number[] = [];
+  const slides: number[] = [];
   let text = "", end: GenerateEvent | undefined;
   for await (const event of events) {
     text += event.text;
     if (event.kind === "token") ids.push(event.id);
+    else if (event.kind === "slide") slides.push(event.kept);
     else end = event;
   }
   assert.ok(end?.kind === "end");
-  return { ids, text, end };
+  return { ids, text, end, slides };
 }
 
 Deno.test("generate: streamed pieces are the full decode, for prompts of every length", () =>
@@ -234,6 +236,45 @@ Deno.test("generate: alternatives are the likeliest tokens, and change nothing",
       collect(generate(plain, "On", { ...options, alternatives: 1 })),
       /opened for tokens/,
     );
+  }));
+
+// nanochat 581, swarmllm 31: what comes after a full context is as good as what came before.
+Deno.test("replay: swarmllm 31: a context that slides goes on from its last half, read again", () =>
+  withModel(async (open) => {
+    using model = await open();
+    const { capacity } = model.decoder.room, half = capacity / 2;
+    const options = { maxTokens: 3 * capacity, sampling: greedy, context: "slide" as const };
+    // the end of a text would end it: never the likeliest here
+    const { ids, text, end, slides } = await collect(generate(model, "On", options));
+    assert.equal(end.reason, "max_tokens");
+    assert.equal(ids.length, 3 * capacity);
+    assert.equal(text, model.tokenizer.decode(ids));
+    // "On" and the token that begins a text leave room for so many, and each half for half and one
+    const first = capacity - 3 + 1, each = capacity - half + 1;
+    assert.deepEqual(slides, Array(Math.ceil((3 * capacity - first) / each)).fill(half));
+    assert.equal(end.slides, slides.length);
+    // the last half as a prompt of its own gives the same
+    const prompt = Int32Array.from(ids.slice(first - half, first));
+    await model.decoder.read([prompt]);
+    const again: number[] = [];
+    for await (const { tokens } of model.decoder.steps(each, greedy)) again.push(tokens[0]);
+    assert.deepEqual(again, ids.slice(first, first + each));
+  }));
+
+Deno.test("generate: a sliding context takes prompts of any length, and does not repeat its chances", () =>
+  withModel(async (open) => {
+    using model = await open();
+    const { capacity } = model.decoder.room, sampling = { ...warm, temperature: 50 };
+    const options = { maxTokens: 2 * capacity, sampling, context: "slide" as const };
+    const prompt = "Once upon a time ".repeat(9);
+    const { ids, end, slides } = await collect(generate(model, prompt, options));
+    assert.equal(end.promptTokens, capacity / 2);
+    assert.equal(slides[0], capacity / 2);
+    const each = capacity / 2 + 1; // nearly uniform draws: the same numbers would give the same ids
+    if (end.reason === "max_tokens") {
+      assert.notDeepEqual(ids.slice(0, each), ids.slice(each, 2 * each));
+    }
+    await assert.rejects(collect(generate(model, prompt, { ...options, context: "stop" })));
   }));
 
 Deno.test("generate: stops when asked", () =>
