@@ -11,10 +11,11 @@ import { refuseSwallowedFlags } from "./options.ts";
 import { explainError } from "./ui/errors.ts";
 import { version } from "./version.ts";
 
-/** A command's name and its line in `quern --help`; `load` brings its file. */
+/** A command's name and its line in `quern --help`, unless scripts alone use it; `load` brings its file. */
 interface CommandEntry {
   name: string;
   summary: string;
+  hidden?: true;
   load: () => Promise<CommandUnknownOpts>;
 }
 
@@ -49,7 +50,23 @@ const commands: readonly CommandEntry[] = [
     summary: "all of it once, in about a minute",
     load: async () => (await import("./quickstart.ts")).quickstartCommand(),
   },
+  {
+    name: "completions",
+    summary: "print a script by which a shell completes",
+    load: async () => (await import("./completions.ts")).completionsCommand(),
+  },
+  {
+    name: "complete",
+    summary: "answer such a script",
+    hidden: true,
+    load: async () => (await import("./completions.ts")).completeCommand(loadVisible),
+  },
 ];
+
+/** All commands that the help lists. */
+function loadVisible(): Promise<CommandUnknownOpts[]> {
+  return Promise.all(commands.filter(({ hidden }) => !hidden).map(({ load }) => load()));
+}
 
 const examples = `
 Examples:
@@ -72,16 +89,16 @@ async function buildProgram(args: readonly string[]): Promise<Command> {
   const [first, second] = args.filter((arg) => !arg.startsWith("-"));
   const wanted = first === "help" ? second : first;
   if (first === "help" && second !== undefined) requireCommand(second);
-  for (const { name, summary, load } of commands) {
+  for (const { name, summary, load, hidden = false } of commands) {
     const command = name === wanted ? await load() : new Command(name).summary(summary);
-    program.addCommand(command.copyInheritedSettings(program));
+    program.addCommand(command.copyInheritedSettings(program), { hidden });
   }
   return program;
 }
 
 /** commander's own help shows the program's where the command is unknown. */
 function requireCommand(name: string): void {
-  const names = [...commands.map(({ name }) => name), "help"];
+  const names = [...commands.filter(({ hidden }) => !hidden).map(({ name }) => name), "help"];
   if (names.includes(name)) return;
   const near = nearestName(name, names);
   throw new UserError(`unknown command '${name}'`, {

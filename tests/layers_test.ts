@@ -173,7 +173,7 @@ Deno.test("layers: every package of the import map is pinned and used", async ()
     (await sourcesOf("core", "kernels", "cli", "tests")).flatMap(importsOf).map((i) => i.specifier),
   );
   for (const [name, target] of Object.entries(map)) {
-    assert.match(target, /^npm:(@[\w-]+\/)?[\w-]+@\d+\.\d+\.\d+(\/.*)?$/, `${name} is not pinned`);
+    assert.match(target, /^npm:(@[\w.-]+\/)?[\w-]+@\d+\.\d+\.\d+(\/.*)?$/, `${name} is not pinned`);
     assert.ok(used.has(name), `${name} is imported nowhere`);
   }
 });
