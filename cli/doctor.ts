@@ -58,8 +58,6 @@ export function refuseWrong({ wrong, advice }: Report): void {
 /** What was found, and what follows. */
 export interface Report extends Findings {
   readonly results: readonly OpResult[];
-  /** Bytes of the largest tensor that a kernel can bind. */
-  readonly maxTensorBytes: number;
   readonly advice: readonly string[];
 }
 
@@ -95,9 +93,9 @@ export async function examineDevice(
   const results = await Array.fromAsync(selfTest(device));
   const wrong = results.filter(({ fault }) => fault !== undefined).map(({ op }) => op);
   const room = wrong.length > 0 ? undefined : await roomOf(device, machine);
-  const findings = { machine, adapter, device: device.info, wrong, room };
-  const { maxTensorBytes } = device.target;
-  return { ...findings, results, maxTensorBytes, advice: adviceFor(findings) };
+  const { info, target: { maxTensorBytes } } = device;
+  const findings = { machine, adapter, device: info, maxTensorBytes, wrong, room };
+  return { ...findings, results, advice: adviceFor(findings) };
 }
 
 function verdict({ results, wrong }: Report): string {

@@ -1,6 +1,7 @@
 /** What would make quern run, run right, or run faster on this machine. */
 
 import type { DeviceInfo } from "../device/mod.ts";
+import { plural } from "../io/words.ts";
 import type { Machine } from "./machine.ts";
 import type { Room } from "./room.ts";
 
@@ -15,6 +16,8 @@ export interface Findings {
   /** What WebGPU offers; undefined where it offers nothing; not asked where the cpu device was asked for. */
   readonly adapter: Adapter | "none" | "not asked";
   readonly device: DeviceInfo;
+  /** Bytes of the largest tensor that a kernel can bind. */
+  readonly maxTensorBytes: number;
   /** Ops whose kernels are wrong. */
   readonly wrong: readonly string[];
   /** Not asked for on a device that computes wrong. */
@@ -22,7 +25,8 @@ export interface Findings {
 }
 
 /** The most urgent first; empty where nothing can be said. */
-export function adviceFor({ machine, adapter, device, wrong, room }: Findings): string[] {
+export function adviceFor(findings: Findings): string[] {
+  const { machine, adapter, device, wrong, room, maxTensorBytes } = findings;
   const { features, software, blas } = device.details;
   const advice: string[] = [];
   if (wrong.length > 0) advice.push(aboutWrong(device));
@@ -45,6 +49,14 @@ export function adviceFor({ machine, adapter, device, wrong, room }: Findings): 
     advice.push(
       "the driver refuses memory early; if the card has more, try another DENO_WEBGPU_BACKEND or " +
         "close what else uses it",
+    );
+  }
+  if (maxTensorBytes < 2 ** 30) {
+    advice.push(
+      `a tensor may have ${
+        plural(maxTensorBytes / 4, "number")
+      } at most (vocab_size × hidden_size is one): ` +
+        "quern pretrain CONFIG --dry-run --device webgpu says whether a model fits",
     );
   }
   if (machine.availableBytes < 2 ** 30) {

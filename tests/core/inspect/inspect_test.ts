@@ -100,6 +100,7 @@ const gpu = (details: Findings["device"]["details"]): Findings => ({
   machine,
   adapter: { name: "A card", software: false },
   device: { kind: "webgpu", name: "A card", details: { features: ["subgroups"], ...details } },
+  maxTensorBytes: 2 ** 31,
   wrong: [],
   room: { bytes: 2 ** 33, refused: true },
 });
@@ -108,6 +109,10 @@ Deno.test("advice: none for a sound GPU, else what is most urgent first", () => 
   assert.deepEqual(adviceFor(gpu({})), []);
   assert.match(adviceFor(gpu({ software: true }))[0], /--device cpu is faster/);
   assert.match(adviceFor({ ...gpu({}), room: { bytes: 2 ** 28, refused: true } })[0], /refuses/);
+  assert.match(
+    adviceFor({ ...gpu({}), maxTensorBytes: 2 ** 27 })[0],
+    /33,554,432 numbers at most .*--dry-run/,
+  );
   const [first] = adviceFor({ ...gpu({ software: true }), wrong: ["matmul"] });
   assert.match(first, /^do not train on this device/);
   const cpu: Findings = {
