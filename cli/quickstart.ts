@@ -103,7 +103,7 @@ async function makeData(out: string, say: (line: string) => void) {
   say(`1. wrote ${text}: ${formatBytes(corpus.length)} of stories and sums`);
   const { index } = await tokenizeFiles({
     inputs: [text],
-    reading: { format: "text", field: "text", separator: "\n", onError: "stop" },
+    reading: { format: "text", fields: ["text"], separator: "\n", onError: "stop" },
     tokenizer: "character",
     valFraction: 0.05,
     seed,

@@ -11,10 +11,15 @@ export function formatOption() {
     .choices(["auto", "text", "jsonl"] as const).default("auto" as const);
 }
 
-/** `--field`. */
+/** The fields that are read where none is given. */
+export const defaultFields: readonly string[] = ["text"];
+
+/** `--field`; several are joined by a blank line. */
 export function fieldOption() {
-  return new Option("--field <name>", "field of a jsonl record that holds the text")
-    .default("text");
+  return new Option(
+    "--field <name>",
+    'field of a record that holds the text; repeat it to join several (default: "text")',
+  ).argParser((name: string, before: readonly string[] | undefined) => [...before ?? [], name]);
 }
 
 /** `--on-error`. */

@@ -8,13 +8,15 @@ import type { TokenizeJob, TokenizeResult } from "../core/data/tokenize.ts";
 import { UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
 import { numberBetween, parsePath, parseText, seedOption, wholeNumber } from "./options.ts";
-import { fieldOption, formatOption, onErrorOption } from "./reading_options.ts";
+import { defaultFields, fieldOption, formatOption, onErrorOption } from "./reading_options.ts";
 import { tokenizeTrainCommand } from "./tokenize_train.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
 
 const help = `
+Inputs: text and jsonl, plain, .gz or .zst; "data/*.jsonl"; a folder with all such files in it;
+- for stdin (text, unless --format says jsonl).
 Documents: a jsonl line, or a whole text file unless --document-separator cuts it.
 Validation: the last part of a whole text file; of other documents, some drawn by --seed.
 Each document is closed by the tokenizer's end-of-text token, if it has one.
@@ -22,6 +24,8 @@ Each document is closed by the tokenizer's end-of-text token, if it has one.
 Examples:
   quern tokenize corpus.txt --out data/corpus --tokenizer character
   quern tokenize stories.jsonl --out data/stories --tokenizer byte --field story
+  quern tokenize "data/*.jsonl.zst" --out data/qa --field question --field answer
+  zcat a.txt.gz | quern tokenize - --out data/a
   quern tokenize a.txt b.txt --out data/ab --tokenizer path/to/tokenizer.json`;
 
 /** The command with its options. */
@@ -29,7 +33,7 @@ export function tokenizeCommand(): CommandUnknownOpts {
   const command = new Command("tokenize")
     .summary("turn text or jsonl files into token shards")
     .description("Turns text or jsonl files into a folder of token shards for `quern pretrain`.")
-    .argument("<inputs...>", "text or jsonl files")
+    .argument("<inputs...>", "files, folders, patterns, or - for stdin")
     .option("--out <folder>", "folder for the shards (required)", parsePath)
     .option("--tokenizer <name>", "byte, character, or the path of a tokenizer.json", "byte")
     .addOption(
@@ -53,18 +57,20 @@ export function tokenizeCommand(): CommandUnknownOpts {
     .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
     .hook("preSubcommand", (self, train) => void train.copyInheritedSettings(self))
-    .action(async (inputs, options, command) => {
+    .action(async (given, options, command) => {
       const { out } = options;
       // commander would ask `train` for this command's mandatory options, too
       if (out === undefined) {
         return command.error("error: required option '--out <folder>' not specified");
       }
+      const { expandInputs } = await import("../core/data/inputs.ts");
+      const inputs = await expandInputs(given);
       if (options.documentSeparator !== undefined) await requireText(inputs, options.format);
       const job: TokenizeJob = {
         inputs,
         reading: {
           format: options.format,
-          field: options.field,
+          fields: options.field ?? defaultFields,
           separator: options.documentSeparator,
           onError: options.onError,
         },
@@ -100,10 +106,10 @@ async function runWithProgress(job: TokenizeJob, verbosity: "quiet" | "normal") 
       onPartials: (names) =>
         progress.note(`removed what a stopped process left: ${names.join(", ")}`),
       onSkip: ({ where, message }) => progress.note(`skipped ${where}: ${message}`),
-      onProgress: ({ documents, tokens, bytes }) =>
+      onProgress: ({ documents, tokens, bytesRead }) =>
         progress.update(() =>
-          `tokenizing ${percent(bytes, total)}  ${formatCount(documents)} documents  ` +
-          `${formatCount(tokens)} tokens  ${formatBytes(bytes)} of ${formatBytes(total)}`
+          `tokenizing ${percent(bytesRead, total)}  ${formatCount(documents)} documents  ` +
+          `${formatCount(tokens)} tokens  ${formatBytes(bytesRead)} of ${formatBytes(total)}`
         ),
     });
   } finally {

@@ -13,7 +13,7 @@ import type { TrainedTokenizer, TrainTokenizerJob } from "../core/data/train_tok
 import { plural, shellWord } from "../core/io/words.ts";
 import { leastBpeVocab, mostBpeVocab } from "../core/text/bpe_limits.ts";
 import { parsePath, wholeNumber } from "./options.ts";
-import { fieldOption, formatOption, onErrorOption } from "./reading_options.ts";
+import { defaultFields, fieldOption, formatOption, onErrorOption } from "./reading_options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
@@ -31,7 +31,7 @@ export function tokenizeTrainCommand(): CommandUnknownOpts {
   return new Command("train")
     .summary("learn a byte-level BPE and write its tokenizer.json")
     .description("Learns a byte-level BPE from text and writes it as a tokenizer.json.")
-    .argument("<inputs...>", "text or jsonl files")
+    .argument("<inputs...>", "files, folders, patterns, or - for stdin")
     .addOption(
       new Option("--vocab-size <n>", "ids in all: 256 bytes, joins, end of text")
         .argParser(parseVocabSize).makeOptionMandatory(),
@@ -44,11 +44,18 @@ export function tokenizeTrainCommand(): CommandUnknownOpts {
     .option("--json", "print the result as one JSON object", false)
     .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
-    .action(async (inputs, { vocabSize, out, overwrite, json, quiet, ...reading }) => {
+    .action(async (given, { vocabSize, out, overwrite, json, quiet, ...reading }) => {
+      const { expandInputs } = await import("../core/data/inputs.ts");
+      const inputs = await expandInputs(given);
       const startedAt = performance.now();
       const job: TrainTokenizerJob = {
         inputs,
-        reading: { ...reading, separator: undefined },
+        reading: {
+          format: reading.format,
+          fields: reading.field ?? defaultFields,
+          separator: undefined,
+          onError: reading.onError,
+        },
         vocabSize,
         out,
         ifExists: overwrite ? "replace" : "fail",

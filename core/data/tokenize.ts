@@ -7,6 +7,7 @@ import { Buffer } from "node:buffer";
 import { basename, dirname } from "node:path";
 import { exists, removePartials } from "../io/atomic.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
+import { stdinName } from "../io/input_file.ts";
 import { loadTokenizer } from "../text/load.ts";
 import { byteTokenizer, characterTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import {
@@ -15,6 +16,7 @@ import {
   type ReadOptions,
   type SourceDocument,
 } from "./documents.ts";
+import { requireOnce } from "./inputs.ts";
 import { purposes, uniformBelow } from "./philox.ts";
 import type { ShardIndex, SplitName } from "./shard_index.ts";
 import { type EncodedDocument, type ShardTarget, writeShards } from "./shard_writer.ts";
@@ -31,9 +33,19 @@ export interface TokenizeJob {
   readonly target: ShardTarget;
 }
 
+/** How far the work is. */
+export interface TokenizeProgress {
+  readonly documents: number;
+  readonly tokens: number;
+  /** Of text. */
+  readonly bytes: number;
+  /** Read from disk, compressed where the files are. */
+  readonly bytesRead: number;
+}
+
 /** What the caller may watch and stop. */
 export interface TokenizeEvents {
-  onProgress?(done: { documents: number; tokens: number; bytes: number }): void;
+  onProgress?(done: TokenizeProgress): void;
   onSkip?(fault: UserError): void;
   /** Left-overs of a killed process, which were removed. */
   onPartials?(names: readonly string[]): void;
@@ -61,34 +73,27 @@ export async function tokenizeFiles(
   if (partials.length > 0) events.onPartials?.(partials);
   const silent = { onSkip() {}, onEmpty() {} };
   const tokenizer = await chooseTokenizer(job.tokenizer, () => read(silent));
-  let skipped = 0, empty = 0;
+  let skipped = 0, empty = 0, bytesRead = 0;
   const onSkip = (fault: UserError) => {
     skipped++;
     events.onSkip?.(fault);
   };
-  const parts = divide(read({ onSkip, onEmpty: () => empty++ }), job.valFraction, job.seed);
+  const documents = read({
+    onSkip,
+    onEmpty: () => empty++,
+    onRead: (bytes) => bytesRead += bytes,
+  });
+  const parts = divide(documents, job.valFraction, job.seed);
   const onFault = job.reading.onError === "skip" ? onSkip : (fault: UserError) => {
     throw fault;
   };
-  const encoded = encodeDocuments(parts, tokenizer, { ...events, onFault });
+  const encoded = encodeDocuments(parts, tokenizer, {
+    ...events,
+    onProgress: (done) => events.onProgress?.({ ...done, bytesRead }),
+    onFault,
+  });
   const index = await writeShards(job.target, tokenizer, encoded);
   return { index, tokenizer, skipped, empty };
-}
-
-/** A file that is named twice would count twice, and be trained on where it is held out. */
-async function requireOnce(inputs: readonly string[]): Promise<void> {
-  const seen = new Map<string, string>();
-  for (const input of inputs) {
-    const path = await Deno.realPath(input).catch(() => input); // reading it says why it cannot be read
-    const before = seen.get(path);
-    if (before !== undefined) {
-      throw new UserError("the file is given twice", {
-        where: input,
-        hint: before === input ? "leave one out" : `it is ${before}: leave one out`,
-      });
-    }
-    seen.set(path, input);
-  }
 }
 
 /** Removes what processes that were killed while they wrote to this place left beside it. */
@@ -101,7 +106,7 @@ async function removeLeftOvers(folder: string): Promise<string[]> {
 async function requireFiles(inputs: readonly string[]): Promise<void> {
   for (const where of inputs) {
     const found = await Deno.stat(where).catch(() => undefined); // reading it gives the better message
-    if (!found || found.isFile || found.isDirectory) continue;
+    if (where !== stdinName && (!found || found.isFile || found.isDirectory)) continue;
     throw new UserError("a character vocabulary needs a file, as the text is read twice", {
       where,
       hint: "save the text to a file first, or use the byte tokenizer",
@@ -165,10 +170,15 @@ function cutPoint(text: string, fraction: number): number {
   return isInside ? cut - 1 : cut;
 }
 
+interface EncodeEvents extends Pick<TokenizeEvents, "signal"> {
+  onProgress(done: Omit<TokenizeProgress, "bytesRead">): void;
+  onFault(fault: UserError): void;
+}
+
 async function* encodeDocuments(
   parts: AsyncIterable<SplitText>,
   tokenizer: Tokenizer,
-  { onProgress, signal, onFault }: TokenizeEvents & { onFault: (fault: UserError) => void },
+  { onProgress, signal, onFault }: EncodeEvents,
 ): AsyncGenerator<EncodedDocument> {
   const done = { documents: 0, tokens: 0, bytes: 0 };
   for await (const { split, text, where } of parts) {
@@ -181,7 +191,7 @@ async function* encodeDocuments(
     done.documents++;
     done.tokens += document.ids.length;
     done.bytes += document.bytes;
-    onProgress?.(done);
+    onProgress(done);
     yield document;
   }
   if (done.documents > 0) return;

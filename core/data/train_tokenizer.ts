@@ -10,7 +10,8 @@ import { huggingfaceTokenizer } from "../text/huggingface.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { bpeFile, PieceCounts, trainMerges } from "../text/train_bpe.ts";
 import { readDocuments, type ReadOptions } from "./documents.ts";
-import type { TokenizeEvents } from "./tokenize.ts";
+import { requireOnce } from "./inputs.ts";
+import type { TokenizeEvents, TokenizeProgress } from "./tokenize.ts";
 
 /** What is read, and what is made of it. */
 export interface TrainTokenizerJob {
@@ -34,7 +35,7 @@ export interface TrainedTokenizer {
 
 /** Who watches. */
 export interface TrainTokenizerEvents extends Pick<TokenizeEvents, "onSkip" | "signal"> {
-  onProgress?(done: { documents: number; bytes: number }): void;
+  onProgress?(done: Omit<TokenizeProgress, "tokens">): void;
 }
 
 /** Learns a byte-level BPE from documents and writes its `tokenizer.json`. */
@@ -48,8 +49,9 @@ export async function trainTokenizer(
       hint: "choose another name, or give --overwrite",
     });
   }
+  await requireOnce(inputs);
   const counts = new PieceCounts();
-  const done = { documents: 0, bytes: 0 };
+  const done = { documents: 0, bytes: 0, bytesRead: 0 };
   let skipped = 0;
   const told = {
     onSkip(fault: UserError) {
@@ -57,6 +59,7 @@ export async function trainTokenizer(
       onSkip?.(fault);
     },
     onEmpty() {},
+    onRead: (bytes: number) => done.bytesRead += bytes,
   };
   for await (const { text } of readDocuments(inputs, reading, told)) {
     signal?.throwIfAborted();
@@ -70,5 +73,7 @@ export async function trainTokenizer(
   }
   const file = bpeFile(trainMerges(counts.entries(), vocabSize));
   await writeFileAtomic(out, file);
-  return { tokenizer: huggingfaceTokenizer(file, out), ...done, pieces: counts.size, skipped };
+  const { documents, bytes } = done;
+  const tokenizer = huggingfaceTokenizer(file, out);
+  return { tokenizer, documents, bytes, pieces: counts.size, skipped };
 }

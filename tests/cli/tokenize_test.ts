@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { zstdCompressSync } from "node:zlib";
 import { openShards } from "../../core/data/shard_reader.ts";
-import { quern, startQuern, testWithShared, withTempDir } from "../support.ts";
+import { quern, root, startQuern, testWithShared, withTempDir } from "../support.ts";
 import { byteLevelBpe } from "../core/text/fixtures.ts";
 
 /** The text of a split of a data folder. */
@@ -228,5 +230,54 @@ testWithShared("quern tokenize: tinyshakespeare has 65 characters and nanoGPT's 
     ], { cwd });
     const { vocab_size, train, val } = JSON.parse(stdout);
     assert.deepEqual([vocab_size, train.bytes, val.bytes], [65 + 1, 1_003_854, 111_540]);
+  });
+});
+
+Deno.test("quern tokenize: a folder, a pattern, stdin and compressed files give the same tokens", async () => {
+  await withTempDir(async (cwd) => {
+    await Deno.mkdir(`${cwd}/in`);
+    const lines = Array.from(
+      { length: 9 },
+      (_, i) => `${JSON.stringify({ q: "why", a: `${i}` })}\n`,
+    );
+    const pack = (text: string) => zstdCompressSync(new TextEncoder().encode(text));
+    const frames = [pack(lines.slice(0, 4).join("")), pack(lines.slice(4).join(""))];
+    await Deno.writeFile(`${cwd}/in/a.jsonl.zst`, Buffer.concat(frames));
+    await Deno.writeTextFile(`${cwd}/a.jsonl`, lines.join(""));
+    const fields = ["--field", "q", "--field", "a", "--quiet"];
+    const go = (input: string, out: string, ...args: string[]) =>
+      quern(["tokenize", input, "--out", out, ...fields, ...args], { cwd });
+    for (const [input, out] of [["a.jsonl", "d1"], ["in", "d2"], ["in/*.zst", "d3"]]) {
+      const { code, stderr } = await go(input, out);
+      assert.equal(code, 0, stderr);
+    }
+    const piped = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", `--config=${root}deno.json`, `${root}cli/main.ts`]
+        .concat(["tokenize", "-", "--out", "d4", "--format", "jsonl", ...fields]),
+      cwd,
+      stdin: "piped",
+    }).spawn();
+    const writer = piped.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(lines.join("")));
+    await writer.close();
+    assert.equal((await piped.status).code, 0);
+    const index = await Deno.readTextFile(`${cwd}/d1/index.json`);
+    for (const out of ["d2", "d3", "d4"]) {
+      assert.equal(await Deno.readTextFile(`${cwd}/${out}/index.json`), index);
+      assert.deepEqual(
+        await Deno.readFile(`${cwd}/${out}/train-00000.bin`),
+        await Deno.readFile(`${cwd}/d1/train-00000.bin`),
+      );
+    }
+    assert.match(await textOf(`${cwd}/d1`, "train"), /^why\n\n\d/);
+
+    const cut = Buffer.concat(frames).subarray(0, -3);
+    await Deno.writeFile(`${cwd}/cut.jsonl.zst`, cut);
+    const refused = await go("cut.jsonl.zst", "d5", "--on-error", "skip");
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /^error: cut\.jsonl\.zst: .*ends inside a zstd frame/);
+    assert.match((await go("*.csv", "d5")).stderr, /^error: \*\.csv: there are no text files here/);
+    const twice = await go("-", "d5", "--tokenizer", "character");
+    assert.match(twice.stderr, /^error: -: a character vocabulary needs a file/);
   });
 });

@@ -5,7 +5,7 @@ import { withTempDir } from "../../support.ts";
 
 const defaults: ReadOptions = {
   format: "auto",
-  field: "text",
+  fields: ["text"],
   separator: undefined,
   onError: "stop",
 };

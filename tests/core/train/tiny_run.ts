@@ -21,7 +21,7 @@ export async function makeData(folder: string, bytes = 6000): Promise<string> {
   await Deno.writeTextFile(text, documents.join("\n"));
   await tokenizeFiles({
     inputs: [text],
-    reading: { format: "text", field: "text", separator: "\n", onError: "stop" },
+    reading: { format: "text", fields: ["text"], separator: "\n", onError: "stop" },
     tokenizer: "byte",
     valFraction: 0.1,
     seed: 0,
