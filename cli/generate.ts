@@ -21,7 +21,7 @@ are the model's own, before temperature and cuts, and so are those of --alternat
 With --context slide a text, or a prompt, may be longer than the model's context: when that is full its last
 half is read again, as if nothing had been before it.
 A stop text is looked for in what is generated, across the edges of tokens, and is not printed.
-Top-k cuts first, then the temperature is applied, then top-p cuts. A model that was trained on documents
+Top-k cuts first, then the temperature is applied, then top-p cuts, then min-p. A model that was trained on documents
 gets the token that begins one before the prompt, as it did in training.
 
 Examples:
@@ -66,6 +66,10 @@ export function generateCommand(): CommandUnknownOpts {
         .argParser(numberBetween(0, 1)).default(1),
     )
     .addOption(
+      new Option("--min-p <x>", "choose among those so many times as probable as the likeliest")
+        .argParser(numberBetween(0, 1)).default(0),
+    )
+    .addOption(
       new Option("--stop <text>", "end before this text; repeatable; \\n is a line feed")
         .argParser((text, before: string[]) => [...before, parseText(text)]).default(
           [] as string[],
@@ -105,10 +109,10 @@ export function generateCommand(): CommandUnknownOpts {
       const prompts = await promptsOf(prompt, options);
       const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
       using interruption = listenForInterrupt("interrupted");
-      const { temperature, topK, topP } = options;
+      const { temperature, topK, topP, minP } = options;
       const settings: GenerateOptions = {
         maxTokens: options.maxTokens,
-        sampling: { temperature, topK, topP, seed },
+        sampling: { temperature, topK, topP, minP, seed },
         stops: options.stop,
         alternatives: options.alternatives,
         context: options.context,

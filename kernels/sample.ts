@@ -6,12 +6,12 @@ import sampleWgsl from "./sample.wgsl" with { type: "text" };
 import { sampleWasm } from "./wasm/sample.ts";
 
 /**
- * (logits [batch, vocab], uniform [batch], settings [3] = temperature, top_k, top_p) → token i32
- * [batch], and the log-probability under the unchanged distribution f32 [batch].
+ * (logits [batch, vocab], uniform [batch], settings [4] = temperature, top_k, top_p, min_p) → token
+ * i32 [batch], and the log-probability under the unchanged distribution f32 [batch].
  *
  * Order: top-k (0 keeps all), then temperature, then top-p among what is left (the smallest set of
- * most likely tokens whose probability reaches top_p; 1 keeps all). Ties at a threshold are all
- * kept. Temperature 0 takes the likeliest token, the first among equals. The token is the first, in
+ * most likely tokens whose probability reaches top_p; 1 keeps all), then min-p (what is at least
+ * min_p times as probable as the likeliest; 0 keeps all). Ties at a threshold are all kept. Temperature 0 takes the likeliest token, the first among equals. The token is the first, in
  * the order of ids, at which the kept weights' running sum passes uniform · total.
  */
 export const sampleOp: Kernel = defineOp({
@@ -37,11 +37,11 @@ export const sampleOp: Kernel = defineOp({
       logits.shape.length === 2 && uniform.shape.join() === `${logits.shape[0]}`,
       "takes logits [batch, vocab] and one uniform number a row",
     );
-    expect(settings.shape.join() === "3", "takes settings [3]");
+    expect(settings.shape.join() === "4", "takes settings [4]");
     return [{ shape: [logits.shape[0]], dtype: "i32" }, { shape: [logits.shape[0]], dtype: "f32" }];
   },
   reference(
-    [logits, uniform, [temperature, top_k, top_p]],
+    [logits, uniform, [temperature, top_k, top_p, min_p]],
     [tokens, logprobs],
     { inputs: [{ shape: [batch, vocab] }] },
   ) {
@@ -50,7 +50,7 @@ export const sampleOp: Kernel = defineOp({
       let best = 0;
       for (let j = 1; j < vocab; j++) if (row[j] > row[best]) best = j;
       const token = temperature > 0
-        ? draw(row, uniform[b], temperature, top_k, top_p, row[best])
+        ? draw(row, uniform[b], row[best], { temperature, top_k, top_p, min_p })
         : best;
       let total = 0;
       for (const z of row) total += Math.exp(z - row[best]);
@@ -68,10 +68,11 @@ export const sampleOp: Kernel = defineOp({
 function draw(
   row: ArrayLike<number>,
   u: number,
-  temperature: number,
-  top_k: number,
-  top_p: number,
   top: number,
+  { temperature, top_k, top_p, min_p }: Record<
+    "temperature" | "top_k" | "top_p" | "min_p",
+    number
+  >,
 ): number {
   const order = Array.from(row, (_, j) => j).sort((a, b) => row[b] - row[a]);
   const last = top_k > 0 ? row[order[Math.min(top_k, order.length) - 1]] : -Infinity;
@@ -85,6 +86,7 @@ function draw(
       if (mass >= top_p * total) break;
     }
   }
+  threshold = Math.max(threshold, min_p); // the likeliest has weight 1
   const kept = (j: number) => weight(j) > 0 && weight(j) >= threshold ? weight(j) : 0;
   let left = 0, running = 0, chosen = order[0];
   for (let j = 0; j < row.length; j++) left += kept(j);

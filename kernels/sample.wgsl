@@ -107,6 +107,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec
     let inverse = 1.0 / temperature;
     let top_k = load_settings(1u);
     let top_p = load_settings(2u);
+    let min_p = load_settings(3u); // of the likeliest's weight, which is 1
     var floor = 0u;
     if (top_k > 0.0 && top_k < f32(params.vocab)) { floor = threshold(lane, first, 0u, top_k, top, 0.0); }
     if (top_p < 1.0) {
@@ -124,7 +125,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec
     var kept = 0.0;
     for (var j = begin; j < end; j++) {
       let z = load_logits(first + j);
-      kept += select(0.0, exp_of((z - top) * inverse), ordered(z) >= floor);
+      let weight = exp_of((z - top) * inverse);
+      kept += select(0.0, weight, ordered(z) >= floor && weight >= min_p);
     }
     numbers[lane] = kept;
     workgroupBarrier();
@@ -139,7 +141,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec
     var last = 0u;
     for (var j = begin; j < end; j++) {
       let z = load_logits(first + j);
-      let weight = select(0.0, exp_of((z - top) * inverse), ordered(z) >= floor);
+      var weight = exp_of((z - top) * inverse);
+      weight = select(0.0, weight, ordered(z) >= floor && weight >= min_p);
       running += weight;
       if (weight > 0.0) {
         last = j + 1u;

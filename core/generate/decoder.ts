@@ -16,6 +16,8 @@ export interface Sampling {
   readonly topK: number;
   /** Only the likeliest that together have this probability; 1 is all. */
   readonly topP: number;
+  /** Only what is at least so many times as probable as the likeliest; all unless given. */
+  readonly minP?: number;
   /** Of the first row of a batch; row i draws with seed + i, as it would alone. */
   readonly seed: number;
 }
@@ -108,7 +110,8 @@ export class Decoder implements Disposable {
     const { capacity, batch } = this.room;
     this.state.write("randoms", randomTable(sampling.seed, done, [capacity, batch]));
     this.state.write("generated", [0]);
-    const settings = Float32Array.of(sampling.temperature, sampling.topK, sampling.topP);
+    const { temperature, topK, topP, minP = 0 } = sampling;
+    const settings = Float32Array.of(temperature, topK, topP, minP);
     let left = count, burst = 1;
     const submit = () => {
       const times = Math.min(burst, left);

@@ -74,6 +74,6 @@ export function traceDecode(model: Model, room: Layout): Graph {
       generated: spec([1], "i32"),
       randoms: spec([capacity, batch]),
     },
-    batch: { settings: spec([3]) },
+    batch: { settings: spec([4]) },
   });
 }

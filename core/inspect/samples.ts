@@ -193,10 +193,10 @@ function chance(): Sample[] {
   const words = { ...spec([3], "u32"), make: list(0xffff0001, 7, 123456789) };
   return [
     sample(k.uniformOp, [words], 0, { shape: [257, 5], stream: 0xdeadbeef }),
-    ...[[0, 0, 1], [1, 40, 0.7]].map((settings) =>
+    ...[[0, 0, 1, 0], [1, 40, 0.7, 0], [1, 0, 1, 0.2]].map((settings) =>
       sample(
         k.sampleOp,
-        [f32([5, 700], spread(-4, 9)), f32([5], spread(0, 1)), f32([3], list(...settings))],
+        [f32([5, 700], spread(-4, 9)), f32([5], spread(0, 1)), f32([4], list(...settings))],
         SUM,
       )
     ),

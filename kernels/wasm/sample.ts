@@ -46,7 +46,9 @@ export function sampleWasm({ inputs: [logits] }: OpContext): CpuLowering | undef
         const token = f.i32(), u = f.f32();
         const row = rowOf(s, f.scratch, vocab);
         const weights = f.i32(i32.add(f.scratch, row_bytes));
-        const [temperature, top_k, top_p] = [0, 4, 8].map((at) => f.f32(f32.load(settings, at)));
+        const [temperature, top_k, top_p, min_p] = [0, 4, 8, 12].map((at) =>
+          f.f32(f32.load(settings, at))
+        );
         f.forRange(unit, f.begin, f.end, 1, () => {
           const bytes = type === "bf16" ? i32.shl(vocab, 1) : i32.shl(vocab, 2);
           row.read(type, f.i32(i32.add(logits, i32.mul(unit, bytes))));
@@ -58,6 +60,7 @@ export function sampleWasm({ inputs: [logits] }: OpContext): CpuLowering | undef
             const last = row.kthLargest(top_k);
             const draw = weightsOf(s, row, weights, last, temperature);
             f.if(f32.lt(top_p, 1), () => draw.keepMass(top_p));
+            f.if(f32.gt(min_p, 0), () => draw.keepFrom(f.v128(f32x4.splat(min_p))));
             draw.pick(u, token);
           });
           f.storeI32(i32.add(tokens, place), token);
@@ -199,9 +202,14 @@ function weightsOf(
       f.set(bit, i32.shrU(bit, 1));
     });
     f.set(tried, i32x4.splat(threshold));
+    keepFrom(tried);
+  }
+
+  /** Zeros the weights below `least`. */
+  function keepFrom(least: Local<"v128">): void {
     f.forRange(at, 0, end, 16, () => {
       f.set(x, v128.load(i32.add(weights, at)));
-      f.store(i32.add(weights, at), v128.and(x, f32x4.ge(x, tried)));
+      f.store(i32.add(weights, at), v128.and(x, f32x4.ge(x, least)));
     });
   }
 
@@ -225,5 +233,5 @@ function weightsOf(
       });
     });
   }
-  return { keepMass, pick };
+  return { keepMass, keepFrom, pick };
 }

@@ -115,7 +115,7 @@ async function measureDecoding(device: Device) {
   );
   using store = start(device, plan);
   using step = await device.compile(plan, store, { ring: 64 });
-  const settings = Float32Array.of(0, 0, 1);
+  const settings = Float32Array.of(0, 0, 1, 0);
   // The engine compiles twice before it is at its speed.
   for (let i = 0; i < 16; i++) {
     step.run({ settings }, 16);

@@ -176,3 +176,14 @@ Deno.test("generate --context: a full context is said, with what can be done", (
     assert.equal(many.code, 2);
     assert.match(many.stderr, /--context slide goes with one prompt at a time/);
   }));
+
+Deno.test("generate: top-k, top-p and min-p at their narrowest are greedy", () =>
+  withRun(async ({ generate, refused }) => {
+    const { stdout } = await generate("On", ...few, "--temperature", "0");
+    for (const cut of [["--top-k", "1"], ["--top-p", "0.000001"], ["--min-p", "1"]]) {
+      assert.equal((await generate("On", ...few, "--temperature", "2", ...cut)).stdout, stdout);
+    }
+    const wide = await refused("On", "--min-p", "1.5");
+    assert.equal(wide.code, 2);
+    assert.match(wide.stderr, /--min-p <x>.*Not between 0 and 1/);
+  }));

@@ -12,13 +12,13 @@ webgpuTest(
     const vocab = 300, rows = [NaN, Infinity, -Infinity];
     const logits = placeholder(spec([rows.length, vocab]), "logits", "upload"),
       chances = placeholder(spec([rows.length]), "chances", "upload"),
-      settings = placeholder(spec([3]), "settings", "upload");
+      settings = placeholder(spec([4]), "settings", "upload");
     const values = Float32Array.from(
       { length: rows.length * vocab },
       (_, i) => i % vocab === 5 ? rows[Math.floor(i / vocab)] : 0,
     );
     values.fill(-Infinity, 2 * vocab);
-    for (const chosen of [[0, 0, 1], [1, 0, 1], [1, 5, 0.9]]) {
+    for (const chosen of [[0, 0, 1, 0], [1, 0, 1, 0], [1, 5, 0.9, 0], [1, 0, 1, 0.1]]) {
       const [tokens] = await runGraph(
         device,
         [sample(logits, chances, settings).token],

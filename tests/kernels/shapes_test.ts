@@ -72,7 +72,7 @@ const calls: readonly BadCall[] = [
   bad(k.globalNormOp, [f32(2), f32(), f32(5)]),
   bad(k.adamWOp, [f32(2, 3), f32(3, 2), f32(2, 3), f32(2, 3), f32(3), f32(2)]),
   bad(k.adamWOp, [f32(2, 3), f32(2, 3), f32(2, 3), f32(2, 3), f32(2), f32(2)]),
-  bad(k.sampleOp, [f32(2, 7), f32(3), f32(3)]),
+  bad(k.sampleOp, [f32(2, 7), f32(3), f32(4)]),
   bad(k.uniformOp, [f32(3)], { shape: [5] }),
   bad(k.addIntegerOp, [f32(3)], { by: 1 }),
   bad(k.positionsOp, [i32(2, 3)], { time: 1 }),

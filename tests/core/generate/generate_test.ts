@@ -137,12 +137,13 @@ Deno.test("replay: nanochat 581: prompts of context − 1, context and context +
     await collect(generate(model, "On", options));
   }));
 
-Deno.test("generate: top-k 1 is greedy, and so is a top-p of next to nothing", () =>
+Deno.test("generate: top-k 1 is greedy, and so are a top-p of next to nothing and a min-p of 1", () =>
   withModel(async (open) => {
     using model = await open();
     const run = (sampling: Sampling) => collect(generate(model, "On", { maxTokens: 8, sampling }));
     assert.deepEqual((await run({ ...warm, topK: 1 })).ids, (await run(greedy)).ids);
     assert.deepEqual((await run({ ...warm, topP: 1e-6 })).ids, (await run(greedy)).ids);
+    assert.deepEqual((await run({ ...warm, minP: 1 })).ids, (await run(greedy)).ids);
   }));
 
 // llama.cpp 4036, mlx-vlm PR 1076: characters split over tokens printed as replacement marks.

@@ -41,17 +41,19 @@ export const optimizer: Case[] = [
   })),
 ];
 
-const settings: [string, number, number, number][] = [
-  ["greedy", 0, 0, 1],
-  ["plain", 1, 0, 1],
-  ["cold", 0.3, 0, 1],
-  ["top-k", 1, 5, 1],
-  ["top-k beyond the vocabulary", 1, 5000, 1],
-  ["top-p", 1, 0, 0.7],
-  ["top-p of nearly all", 0.8, 0, 0.999],
-  ["both", 1.3, 40, 0.5],
+const settings: [string, ...number[]][] = [
+  ["greedy", 0, 0, 1, 0],
+  ["plain", 1, 0, 1, 0],
+  ["cold", 0.3, 0, 1, 0],
+  ["top-k", 1, 5, 1, 0],
+  ["top-k beyond the vocabulary", 1, 5000, 1, 0],
+  ["top-p", 1, 0, 0.7, 0],
+  ["top-p of nearly all", 0.8, 0, 0.999, 0],
+  ["both", 1.3, 40, 0.5, 0],
+  ["min-p", 1, 0, 1, 0.05],
+  ["all", 1.3, 40, 0.9, 0.2],
 ];
-export const sampling: Case[] = settings.flatMap(([name, temperature, top_k, top_p]): Case[] =>
+export const sampling: Case[] = settings.flatMap(([name, ...values]): Case[] =>
   [1, 17, 700].map((vocab) => ({
     name: `sample ${name}, of ${vocab}`,
     op: k.sampleOp,
@@ -59,7 +61,7 @@ export const sampling: Case[] = settings.flatMap(([name, temperature, top_k, top
     inputs: [
       f32([5, vocab], spread(-4, 9)),
       f32([5], list(0.03, 0.35, 0.5, 0.81, 0.99)),
-      f32([3], list(temperature, top_k, top_p)),
+      f32([4], list(...values)),
     ],
     tolerance: SUM,
     rough: true,
@@ -72,7 +74,7 @@ sampling.push({
   inputs: [
     f32([3, 9], list(0, 1, 1, -1, -0, 1, 0)),
     f32([3], list(0.2, 0.5, 0.9)),
-    f32([3], list(1, 2, 0.9)),
+    f32([4], list(1, 2, 0.9, 0)),
   ],
   tolerance: SUM,
   rough: true,

@@ -28,10 +28,12 @@ Deno.test("sample: any settings, odd vocabularies", () => {
       fc.constantFrom(0, 0.3, 1, 2.5),
       fc.constantFrom(0, 1, 2, 5, 50, 5000),
       fc.constantFrom(0.05, 0.5, 0.9, 0.999, 1),
+      fc.constantFrom(0, 0, 0.02, 0.3, 1),
       fc.nat(1000),
-      (vocab, temperature, top_k, top_p, seed) => {
+      (vocab, temperature, top_k, top_p, min_p, seed) => {
         const u = sample([4], seed + 1).values.map((v) => Math.fround((v + 1) / 2));
-        const inputs = [logits(4, vocab, seed), numbers(...u), numbers(temperature, top_k, top_p)];
+        const settings = numbers(temperature, top_k, top_p, min_p);
+        const inputs = [logits(4, vocab, seed), numbers(...u), settings];
         checkWasm(sampleOp, inputs, {}, tolerance);
       },
     ),
@@ -41,7 +43,8 @@ Deno.test("sample: any settings, odd vocabularies", () => {
 
 Deno.test("sample: ties at a threshold are kept, the first of equals is the likeliest", () => {
   const row = [1, 5, 3, 5, 3, 3, -Infinity, 0, -0];
-  for (const settings of [[0, 0, 1], [1, 2, 1], [1, 3, 1], [1, 0, 0.4], [1, 0, 0.8], [1, 8, 1]]) {
+  const cuts = [[0, 0, 1, 0], [1, 2, 1, 0], [1, 3, 1, 0], [1, 0, 0.4, 0], [1, 0, 0.8, 0]];
+  for (const settings of [...cuts, [1, 8, 1, 0], [1, 0, 1, 1], [1, 0, 1, 0.1], [2, 0, 0.9, 0.3]]) {
     for (const u of [0.01, 0.3, 0.49, 0.7, 0.999]) {
       const x: Sample = { ...spec([1, row.length]), values: Float64Array.from(row) };
       checkWasm(sampleOp, [x, numbers(u), numbers(...settings)], {}, tolerance);
@@ -50,9 +53,14 @@ Deno.test("sample: ties at a threshold are kept, the first of equals is the like
 });
 
 Deno.test("sample: logits in bf16; a row that is not a number still ends", () => {
-  checkWasm(sampleOp, [logits(2, 65, 1, "bf16"), numbers(0.2, 0.7), numbers(1, 9, 0.9)], {}, 1e-5);
+  checkWasm(
+    sampleOp,
+    [logits(2, 65, 1, "bf16"), numbers(0.2, 0.7), numbers(1, 9, 0.9, 0)],
+    {},
+    1e-5,
+  );
   const row: Sample = { ...spec([1, 33]), values: new Float64Array(33).fill(NaN) };
-  const loaded = load(sampleOp, [row, numbers(0.5), numbers(1, 5, 0.9)], {})!;
+  const loaded = load(sampleOp, [row, numbers(0.5), numbers(1, 5, 0.9, 0.1)], {})!;
   loaded.run();
   const [token] = loaded.outputs[0];
   assert.ok(token >= 0 && token < 33);
