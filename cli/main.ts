@@ -22,7 +22,7 @@ interface CommandEntry {
 const commands: readonly CommandEntry[] = [
   {
     name: "tokenize",
-    summary: "turn text or jsonl files into token shards",
+    summary: "turn text, jsonl or parquet into token shards",
     load: async () => (await import("./tokenize.ts")).tokenizeCommand(),
   },
   {

@@ -8,7 +8,7 @@ import { Option } from "@commander-js/extra-typings";
 /** `--format`. */
 export function formatOption() {
   return new Option("--format <name>", "auto goes by the file's name")
-    .choices(["auto", "text", "jsonl"] as const).default("auto" as const);
+    .choices(["auto", "text", "jsonl", "parquet"] as const).default("auto" as const);
 }
 
 /** The fields that are read where none is given. */

@@ -1,9 +1,10 @@
 /**
- * `quern tokenize`: text and jsonl files to token shards.
+ * `quern tokenize`: files of text to token shards.
  *
  * @module
  */
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import type { InputFormat } from "../core/data/documents.ts";
 import type { TokenizeJob, TokenizeResult } from "../core/data/tokenize.ts";
 import { UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
@@ -15,9 +16,9 @@ import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
 
 const help = `
-Inputs: text and jsonl, plain, .gz or .zst; "data/*.jsonl"; a folder with all such files in it;
-- for stdin (text, unless --format says jsonl).
-Documents: a jsonl line, or a whole text file unless --document-separator cuts it.
+Inputs: text and jsonl, plain, .gz or .zst; parquet; "data/*.jsonl"; a folder with all such files
+in it; - for stdin (text, unless --format says jsonl).
+Documents: a jsonl line, a parquet row, or a whole text file unless --document-separator cuts it.
 Validation: the last part of a whole text file; of other documents, some drawn by --seed.
 Each document is closed by the tokenizer's end-of-text token, if it has one.
 
@@ -31,8 +32,10 @@ Examples:
 /** The command with its options. */
 export function tokenizeCommand(): CommandUnknownOpts {
   const command = new Command("tokenize")
-    .summary("turn text or jsonl files into token shards")
-    .description("Turns text or jsonl files into a folder of token shards for `quern pretrain`.")
+    .summary("turn text, jsonl or parquet into token shards")
+    .description(
+      "Turns text, jsonl or parquet files into a folder of token shards for `quern pretrain`.",
+    )
     .argument("<inputs...>", "files, folders, patterns, or - for stdin")
     .option("--out <folder>", "folder for the shards (required)", parsePath)
     .option("--tokenizer <name>", "byte, character, or the path of a tokenizer.json", "byte")
@@ -180,11 +183,12 @@ function missingSplit(job: TokenizeJob, { index }: TokenizeResult): string | und
 }
 
 /** A separator cuts text files; jsonl has a document a line. */
-async function requireText(inputs: readonly string[], format: "auto" | "text" | "jsonl") {
+async function requireText(inputs: readonly string[], format: InputFormat | "auto") {
   const { formatOf } = await import("../core/data/documents.ts");
   if (inputs.some((path) => formatOf(path, format) === "text")) return;
   throw new UserError(
-    "--document-separator cuts text files, and there is none: jsonl has a document a line",
+    "--document-separator cuts text files, and there is none: jsonl has a document a line, " +
+      "parquet one a row",
     {
       where: inputs[0],
       hint: "leave it out, or give --format text",

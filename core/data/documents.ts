@@ -1,9 +1,9 @@
 /**
- * Documents from text and jsonl files, compressed or not: the text unchanged, every fault named by
- * file and line.
+ * Documents from text, jsonl and parquet files: the text unchanged, every fault named by file and
+ * line or row.
  *
  * A text file is one document, or several where a separator stands between them. A jsonl file has one
- * document a line. Only `\n` ends a line, a byte order mark and the `\r` of a CRLF are no part of a record.
+ * document a line, a parquet file one a row. Only `\n` ends a line, a byte order mark and the `\r` of a CRLF are no part of a record.
  *
  * @module
  */
@@ -13,13 +13,13 @@ import { readJsonl } from "./read_jsonl.ts";
 import { readText } from "./read_text.ts";
 
 /** The file formats that are read. */
-export const inputFormats = ["text", "jsonl"] as const;
+export const inputFormats = ["text", "jsonl", "parquet"] as const;
 /** A file format that is read. */
 export type InputFormat = typeof inputFormats[number];
 
 /** How files become documents. */
 export interface ReadOptions {
-  /** "auto" takes files called .jsonl or .ndjson as jsonl and all others as text. */
+  /** "auto" goes by a file's name: .jsonl or .ndjson, .parquet, all others text. */
   readonly format: InputFormat | "auto";
   /** The fields of a record that hold the text, joined by a blank line. */
   readonly fields: readonly string[];
@@ -32,7 +32,7 @@ export interface ReadOptions {
 /** One document of the input. */
 export interface SourceDocument {
   readonly text: string;
-  /** The file and the line that it begins in. */
+  /** The file and the line that it begins in, or the row. */
   readonly where: string;
   /** A whole file: it may be divided where a part of it is to be held out. */
   readonly isWholeFile: boolean;
@@ -48,7 +48,13 @@ export interface ReadEvents {
   onRead?(bytes: number): void;
 }
 
-const readers = { text: readText, jsonl: readJsonl };
+/** The library is only loaded for files that need it. */
+async function* readParquetLater(...args: Parameters<typeof readText>): AsyncGenerator<Attempt> {
+  const { readParquet } = await import("./read_parquet.ts");
+  yield* readParquet(...args);
+}
+
+const readers = { text: readText, jsonl: readJsonl, parquet: readParquetLater };
 
 /** Reads files one after the other. */
 export async function* readDocuments(
@@ -70,7 +76,9 @@ export async function* readDocuments(
 /** The format of a file, by its name unless it is given. */
 export function formatOf(path: string, format: ReadOptions["format"]): InputFormat {
   if (format !== "auto") return format;
-  return /\.(jsonl|ndjson)$/i.test(plainName(path)) ? "jsonl" : "text";
+  const name = plainName(path);
+  if (/\.(jsonl|ndjson)$/i.test(name)) return "jsonl";
+  return /\.parquet$/i.test(name) ? "parquet" : "text";
 }
 
 /** A document whose reading may fail, so that the caller decides what a failure means. */

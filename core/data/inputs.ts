@@ -9,7 +9,7 @@ import { UserError } from "../io/errors.ts";
 import { plainName, stdinName } from "../io/input_file.ts";
 
 /** What a folder's files must be called to be read. */
-const textSuffixes = [".txt", ".text", ".md", ".jsonl", ".ndjson"];
+const textSuffixes = [".txt", ".text", ".md", ".jsonl", ".ndjson", ".parquet"];
 
 /** The files of all inputs; those of a folder or a pattern sorted by their names. */
 export async function expandInputs(inputs: readonly string[]): Promise<string[]> {

@@ -12,7 +12,7 @@ const fieldSeparator = "\n\n";
 export function recordFault(message: string, where: string): UserError {
   return new UserError(message, {
     where,
-    hint: "mend the line, or leave such lines out with --on-error skip",
+    hint: "mend the record, or leave such records out with --on-error skip",
     exitCode: exitCodes.failed,
   });
 }

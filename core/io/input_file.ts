@@ -60,7 +60,7 @@ async function* decompressGzip(bytes: AsyncIterable<Uint8Array>, path: string) {
 }
 
 /** The system's refusal of a file as one clear message. */
-function unreadable(path: string, error: unknown): UserError {
+export function unreadable(path: string, error: unknown): UserError {
   const reason = error instanceof Deno.errors.NotFound
     ? "there is no such file"
     : error instanceof Deno.errors.IsADirectory

@@ -4,7 +4,7 @@ import { quern, root } from "../support.ts";
 Deno.test("quern --help: lists the commands, each with a line", async () => {
   const { code, stdout } = await quern(["--help"]);
   assert.equal(code, 0);
-  assert.match(stdout, /tokenize +turn text or jsonl files into token shards/);
+  assert.match(stdout, /tokenize +turn text, jsonl or parquet into token shards/);
 });
 
 Deno.test("quern: help, version and slips", async () => {

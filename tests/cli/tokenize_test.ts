@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import { parquetWriteBuffer } from "hyparquet-writer";
 import { zstdCompressSync } from "node:zlib";
 import { openShards } from "../../core/data/shard_reader.ts";
 import { quern, root, startQuern, testWithShared, withTempDir } from "../support.ts";
@@ -279,5 +280,22 @@ Deno.test("quern tokenize: a folder, a pattern, stdin and compressed files give 
     assert.match((await go("*.csv", "d5")).stderr, /^error: \*\.csv: there are no text files here/);
     const twice = await go("-", "d5", "--tokenizer", "character");
     assert.match(twice.stderr, /^error: -: a character vocabulary needs a file/);
+  });
+});
+
+Deno.test("quern tokenize: a parquet column becomes shards", async () => {
+  await withTempDir(async (cwd) => {
+    const data = Array.from({ length: 20 }, (_, i) => `story ${i}`);
+    const file = parquetWriteBuffer({ columnData: [{ name: "story", data }], rowGroupSize: 6 });
+    await Deno.writeFile(`${cwd}/a.parquet`, new Uint8Array(file));
+    const go = (...args: string[]) =>
+      quern(["tokenize", "a.parquet", "--out", "d", ...args], { cwd });
+    const { code, stdout, stderr } = await go("--field", "story", "--json", "--val-fraction", "0");
+    assert.equal(code, 0, stderr);
+    assert.equal(JSON.parse(stdout).train.documents, 20);
+    assert.equal(await textOf(`${cwd}/d`, "train"), data.join(""));
+    const refused = await go("--overwrite");
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, /^error: a\.parquet: there is no column "text"\nhint: .*story/);
   });
 });
