@@ -14,15 +14,15 @@ import { listenForInterrupt } from "./ui/interrupt.ts";
 
 const help = `
 The prompt and its continuation go to stdout; the seed, the time it took and why it stopped to stderr.
-A file of --prompts has one prompt a line, as text or, in .jsonl, as the field "prompt"; each gives a line
-{"index", "prompt", "text", "reason", "seed", …}. With --n and --prompts, seeds count up from --seed.
---json prints {"kind": "token", "id", "text", "logprob"} for each token and {"kind": "end", …}; log-probabilities
-are the model's own, before temperature and cuts, and so are those of --alternatives.
-With --context slide a text, or a prompt, may be longer than the model's context: when that is full its last
-half is read again, as if nothing had been before it.
+A file of --prompts has one prompt a line, as text or, in .jsonl, as the field "prompt"; each gives a
+line {"index", "prompt", "text", "reason", "seed", …}. With --n and --prompts, seeds count up.
+--json prints {"kind": "token", "id", "text", "logprob"} for each token and {"kind": "end", …};
+log-probabilities are the model's own, before penalties, temperature and cuts, also of --alternatives.
+With --context slide a text, or a prompt, may be longer than the model's context: when that is full
+its last half is read again, as if nothing had been before it.
 A stop text is looked for in what is generated, across the edges of tokens, and is not printed.
-Top-k cuts first, then the temperature is applied, then top-p cuts, then min-p. A model that was trained on documents
-gets the token that begins one before the prompt, as it did in training.
+Penalties come first, then top-k cuts, then the temperature is applied, then top-p cuts, then min-p.
+A model that was trained on documents gets the token that begins one before the prompt, as in training.
 
 Examples:
   quern generate runs/shakespeare "ROMEO:" --max-tokens 300
@@ -70,6 +70,25 @@ export function generateCommand(): CommandUnknownOpts {
         .argParser(numberBetween(0, 1)).default(0),
     )
     .addOption(
+      new Option(
+        "--repetition-penalty <x>",
+        "divide by it what makes used tokens likely; 1 is none",
+      )
+        .argParser(numberBetween(0.01, 100)).default(1),
+    )
+    .addOption(
+      new Option("--presence-penalty <x>", "take this from the logit of each used token")
+        .argParser(numberBetween(-100, 100)).default(0),
+    )
+    .addOption(
+      new Option("--frequency-penalty <x>", "take this for each time that it was used")
+        .argParser(numberBetween(-100, 100)).default(0),
+    )
+    .addOption(
+      new Option("--penalize <what>", "whose tokens are used ones: all counts the prompt's, too")
+        .choices(["generated", "all"] as const).default("generated" as const),
+    )
+    .addOption(
       new Option("--stop <text>", "end before this text; repeatable; \\n is a line feed")
         .argParser((text, before: string[]) => [...before, parseText(text)]).default(
           [] as string[],
@@ -110,9 +129,15 @@ export function generateCommand(): CommandUnknownOpts {
       const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
       using interruption = listenForInterrupt("interrupted");
       const { temperature, topK, topP, minP } = options;
+      const penalties = {
+        repetition: options.repetitionPenalty,
+        presence: options.presencePenalty,
+        frequency: options.frequencyPenalty,
+      };
       const settings: GenerateOptions = {
         maxTokens: options.maxTokens,
-        sampling: { temperature, topK, topP, minP, seed },
+        sampling: { temperature, topK, topP, minP, seed, penalties },
+        penalized: options.penalize,
         stops: options.stop,
         alternatives: options.alternatives,
         context: options.context,
@@ -123,13 +148,14 @@ export function generateCommand(): CommandUnknownOpts {
         format: isJson ? "json" : "text",
         verbosity: options.quiet ? "quiet" : "normal",
       } as const;
-      const { openModel } = await import("../core/generate/mod.ts");
+      const { hasPenalties, openModel } = await import("../core/generate/mod.ts");
       await using device = await openChosenDevice(options);
       const batch = isOne ? 1 : Math.min(options.batch, options.n * prompts.length);
       using model = await openModel(run, device, {
         weights: options.weights,
         batch,
         outputs: options.alternatives > 0 ? "logits" : "tokens",
+        penalties: hasPenalties(penalties) ? "counted" : "none",
       });
       if (isOne) await continueOne(model, prompts[0], settings, output);
       else {

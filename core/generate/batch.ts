@@ -1,7 +1,7 @@
 /** Continuing several prompts at once. */
 
 import { type Continuation, continuation } from "./continuation.ts";
-import { type GenerateOptions, promptIds, type StopReason } from "./generate.ts";
+import { type GenerateOptions, promptIds, samplingFor, type StopReason } from "./generate.ts";
 import type { OpenModel } from "./open.ts";
 
 export interface BatchText {
@@ -36,8 +36,9 @@ const isDone = (row: Row) => row.continuation.ended !== undefined || row.tokens 
 export async function generateBatch(
   open: OpenModel,
   prompts: readonly string[],
-  { maxTokens, sampling, stops = [], signal }: GenerateOptions,
+  options: GenerateOptions,
 ): Promise<BatchResult> {
+  const { maxTokens, stops = [], signal } = options;
   const { decoder, tokenizer } = open, { batch } = decoder.room;
   if (prompts.length === 0 || prompts.length > batch) {
     throw new RangeError(`opened for ${batch} prompts, given ${prompts.length}`);
@@ -56,7 +57,7 @@ export async function generateBatch(
   const read = performance.now();
   // A row whose context is full runs on with the others: its cache drops what comes, nobody looks.
   const count = Math.max(...rows.map(({ limit }) => limit));
-  for await (const { tokens } of decoder.steps(count, sampling)) {
+  for await (const { tokens } of decoder.steps(count, samplingFor(open, prompts, options))) {
     if (signal?.aborted) break;
     rows.forEach((row, i) => {
       if (isDone(row)) return;

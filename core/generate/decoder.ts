@@ -6,6 +6,7 @@ import type { SafetensorsFile } from "../io/safetensors.ts";
 import { type Model, namedParams } from "../model/mod.ts";
 import { planGraph } from "../plan/mod.ts";
 import { fillState } from "../train/trainer.ts";
+import { hasPenalties, noPenalties, type Penalties } from "./penalties.ts";
 import { type Layout, traceDecode, tracePrefill } from "./programs.ts";
 
 /** How the next token is chosen. */
@@ -20,6 +21,8 @@ export interface Sampling {
   readonly minP?: number;
   /** Of the first row of a batch; row i draws with seed + i, as it would alone. */
   readonly seed: number;
+  /** None unless given; the decoder must keep count for others. */
+  readonly penalties?: Penalties;
 }
 
 /** What was generated for each row of the batch in one step. */
@@ -112,11 +115,12 @@ export class Decoder implements Disposable {
     this.state.write("generated", [0]);
     const { temperature, topK, topP, minP = 0 } = sampling;
     const settings = Float32Array.of(temperature, topK, topP, minP);
+    const inputs = { settings, ...this.#penalize(sampling.penalties ?? noPenalties, done) };
     let left = count, burst = 1;
     const submit = () => {
       const times = Math.min(burst, left);
       left -= times;
-      if (times > 0) this.decode.run({ settings }, times);
+      if (times > 0) this.decode.run(inputs, times);
       return times > 0 ? this.decode.outputs() : undefined;
     };
     let pending = submit(), next: typeof pending;
@@ -139,6 +143,21 @@ export class Decoder implements Disposable {
     } finally {
       await next; // a caller that has enough leaves steps behind
     }
+  }
+
+  /** What a step takes of penalties, and the counts that a text begins with. */
+  #penalize(penalties: Penalties, done: number): Partial<Record<string, number>> {
+    if (this.room.penalties !== "counted") {
+      if (hasPenalties(penalties)) throw new RangeError("opened without count of tokens");
+      return {};
+    }
+    const { before = [], ...uploads } = penalties, vocab = this.model.dims.vocab_size;
+    if (done === 0) {
+      const counts = new Float32Array(this.room.batch * vocab);
+      before.forEach((row, b) => Array.from(row, (id) => counts[b * vocab + id]++));
+      this.state.write("counts", counts);
+    }
+    return uploads;
   }
 
   [Symbol.dispose](): void {

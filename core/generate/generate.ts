@@ -12,6 +12,8 @@ import type { PlacedPrompt } from "./prompts.ts";
 export interface GenerateOptions {
   readonly maxTokens: number;
   readonly sampling: Sampling;
+  /** Which tokens the penalties of `sampling` count: the prompt's too, or only new ones, as unless given. */
+  readonly penalized?: "generated" | "all";
   /** Texts that end a continuation, and are no part of it. */
   readonly stops?: readonly string[];
   /** So many of the likeliest tokens with each token; the model must be opened for logits. */
@@ -69,6 +71,18 @@ export function promptIds(
   return ids;
 }
 
+/** Sampling that counts the prompts' tokens, too, where it penalizes those. The token that begins a text is none of them. */
+export function samplingFor(
+  { tokenizer }: OpenModel,
+  prompts: readonly string[],
+  { sampling, penalized = "generated" }: GenerateOptions,
+): Sampling {
+  const { penalties } = sampling;
+  if (!penalties || penalized === "generated") return sampling;
+  const before = prompts.map((prompt) => tokenizer.encode(prompt));
+  return { ...sampling, penalties: { ...penalties, before } };
+}
+
 /** Refuses prompts that cannot be read, by file and line, before work is done for any. */
 export function requirePrompts(
   open: OpenModel,
@@ -92,7 +106,7 @@ export async function* generate(
   prompt: string,
   options: GenerateOptions,
 ): AsyncGenerator<GenerateEvent, void> {
-  const { maxTokens, sampling, stops = [], alternatives = 0, context = "stop", signal } = options;
+  const { maxTokens, stops = [], alternatives = 0, context = "stop", signal } = options;
   const { decoder, tokenizer } = open, ids = promptIds(open, prompt, context);
   const spent: Spent = {
     promptTokens: 0,
@@ -101,7 +115,7 @@ export async function* generate(
     slides: 0,
     rereadSeconds: 0,
   };
-  const text = continuation(tokenizer, stops);
+  const sampling = samplingFor(open, [prompt], options), text = continuation(tokenizer, stops);
   let tokens = 0, isInterrupted = false;
   for await (const step of stepsAcross(decoder, ids, { maxTokens, sampling, context }, spent)) {
     if ("kind" in step) {

@@ -4,5 +4,6 @@ export type { ContextPolicy } from "./context.ts";
 export * from "./decoder.ts";
 export * from "./generate.ts";
 export * from "./open.ts";
-export type { DecodeOutputs, WeightType } from "./programs.ts";
+export * from "./penalties.ts";
+export type { DecodeOutputs, PenaltyState, WeightType } from "./programs.ts";
 export * from "./prompts.ts";

@@ -8,7 +8,7 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 import { buildModel, completeModel, type Model } from "../model/mod.ts";
 import { openModelFile, readRunConfig, resumePoint } from "../train/mod.ts";
 import { Decoder } from "./decoder.ts";
-import type { DecodeOutputs, WeightType } from "./programs.ts";
+import type { DecodeOutputs, PenaltyState, WeightType } from "./programs.ts";
 
 /** A model ready to generate; close it with `using`. The device stays the caller's. */
 export interface OpenModel extends Disposable {
@@ -29,12 +29,14 @@ export interface OpenOptions {
   readonly weights?: WeightType;
   /** Tokens unless given; logits for alternatives. */
   readonly outputs?: DecodeOutputs;
+  /** Whether tokens are counted, for penalties; they are not unless given. */
+  readonly penalties?: PenaltyState;
 }
 
 export async function openModel(
   path: string,
   device: Device,
-  { batch = 1, weights: stored = "f32", outputs = "tokens" }: OpenOptions = {},
+  { batch = 1, weights: stored = "f32", outputs = "tokens", penalties = "none" }: OpenOptions = {},
 ): Promise<OpenModel> {
   const { run, checkpoint } = await resumePoint(path);
   const config = await readRunConfig(run), tokenizer = await loadTokenizer(run);
@@ -57,6 +59,7 @@ export async function openModel(
     batch,
     weights: stored,
     outputs,
+    penalties,
     capacity: model.dims.max_position_embeddings,
   });
   return {

@@ -4,6 +4,7 @@ import { addInteger, embedding, reshape, sample } from "../../kernels/mod.ts";
 import { type Graph, mapTree, type Spec, spec, type Tensor, trace } from "../graph/mod.ts";
 import type { LayerStates, Model, ModelTree } from "../model/mod.ts";
 import type { ParamDescription, Room, TensorTree } from "../nn/mod.ts";
+import { penaltyNames, type PenaltyTensors, samplePenalized } from "./penalties.ts";
 
 /** Storage of matrices and tables while generating. Gains, biases and routers stay f32: they are few and sensitive. */
 export type WeightType = "f32" | "bf16";
@@ -16,7 +17,11 @@ export interface Layout extends Room {
   readonly weights: WeightType;
   /** Tokens unless given. */
   readonly outputs?: DecodeOutputs;
+  /** `counted` keeps count of tokens, so that they may be penalized; `none` unless given. */
+  readonly penalties?: PenaltyState;
 }
+
+export type PenaltyState = "none" | "counted";
 
 interface Weights {
   readonly params: ModelTree<TensorTree>;
@@ -49,20 +54,24 @@ export function tracePrefill(model: Model, room: Layout, length: number): Graph 
  * be generated. Outputs: `token` and its log-probability `logprob`, both [batch]; where the layout says so also `logits` [batch, vocab].
  */
 export function traceDecode(model: Model, room: Layout): Graph {
-  const { batch, capacity, outputs = "tokens" } = room;
-  return trace((state, { settings }) => {
+  const { batch, capacity, outputs = "tokens", penalties = "none" } = room;
+  const vocab = model.dims.vocab_size, isCounted = penalties === "counted";
+  return trace((state, { settings, ...others }) => {
     const { params, layers } = state as unknown as Weights;
-    const { start, last, generated, randoms } = state as unknown as Record<string, Tensor>;
+    const { start, last, generated, randoms, ...rest } = state as unknown as Record<string, Tensor>;
     const step = model.step(params, reshape(last, [batch, 1]), start, layers);
-    const logits = reshape(model.logits(params, step.hidden), [batch, model.dims.vocab_size]);
+    const logits = reshape(model.logits(params, step.hidden), [batch, vocab]);
     const uniform = reshape(embedding(randoms, generated), [batch]);
-    const { token, logprob } = sample(logits, uniform, settings);
+    const { token, logprob, ...counted } = isCounted
+      ? samplePenalized(logits, rest.counts, others as PenaltyTensors, [uniform, settings])
+      : sample(logits, uniform, settings);
     return {
       state: {
         layers: step.state,
         start: addInteger(start, 1),
         last: token,
         generated: addInteger(generated, 1),
+        ...counted,
       },
       outputs: { token, logprob, ...(outputs === "logits" && { logits }) },
     };
@@ -73,7 +82,11 @@ export function traceDecode(model: Model, room: Layout): Graph {
       last: spec([batch], "i32"),
       generated: spec([1], "i32"),
       randoms: spec([capacity, batch]),
+      ...(isCounted && { counts: spec([batch, vocab]) }),
     },
-    batch: { settings: spec([4]) },
+    batch: {
+      settings: spec([4]),
+      ...(isCounted && Object.fromEntries(penaltyNames.map((name) => [name, spec([])]))),
+    },
   });
 }

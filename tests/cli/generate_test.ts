@@ -187,3 +187,21 @@ Deno.test("generate: top-k, top-p and min-p at their narrowest are greedy", () =
     assert.equal(wide.code, 2);
     assert.match(wide.stderr, /--min-p <x>.*Not between 0 and 1/);
   }));
+
+Deno.test("generate: penalties on used tokens, the prompt's only if asked", () =>
+  withRun(async ({ generate, refused }) => {
+    const greedy = ["There was a", "--temperature", "0", "--max-tokens", "15"];
+    const told = async (...args: string[]) =>
+      (await generate(...greedy, ...args)).stdout.slice("There was a".length, -1);
+    const isVaried = (text: string) => new Set(text).size === text.length;
+    assert.ok(!isVaried(await told()));
+    for (const name of ["presence", "frequency"]) {
+      assert.ok(isVaried(await told(`--${name}-penalty`, "50")));
+    }
+    assert.match(await told("--presence-penalty", "50"), /[ersaw ]/);
+    assert.doesNotMatch(await told("--presence-penalty", "50", "--penalize", "all"), /[ersaw ]/);
+    assert.notEqual(await told("--repetition-penalty", "1.5"), await told());
+    const { code, stderr } = await refused("On", "--repetition-penalty", "0");
+    assert.equal(code, 2);
+    assert.match(stderr, /Not between 0.01 and 100/);
+  }));

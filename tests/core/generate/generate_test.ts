@@ -9,6 +9,7 @@ import {
   type GenerateEvent,
   type OpenModel,
   openModel,
+  type PenaltyState,
   promptIds,
   type Sampling,
   type WeightType,
@@ -23,7 +24,12 @@ const warm: Sampling = { ...greedy, temperature: 1 };
 /** A model that was trained for a moment, opened for `batch` prompts. */
 async function withModel(
   use: (
-    open: (batch?: number, weights?: WeightType, outputs?: DecodeOutputs) => Promise<OpenModel>,
+    open: (
+      batch?: number,
+      weights?: WeightType,
+      outputs?: DecodeOutputs,
+      penalties?: PenaltyState,
+    ) => Promise<OpenModel>,
   ) => Promise<void>,
   config: Record<string, unknown> = {},
 ): Promise<void> {
@@ -31,8 +37,8 @@ async function withModel(
     const data = await makeData(dir), run = join(dir, "run");
     await train(tinyConfig(data, { steps: 30, log_every: 30, ...config }), { run });
     await using device = await openDevice({ device: "cpu", blas: "off", threads: 1 });
-    await use((batch = 1, weights = "f32", outputs = "tokens") =>
-      openModel(run, device, { batch, weights, outputs })
+    await use((batch = 1, weights = "f32", outputs = "tokens", penalties = "none") =>
+      openModel(run, device, { batch, weights, outputs, penalties })
     );
   });
 }
@@ -276,6 +282,37 @@ Deno.test("generate: a sliding context takes prompts of any length, and does not
       assert.notDeepEqual(ids.slice(0, each), ids.slice(each, 2 * each));
     }
     await assert.rejects(collect(generate(model, prompt, { ...options, context: "stop" })));
+  }));
+
+Deno.test("generate: penalties count what was generated, from the start of each text", () =>
+  withModel(async (open) => {
+    const counting = (batch: number) => open(batch, "f32", "tokens", "counted");
+    using plain = await open(), single = await counting(1), batch = await counting(2);
+    const never = { repetition: 1, presence: 0, frequency: 1e4 };
+    const options = { maxTokens: 60, sampling: greedy, context: "slide" as const };
+    const unpenalized = await collect(generate(plain, "On", options));
+    assert.ok(new Set(unpenalized.ids).size < unpenalized.ids.length); // a small model repeats itself
+    assert.deepEqual((await collect(generate(single, "On", options))).ids, unpenalized.ids);
+    // each token once at most, also after the context slid; and the next text starts anew
+    const penalized = { ...options, sampling: { ...greedy, penalties: never } };
+    const first = await collect(generate(single, "On", penalized));
+    assert.equal(new Set(first.ids).size, first.ids.length);
+    assert.ok(first.end.reason === "end_of_text" || first.end.slides > 0);
+    assert.deepEqual((await collect(generate(single, "On", penalized))).ids, first.ids);
+    // a row counts for itself, and the prompt's tokens only where that is wanted
+    const { texts } = await generateBatch(batch, ["On", "A"], { ...penalized, maxTokens: 12 });
+    const text = async (prompt: string, counted: "generated" | "all") =>
+      (await collect(
+        generate(single, prompt, { ...penalized, maxTokens: 12, penalized: counted }),
+      )).text;
+    assert.deepEqual(
+      texts.map(({ text }) => text),
+      [await text("On", "generated"), await text("A", "generated")],
+    );
+    const letters = "there was a";
+    assert.match(await text(letters, "generated"), /[thersaw ]/);
+    assert.doesNotMatch(await text(letters, "all"), /[thersaw ]/);
+    await assert.rejects(collect(generate(plain, "On", penalized)), /opened without count/);
   }));
 
 Deno.test("generate: stops when asked", () =>
