@@ -90,9 +90,8 @@ export function generateCommand(): CommandUnknownOpts {
     )
     .addOption(
       new Option("--stop <text>", "end before this text; repeatable; \\n is a line feed")
-        .argParser((text, before: string[]) => [...before, parseText(text)]).default(
-          [] as string[],
-        ),
+        .argParser((text, before: string[]) => [...before, parseText(text)])
+        .default([] as string[], "none"),
     )
     .addOption(
       new Option("--context <policy>", "when it is full: stop, or slide to its last half and go on")

@@ -71,20 +71,18 @@ function slideNote({ decoder }: OpenModel, kept: number): string {
 }
 
 function closing({ decoder }: OpenModel, event: EndEvent): string {
-  const { reason, slides, rereadSeconds } = event, full = plural(decoder.room.capacity, "token");
-  return [
-    timingLine(event),
-    ...(slides > 0
-      ? [
-        `the context slid ${plural(slides, "time")}, ${
-          formatDuration(rereadSeconds)
-        } to read again`,
-      ]
-      : []),
-    ...(reason === "context"
-      ? [`stopped: the model's context of ${full} is full; --context slide goes on`]
-      : []),
-  ].join("\n");
+  const { reason, slides, rereadSeconds } = event, lines = [timingLine(event)];
+  if (slides > 0) {
+    const seconds = formatDuration(rereadSeconds);
+    lines.push(`the context slid ${plural(slides, "time")}, ${seconds} to read again`);
+  }
+  if (reason === "end_of_text") lines.push("stopped: the model ended the text");
+  if (reason === "stop") lines.push("stopped: a stop text came");
+  if (reason === "context") {
+    const full = plural(decoder.room.capacity, "token");
+    lines.push(`stopped: the model's context of ${full} is full; --context slide goes on`);
+  }
+  return lines.join("\n");
 }
 
 /** Reading and writing apart, each with its speed. */

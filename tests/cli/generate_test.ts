@@ -33,6 +33,7 @@ Deno.test("generate --stop: ends before the text, which may be given more than o
     const wanted = `On${text.slice(0, text.indexOf(text.slice(5, 7)))}\n`;
     const stopped = await generate(...options, "--stop", "never there", "--stop", stop);
     assert.equal(stopped.stdout, wanted);
+    assert.match(stopped.stderr, /^stopped: a stop text came$/m);
     const json = linesOf((await generate(...options, "--json", "--stop", stop)).stdout);
     assert.equal(`On${json.map(({ text }) => text).join("")}\n`, wanted);
     assert.equal(json.at(-1)!.reason, "stop");
@@ -54,6 +55,7 @@ async function piped(dir: string, input: string, ...args: string[]): Promise<str
     cwd: dir,
     stdin: "piped",
     stdout: "piped",
+    stderr: "null",
   }).spawn();
   const stdin = child.stdin.getWriter();
   await stdin.write(new TextEncoder().encode(input));
