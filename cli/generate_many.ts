@@ -19,6 +19,7 @@ export async function continueMany(
   requirePrompts(model, prompts);
   const indices = indicesOf(prompts), { sampling, signal } = options;
   const { batch } = model.decoder.room;
+  let count = 0;
   const sum = { promptTokens: 0, tokens: 0, prefillSeconds: 0, decodeSeconds: 0 };
   if (verbosity === "normal" && format === "json") console.error(`seed ${sampling.seed}`);
   for (let at = 0; at < prompts.length && !signal?.aborted; at += batch) {
@@ -35,6 +36,7 @@ export async function continueMany(
         if (verbosity === "normal") console.error(`seed ${seed}`);
         print(`${prompt}${made.text}\n`);
       }
+      count++;
       sum.promptTokens += made.promptTokens;
       sum.tokens += made.tokens;
     });
@@ -42,7 +44,7 @@ export async function continueMany(
     sum.decodeSeconds += seconds.decodeSeconds;
   }
   if (verbosity === "normal") {
-    console.error(`${plural(prompts.length, "continuation")}: ${timingLine(sum)}`);
+    console.error(`${plural(count, "continuation")}: ${timingLine(sum)}`);
   }
   if (signal?.aborted) throw new UserError("interrupted", { exitCode: exitCodes.interrupted });
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { root, withTempDir } from "../support.ts";
+import { root, startQuern, withTempDir } from "../support.ts";
 import { attempt, cpuOptions, makeProject, run } from "./tiny_project.ts";
 
 /** A folder with a model that was trained for a moment, and `quern generate` on it. */
@@ -206,4 +206,22 @@ Deno.test("generate: penalties on used tokens, the prompt's only if asked", () =
     const { code, stderr } = await refused("On", "--repetition-penalty", "0");
     assert.equal(code, 2);
     assert.match(stderr, /Not between 0.01 and 100/);
+  }));
+
+Deno.test("generate --n: Ctrl-C ends with code 130; what was made is there and counted", {
+  ignore: Deno.build.os === "windows",
+}, () =>
+  withRun(async ({ dir }) => {
+    const args = ["generate", "runs/tiny", "On", "--n", "200000", "--json", ...cpuOptions];
+    const child = startQuern(args, { cwd: dir });
+    const stderr = new Response(child.stderr).text(), decoder = new TextDecoder();
+    let told = "";
+    for await (const piece of child.stdout) {
+      if (told === "") child.kill("SIGINT");
+      told += decoder.decode(piece, { stream: true });
+    }
+    assert.equal((await child.status).code, 130);
+    const records = linesOf(told), count = records.length.toLocaleString("en-US");
+    assert.ok(records.length < 2e5 && records.every(({ reason }) => typeof reason === "string"));
+    assert.match(await stderr, new RegExp(`^${count} continuations: .*\nerror: interrupted$`, "m"));
   }));
