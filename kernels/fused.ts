@@ -7,7 +7,7 @@
 import { type Attrs, type Dtype, type Numbers, sizeOf, type Spec } from "../core/graph/mod.ts";
 import { denseStrides } from "./layout.ts";
 import { forEachStrided, type ScalarName, scalars } from "./elementwise.ts";
-import { defineOp, type Kernel } from "./lowering.ts";
+import { bytesPerElement, defineOp, type Kernel } from "./lowering.ts";
 import { fusedKernels } from "./webgpu/fused.ts";
 import { programWasm } from "./wasm/fused.ts";
 
@@ -99,8 +99,7 @@ export const fusedOp: Kernel = defineOp({
       if (step.op === "reduce_sum" || step.op === "reduce_max") return sum + points;
       return sum + scalars[step.op].flops * (extents[i] === "element" ? points : rows);
     }, 0);
-    const size = ({ shape, dtype }: Spec) =>
-      sizeOf(shape) * (dtype === "bf16" || dtype === "f16" ? 2 : 4);
+    const size = ({ shape, dtype }: Spec) => sizeOf(shape) * bytesPerElement(dtype);
     return { flops, bytes: [...inputs, ...outputs].reduce((sum, x) => sum + size(x), 0) };
   },
 });

@@ -4,7 +4,7 @@
  * before anything is allocated.
  */
 
-import type { Dtype, Op, OpContext, Spec } from "../core/graph/tensor.ts";
+import { type Dtype, isHalf, type Op, type OpContext, type Spec } from "../core/graph/tensor.ts";
 import type { FunctionBuilder } from "./wasm/encode.ts";
 
 // ---------------------------------------------------------------------------------------------------------- webgpu
@@ -112,23 +112,23 @@ export interface WasmJob {
   readonly work: number;
 }
 
-/**
- * C[M,N] = op(A) op(B) (+ C when `accumulate`) by the system's BLAS, rows of C split over the pool.
- * Row-major, f32.
- */
+/** A product for the system's BLAS: C[M,N] = op(A) op(B) (+ C when `accumulate`). Row-major, f32. */
+export interface GemmForm {
+  readonly transA: boolean;
+  readonly transB: boolean;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly accumulate: boolean;
+  /** Leading dimensions, in elements. */
+  readonly lda: number;
+  readonly ldb: number;
+  readonly ldc: number;
+}
+
+/** Rows of C are split over the pool. */
 export interface GemmJob {
-  readonly gemm: {
-    readonly transA: boolean;
-    readonly transB: boolean;
-    readonly m: number;
-    readonly n: number;
-    readonly k: number;
-    readonly accumulate: boolean;
-    /** Leading dimensions, in elements. */
-    readonly lda: number;
-    readonly ldb: number;
-    readonly ldc: number;
-  };
+  readonly gemm: GemmForm;
   readonly a: Operand;
   readonly b: Operand;
   readonly c: Operand;
@@ -175,5 +175,5 @@ export function foldGrid(count: number, limit = 65535): [number, number, number]
 }
 
 export function bytesPerElement(dtype: Dtype): number {
-  return dtype === "bf16" || dtype === "f16" ? 2 : 4;
+  return isHalf(dtype) ? 2 : 4;
 }

@@ -15,7 +15,7 @@ import {
 } from "../core/graph/mod.ts";
 import { type FusedProgram, runProgram } from "./fused.ts";
 import { reshape } from "./layout.ts";
-import { defineOp, type Kernel } from "./lowering.ts";
+import { bytesPerElement, defineOp, type Kernel } from "./lowering.ts";
 import { matmulSizes } from "./sizes.ts";
 import { matmulWasm } from "./wasm/matmul.ts";
 import { matmulKernels } from "./webgpu/matmul.ts";
@@ -86,7 +86,7 @@ export const matmulOp: Kernel = defineOp({
     return {
       flops: 2 * batch * m * n * k,
       bytes: [...inputs, ...outputs].reduce(
-        (sum, x) => sum + sizeOf(x.shape) * (x.dtype === "bf16" || x.dtype === "f16" ? 2 : 4),
+        (sum, x) => sum + sizeOf(x.shape) * bytesPerElement(x.dtype),
         0,
       ),
     };

@@ -12,8 +12,9 @@ export function prepareUploads(
   plan: Plan,
   inputs: Readonly<Record<string, ArrayLike<number> | number>>,
 ): ArrayLike<number>[] {
-  const values: ArrayLike<number>[] = plan.uploads.map((upload) => {
-    if (upload.name.startsWith("host.")) return allocateNumbers(upload.dtype, sizeOf(upload.shape));
+  const made = new Set(plan.host.flatMap(({ outputs }) => outputs));
+  const values: ArrayLike<number>[] = plan.uploads.map((upload, i) => {
+    if (made.has(i)) return allocateNumbers(upload.dtype, sizeOf(upload.shape));
     const given = inputs[upload.name], value = typeof given === "number" ? [given] : given;
     if (value === undefined) {
       throw new Error(`the run needs an input ${upload.name}, ${describeSpec(upload)}`);

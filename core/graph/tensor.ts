@@ -118,11 +118,16 @@ export function sizeOf(shape: readonly number[]): number {
 /** Bytes of storage; packed types are rounded up to whole 32-bit words. */
 export function bytesOf({ shape, dtype }: Spec): number {
   const size = sizeOf(shape);
-  return dtype === "bf16" || dtype === "f16" ? Math.ceil(size / 2) * 4 : size * 4;
+  return isHalf(dtype) ? Math.ceil(size / 2) * 4 : size * 4;
+}
+
+/** The types that are packed two to a 32-bit word. */
+export function isHalf(dtype: Dtype): dtype is "bf16" | "f16" {
+  return dtype === "bf16" || dtype === "f16";
 }
 
 export function isFloat(dtype: Dtype): boolean {
-  return dtype === "f32" || dtype === "bf16" || dtype === "f16";
+  return dtype === "f32" || isHalf(dtype);
 }
 
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {

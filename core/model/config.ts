@@ -77,7 +77,6 @@ const blocksConfig = z.strictObject({
 export const modelForms = z.union([llamaConfig, blocksConfig]);
 export type ModelConfig = z.output<typeof modelForms>;
 export type BlocksConfig = z.output<typeof blocksConfig>;
-export type BlockConfig = z.output<typeof blockConfig>;
 
 /** Sizes that come from elsewhere when a config leaves them out. */
 export interface OuterSizes {

@@ -1,10 +1,10 @@
 /** Fused programs as WGSL: which form, and what halves need around it. */
 
-import type { Dtype, Spec } from "../../core/graph/mod.ts";
+import { type Dtype, isHalf, type Spec } from "../../core/graph/mod.ts";
 import { copyProgram, denseAccess, type FusedProgram } from "../fused.ts";
 import { type GpuKernel, type GpuPass, input, output, scratch } from "../lowering.ts";
 import { flatPass, isFlat, quadPass, takesQuads } from "./fused_flat.ts";
-import { isHalf, type ProgramOperands } from "./fused_parts.ts";
+import type { ProgramOperands } from "./fused_parts.ts";
 import { rowPass } from "./fused_rows.ts";
 
 /**

@@ -3,13 +3,12 @@
  * or four neighbours.
  */
 
-import { sizeOf } from "../../core/graph/mod.ts";
+import { isHalf, sizeOf } from "../../core/graph/mod.ts";
 import type { FusedProgram } from "../fused.ts";
 import { foldGrid, type GpuPass } from "../lowering.ts";
 import {
   bindingsOf,
   constantsOf,
-  isHalf,
   type ProgramOperands,
   wgslType,
   WORKGROUP,

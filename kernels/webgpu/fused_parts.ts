@@ -1,6 +1,6 @@
 /** What both forms of a fused program's kernel share. */
 
-import type { Dtype } from "../../core/graph/mod.ts";
+import { type Dtype, isHalf } from "../../core/graph/mod.ts";
 import type { FusedProgram } from "../fused.ts";
 import type { Binding, Operand } from "../lowering.ts";
 
@@ -11,8 +11,6 @@ export interface ProgramOperands {
   readonly inputs: readonly Operand[];
   readonly outputs: readonly Operand[];
 }
-
-export const isHalf = (dtype: Dtype) => dtype === "bf16" || dtype === "f16";
 
 /** Inputs are `x0`, `x1`, …, outputs `y0`, `y1`, … */
 export const bindingsOf = ({ inputs, outputs }: ProgramOperands): Record<string, Binding> =>

@@ -4,10 +4,10 @@
  * the cache, and a tree in workgroup memory joins the lanes.
  */
 
-import { sizeOf } from "../../core/graph/mod.ts";
+import { isHalf, sizeOf } from "../../core/graph/mod.ts";
 import { extentsOf, type FusedProgram, phasesOf } from "../fused.ts";
 import { foldGrid, type GpuPass } from "../lowering.ts";
-import { bindingsOf, constantsOf, isHalf, type ProgramOperands, WORKGROUP } from "./fused_parts.ts";
+import { bindingsOf, constantsOf, type ProgramOperands, WORKGROUP } from "./fused_parts.ts";
 import { isReduction, scalarWgsl } from "./scalars.ts";
 import { collapse, indicesWgsl } from "./strides.ts";
 

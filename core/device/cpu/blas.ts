@@ -1,5 +1,7 @@
 /** A system BLAS through FFI: found, tried out, held to one thread (the pool splits the rows). */
 
+import type { GemmForm } from "../../../kernels/mod.ts";
+
 /**
  * Where `cblas_sgemm` may be, best first. A plain reference libblas is not listed: it is slower
  * than our own kernels.
@@ -15,20 +17,11 @@ const CANDIDATES = [
 
 const ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112;
 
-/** C = op(A) op(B), or added to C. Row-major f32; addresses are absolute, pitches in elements. */
-export interface Product {
-  readonly transA: boolean;
-  readonly transB: boolean;
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
+/** A product with its operands' absolute addresses. */
+export interface Product extends GemmForm {
   readonly a: bigint;
-  readonly lda: number;
   readonly b: bigint;
-  readonly ldb: number;
-  readonly accumulate: boolean;
   readonly c: bigint;
-  readonly ldc: number;
 }
 
 export interface Blas {

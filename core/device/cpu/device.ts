@@ -18,7 +18,7 @@ import {
 import { addressOf, type Blas, findBlas } from "./blas.ts";
 import { buildEntries } from "./entries.ts";
 import { everything, meetingsOf } from "./meetings.ts";
-import { createSharedMemory, type Region, type SharedMemory } from "./memory.ts";
+import { ALIGNMENT, createSharedMemory, type Region, type SharedMemory } from "./memory.ts";
 import { gemmWith, type Pool, startPool } from "./pool.ts";
 import { makeWalk, type Program } from "./program.ts";
 import { type CpuLowered, cpuTarget, hasRelaxedSimd } from "./target.ts";
@@ -37,10 +37,11 @@ export async function openCpu(
   { threads = navigator.hardwareConcurrency, blas: wanted = "auto", wasm = true }: CpuOptions = {},
 ): Promise<Device> {
   const shared = createSharedMemory(), members = Math.max(1, Math.min(threads, 64));
+  const relaxed = hasRelaxedSimd();
   const blas = wanted === "off" ? undefined : findBlas(wanted === "auto" ? undefined : wanted);
   const target = cpuTarget({
     threads: members,
-    relaxed: hasRelaxedSimd(),
+    relaxed,
     blas: blas !== undefined,
     wasm,
   });
@@ -56,7 +57,7 @@ export async function openCpu(
         threads: members,
         blas: blas?.version ?? "none",
         blas_library: blas?.path ?? "none",
-        relaxed_simd: hasRelaxedSimd(),
+        relaxed_simd: relaxed,
       },
     },
     createState: (entries) => device.createState(entries),
@@ -97,7 +98,7 @@ class CpuDevice {
     const release = () => regions.splice(0).forEach((region) => shared.free(region));
     try {
       for (const entry of entries) {
-        regions.push(shared.allocate(bytesOf(entry) + 64, `state ${entry.name}`));
+        regions.push(shared.allocate(bytesOf(entry) + ALIGNMENT, `state ${entry.name}`));
       }
     } catch (error) {
       release();
@@ -235,7 +236,7 @@ class CpuDevice {
   }
 }
 
-const align = (bytes: number) => Math.ceil(bytes / 64) * 64;
+const align = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
 /** Outputs of runs that nobody has read yet. */
 class Ring {

@@ -4,7 +4,7 @@
  */
 
 import type { GemmJob, JobArg, Operand, WasmFunction, WasmJob } from "../../../kernels/mod.ts";
-import { roundTo } from "../../graph/mod.ts";
+import { isHalf, roundTo } from "../../graph/mod.ts";
 import type { Plan, PlanStep, Storage } from "../../plan/types.ts";
 import { accessesOf, type Footprint } from "./meetings.ts";
 import type { Entry } from "./program.ts";
@@ -110,7 +110,7 @@ function referenceTask(
     offset: address(storage),
     spec: context.outputs[i],
   }));
-  const isPacked = ({ spec }: Placed) => spec.dtype === "bf16" || spec.dtype === "f16";
+  const isPacked = ({ spec }: Placed) => isHalf(spec.dtype);
   return () => {
     // An output may share an operand's bytes; the loop must not see its own results.
     const read = from.map((placed) => {

@@ -3,6 +3,8 @@
  * it matters.
  */
 
+import type { GemmForm } from "../../../kernels/mod.ts";
+
 export type Entry =
   /** A function of the plan's WASM module over a range of units. */
   | {
@@ -13,20 +15,11 @@ export type Entry =
     readonly split: boolean;
   }
   /** A product by the system's BLAS, rows of C split. Byte offsets into the shared memory. */
-  | {
+  | GemmForm & {
     readonly kind: "gemm";
-    readonly transA: boolean;
-    readonly transB: boolean;
-    readonly m: number;
-    readonly n: number;
-    readonly k: number;
-    readonly accumulate: boolean;
     readonly a: number;
-    readonly lda: number;
     readonly b: number;
-    readonly ldb: number;
     readonly c: number;
-    readonly ldc: number;
     readonly split: boolean;
   }
   /**

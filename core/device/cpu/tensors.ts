@@ -2,6 +2,7 @@
 
 import {
   bytesOf,
+  isHalf,
   type Numbers,
   packHalves,
   sizeOf,
@@ -29,9 +30,7 @@ function wordsAt(
 /** The values for a plain loop to read: a view, or for halves a widened copy. */
 export function numbersAt(buffer: SharedArrayBuffer, placed: Placed): Numbers {
   const words = wordsAt(buffer, placed), { dtype, shape } = placed.spec;
-  return dtype === "bf16" || dtype === "f16"
-    ? unpackHalves(dtype, words as Uint32Array, sizeOf(shape))
-    : words;
+  return isHalf(dtype) ? unpackHalves(dtype, words as Uint32Array, sizeOf(shape)) : words;
 }
 
 export function writeAt(
@@ -40,13 +39,13 @@ export function writeAt(
   values: ArrayLike<number>,
 ): void {
   const words = wordsAt(buffer, placed), { dtype } = placed.spec;
-  words.set(dtype === "bf16" || dtype === "f16" ? packHalves(dtype, values) : values);
+  words.set(isHalf(dtype) ? packHalves(dtype, values) : values);
 }
 
 /** A copy for the host. */
 export function readAt(buffer: SharedArrayBuffer, placed: Placed): HostArray {
   const words = wordsAt(buffer, placed), { dtype, shape } = placed.spec;
-  if (dtype === "bf16" || dtype === "f16") {
+  if (isHalf(dtype)) {
     return unpackHalves(dtype, (words as Uint32Array).slice(), sizeOf(shape));
   }
   return words.slice();

@@ -7,7 +7,7 @@
  * and f16 done the same way rounds to nearest even on every driver and needs no feature.
  */
 
-import type { Dtype } from "../../graph/mod.ts";
+import { type Dtype, isHalf } from "../../graph/mod.ts";
 import type { Binding, GpuPass } from "../../../kernels/lowering.ts";
 import { helpersIn } from "../../../kernels/webgpu/scalars.ts";
 
@@ -84,7 +84,7 @@ const halfHelpers: readonly (readonly [string, string])[] = [
 ];
 
 function elementType({ vec4 }: Binding, dtype: Dtype): string {
-  if (dtype === "bf16" || dtype === "f16") return vec4 ? "vec2<u32>" : "u32";
+  if (isHalf(dtype)) return vec4 ? "vec2<u32>" : "u32";
   return vec4 ? `vec4<${dtype}>` : dtype;
 }
 
@@ -93,7 +93,7 @@ function elementType({ vec4 }: Binding, dtype: Dtype): string {
  * be called `v`.
  */
 function accessorsOf(x: string, { vec4 }: Binding, dtype: Dtype): [string, string][] {
-  if (dtype === "bf16" || dtype === "f16") return halfAccessors(x, dtype, vec4 === true);
+  if (isHalf(dtype)) return halfAccessors(x, dtype, vec4 === true);
   const t = dtype;
   if (vec4) {
     return [

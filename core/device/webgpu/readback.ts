@@ -3,7 +3,7 @@
  * and read only when it is ready.
  */
 
-import { bytesOf, sizeOf, type Spec, unpackHalves } from "../../graph/mod.ts";
+import { bytesOf, isHalf, sizeOf, type Spec, unpackHalves } from "../../graph/mod.ts";
 import type { HostArray } from "../types.ts";
 import type { GpuMemory } from "./memory.ts";
 
@@ -58,7 +58,7 @@ export class Staging {
 /** A tensor's stored bytes as numbers of its own. */
 export function decode(spec: Spec, bytes: ArrayBuffer, offset = 0): HostArray {
   const size = sizeOf(spec.shape), { dtype } = spec;
-  if (dtype === "bf16" || dtype === "f16") {
+  if (isHalf(dtype)) {
     return unpackHalves(dtype, new Uint32Array(bytes, offset, bytesOf(spec) / 4), size);
   }
   const Storage = { f32: Float32Array, i32: Int32Array, u32: Uint32Array }[dtype];

@@ -1,6 +1,6 @@
 /** State on the device: one buffer an entry. */
 
-import { bytesOf, packHalves, sizeOf } from "../../graph/mod.ts";
+import { bytesOf, isHalf, packHalves, sizeOf } from "../../graph/mod.ts";
 import type { NamedSpec } from "../../plan/types.ts";
 import { describeSpec, type HostArray, type StateStore } from "../types.ts";
 import type { WebgpuDevice } from "./device.ts";
@@ -95,7 +95,7 @@ export class GpuStateStore implements StateStore {
 
 /** Numbers as an entry's stored words. */
 function encode({ dtype }: NamedSpec, values: ArrayLike<number>): Uint32Array<ArrayBuffer> {
-  if (dtype === "bf16" || dtype === "f16") return packHalves(dtype, values);
+  if (isHalf(dtype)) return packHalves(dtype, values);
   const Storage = { f32: Float32Array, i32: Int32Array, u32: Uint32Array }[dtype];
   const stored = values instanceof Storage && values.buffer instanceof ArrayBuffer
     ? values

@@ -1,6 +1,6 @@
 /** A run's inputs as the one block of bytes that is sent. */
 
-import { bytesOf, packHalves } from "../../graph/mod.ts";
+import { bytesOf, isHalf, packHalves } from "../../graph/mod.ts";
 import type { Plan } from "../../plan/types.ts";
 import { prepareUploads } from "../inputs.ts";
 
@@ -13,7 +13,7 @@ export function packUploads(
   const values = prepareUploads(plan, inputs);
   plan.uploads.forEach((upload, i) => {
     const { dtype, offset } = upload, size = values[i].length;
-    if (dtype === "bf16" || dtype === "f16") {
+    if (isHalf(dtype)) {
       bytes.set(new Uint8Array(packHalves(dtype, values[i]).buffer, 0, bytesOf(upload)), offset);
     } else if (dtype === "i32") new Int32Array(bytes.buffer, offset, size).set(values[i]);
     else if (dtype === "u32") new Uint32Array(bytes.buffer, offset, size).set(values[i]);
