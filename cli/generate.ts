@@ -10,23 +10,30 @@ import { blasOption, deviceOption, openChosenDevice, threadsOption } from "./dev
 import { continueMany } from "./generate_many.ts";
 import { continueOne } from "./generate_one.ts";
 import { numberBetween, parsePath, parseText, seedOption, wholeNumber } from "./options.ts";
+import { penaltyOption } from "./penalty_option.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 
 const help = `
 The prompt and its continuation go to stdout; the seed, the time it took and why it stopped to stderr.
-A file of --prompts has one prompt a line, as text or, in .jsonl, as the field "prompt"; each gives a
-line {"index", "prompt", "text", "reason", "seed", …}. With --n and --prompts, seeds count up.
---json prints {"kind": "token", "id", "text", "logprob"} for each token and {"kind": "end", …};
-log-probabilities are the model's own, before penalties, temperature and cuts, also of --alternatives.
+The seed reproduces the text. With --n or --prompts, seeds count up: each text is what its prompt gives
+alone with its seed. A file of --prompts has one prompt a line, as text or, in .jsonl, as the field
+"prompt"; each gives a line {"index", "prompt", "text", "reason", "seed", …}.
+--json prints {"kind": "token", "id", "text", "logprob"} for each token and {"kind": "end", …}; with --n
+or --prompts a line for each text, which has its tokens as "logprobs".
+Log-probabilities are the model's own (the logarithm of the softmax of its logits), before penalties,
+temperature and cuts, also those of --alternatives.
 With --context slide a text, or a prompt, may be longer than the model's context: when that is full
 its last half is read again, as if nothing had been before it.
 A stop text is looked for in what is generated, across the edges of tokens, and is not printed.
-Penalties come first, then top-k cuts, then the temperature is applied, then top-p cuts, then min-p.
+--penalty repetition=1.2 divides logits above 0, and multiplies those below, of tokens that were
+generated; presence=0.5 is taken from them once, frequency=0.5 for each time; counted=all counts the
+prompt's tokens, too. Penalties come first, then top-k cuts, then the temperature is applied, then
+top-p cuts, then min-p. Temperature 0 takes the likeliest token after penalties, whatever the cuts.
 A model that was trained on documents gets the token that begins one before the prompt, as in training.
 
 Examples:
   quern generate runs/shakespeare "ROMEO:" --max-tokens 300
-  quern generate runs/shakespeare "ROMEO:" --temperature 0
+  quern generate runs/shakespeare "ROMEO:" --temperature 0 --penalty repetition=1.2
   quern generate runs/shakespeare "ROMEO:" --stop "\\n\\n" --stop JULIET
   quern generate runs/shakespeare "ROMEO:" --n 3 --seed 7
   quern generate runs/shakespeare "ROMEO:" --json --alternatives 5
@@ -40,6 +47,7 @@ export function generateCommand(): CommandUnknownOpts {
     .description("Continues a prompt with a trained model, token by token.")
     .argument("<run>", "run folder, or one of its checkpoint folders")
     .argument("[prompt]", "text; - reads it from stdin (default: no text)")
+    .optionsGroup("Prompts:")
     .option("--prompt-file <file>", "read the prompt from a file; - is stdin", parsePath)
     .option("--prompts <file>", "continue each line of a file; prints jsonl", parsePath)
     .addOption(
@@ -50,9 +58,7 @@ export function generateCommand(): CommandUnknownOpts {
       new Option("--batch <n>", "how many continuations are made at once, with --prompts or --n")
         .argParser(wholeNumber(1)).default(8),
     )
-    .addOption(
-      new Option("--max-tokens <n>", "stop after so many").argParser(wholeNumber(1)).default(256),
-    )
+    .optionsGroup("Choice of tokens:")
     .addOption(
       new Option("--temperature <x>", "0 always takes the likeliest token")
         .argParser(numberBetween(0, Infinity)).default(0.8),
@@ -69,24 +75,11 @@ export function generateCommand(): CommandUnknownOpts {
       new Option("--min-p <x>", "choose among those so many times as probable as the likeliest")
         .argParser(numberBetween(0, 1)).default(0),
     )
+    .addOption(penaltyOption())
+    .addOption(seedOption())
+    .optionsGroup("End of a text:")
     .addOption(
-      new Option(
-        "--repetition-penalty <x>",
-        "divide by it what makes used tokens likely; 1 is none",
-      )
-        .argParser(numberBetween(0.01, 100)).default(1),
-    )
-    .addOption(
-      new Option("--presence-penalty <x>", "take this from the logit of each used token")
-        .argParser(numberBetween(-100, 100)).default(0),
-    )
-    .addOption(
-      new Option("--frequency-penalty <x>", "take this for each time that it was used")
-        .argParser(numberBetween(-100, 100)).default(0),
-    )
-    .addOption(
-      new Option("--penalize <what>", "whose tokens are used ones: all counts the prompt's, too")
-        .choices(["generated", "all"] as const).default("generated" as const),
+      new Option("--max-tokens <n>", "stop after so many").argParser(wholeNumber(1)).default(256),
     )
     .addOption(
       new Option("--stop <text>", "end before this text; repeatable; \\n is a line feed")
@@ -97,15 +90,16 @@ export function generateCommand(): CommandUnknownOpts {
       new Option("--context <policy>", "when it is full: stop, or slide to its last half and go on")
         .choices(["stop", "slide"] as const).default("stop" as const),
     )
+    .optionsGroup("Device:")
     .addOption(
       new Option("--weights <type>", "how matrices are kept; bf16 takes half the memory")
         .choices(["f32", "bf16"] as const).default("f32" as const),
     )
-    .addOption(seedOption())
     .addOption(deviceOption())
     .addOption(blasOption())
     .addOption(threadsOption())
-    .option("--json", "one JSON object a token, and one at the end", false)
+    .optionsGroup("Output:")
+    .option("--json", "tell of each token; one JSON object a line", false)
     .addOption(
       new Option("--alternatives <k>", "with --json: the k likeliest tokens at each place")
         .argParser(wholeNumber(0)).default(0),
@@ -113,53 +107,40 @@ export function generateCommand(): CommandUnknownOpts {
     .option("--quiet", "say nothing on stderr but errors", false)
     .addHelpText("after", help)
     .action(async (run, prompt, options) => {
-      const isOne = options.n === 1 && options.prompts === undefined;
-      if (options.alternatives > 0 && !(isOne && options.json)) {
-        throw new UserError("--alternatives come with the tokens of --json, one prompt at a time", {
-          hint: options.json ? "leave out --n and --prompts" : "add --json",
-        });
-      }
-      if (options.context === "slide" && !isOne) {
-        throw new UserError("--context slide goes with one prompt at a time", {
-          hint: "leave out --n and --prompts",
+      if (options.alternatives > 0 && !options.json) {
+        throw new UserError("--alternatives come with the tokens of --json", {
+          hint: "add --json",
         });
       }
       const prompts = await promptsOf(prompt, options);
       const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0];
       using interruption = listenForInterrupt("interrupted");
-      const { temperature, topK, topP, minP } = options;
-      const penalties = {
-        repetition: options.repetitionPenalty,
-        presence: options.presencePenalty,
-        frequency: options.frequencyPenalty,
-      };
+      const { temperature, topK, topP, minP, penalty: { penalties, penalized } } = options;
       const settings: GenerateOptions = {
         maxTokens: options.maxTokens,
         sampling: { temperature, topK, topP, minP, seed, penalties },
-        penalized: options.penalize,
+        penalized,
         stops: options.stop,
         alternatives: options.alternatives,
         context: options.context,
         signal: interruption.signal,
       };
-      const isJson = options.json || options.prompts !== undefined;
-      const output = {
-        format: isJson ? "json" : "text",
-        verbosity: options.quiet ? "quiet" : "normal",
-      } as const;
       const { hasPenalties, openModel } = await import("../core/generate/mod.ts");
       await using device = await openChosenDevice(options);
-      const batch = isOne ? 1 : Math.min(options.batch, options.n * prompts.length);
+      const isOne = options.n === 1 && options.prompts === undefined;
       using model = await openModel(run, device, {
         weights: options.weights,
-        batch,
+        batch: isOne ? 1 : Math.min(options.batch, options.n * prompts.length),
         outputs: options.alternatives > 0 ? "logits" : "tokens",
         penalties: hasPenalties(penalties) ? "counted" : "none",
       });
-      if (isOne) await continueOne(model, prompts[0], settings, output);
-      else {
-        const wanted = prompts.flatMap((prompt) => Array.from({ length: options.n }, () => prompt));
-        await continueMany(model, wanted, settings, output);
+      const verbosity = options.quiet ? "quiet" : "normal";
+      if (isOne) {
+        const format = options.json ? "json" : "text";
+        await continueOne(model, prompts[0], settings, { format, verbosity });
+      } else {
+        const format = options.json ? "tokens" : options.prompts === undefined ? "text" : "records";
+        await continueMany(model, { prompts, n: options.n }, settings, { format, verbosity });
       }
     });
 }

@@ -6,60 +6,100 @@
 import type { BatchText, GenerateOptions, OpenModel, PlacedPrompt } from "../core/generate/mod.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
-import { type OutputOptions, print, timingLine } from "./generate_one.ts";
+import { jsonOfToken, print, slideLine, timingLine, type Verbosity } from "./generate_one.ts";
 
-/** Continues prompts in their order; the i-th draws with the seed + i. */
+/** Texts, an object for each, or an object that also tells of each token. */
+export type ManyFormat = "text" | "records" | "tokens";
+
+export interface ManyOutput {
+  readonly format: ManyFormat;
+  readonly verbosity: Verbosity;
+}
+
+/** What is continued: each prompt so many times. */
+export interface Wanted {
+  readonly prompts: readonly PlacedPrompt[];
+  readonly n: number;
+}
+
+/** Continues prompts in their order; the i-th continuation draws with the seed + i. */
 export async function continueMany(
   model: OpenModel,
-  prompts: readonly PlacedPrompt[],
+  { prompts, n }: Wanted,
   options: GenerateOptions,
-  { format, verbosity }: OutputOptions,
+  { format, verbosity }: ManyOutput,
 ): Promise<void> {
   const { generateBatch, requirePrompts } = await import("../core/generate/mod.ts");
-  requirePrompts(model, prompts);
-  const indices = indicesOf(prompts), { sampling, signal } = options;
-  const { batch } = model.decoder.room;
-  let count = 0;
-  const sum = { promptTokens: 0, tokens: 0, prefillSeconds: 0, decodeSeconds: 0 };
-  if (verbosity === "normal" && format === "json") console.error(`seed ${sampling.seed}`);
-  for (let at = 0; at < prompts.length && !signal?.aborted; at += batch) {
-    const these = prompts.slice(at, at + batch);
-    const { texts, ...seconds } = await generateBatch(model, these.map(({ text }) => text), {
+  requirePrompts(model, prompts, options.context);
+  const { sampling, signal } = options, { batch } = model.decoder.room, total = n * prompts.length;
+  const seedOf = (at: number) => (sampling.seed + at) >>> 0;
+  const sum = { ...nothing };
+  let count = 0, full = 0;
+  if (verbosity === "normal" && format !== "text") console.error(`seed ${sampling.seed}`);
+  for (let at = 0; at < total && !signal?.aborted; at += batch) {
+    const indices = Array.from(
+      { length: Math.min(batch, total - at) },
+      (_, i) => Math.floor((at + i) / n),
+    );
+    const texts = indices.map((index) => prompts[index].text);
+    const made = await generateBatch(model, texts, {
       ...options,
-      sampling: { ...sampling, seed: (sampling.seed + at) >>> 0 },
+      sampling: { ...sampling, seed: seedOf(at) },
     });
-    texts.forEach((made, i) => {
-      const prompt = these[i].text, seed = (sampling.seed + at + i) >>> 0;
-      if (format === "json") {
-        print(`${JSON.stringify(recordOf({ index: indices[at + i], prompt, seed }, made))}\n`);
-      } else {
-        if (verbosity === "normal") console.error(`seed ${seed}`);
-        print(`${prompt}${made.text}\n`);
-      }
+    for (const [i, row] of made.texts.entries()) {
+      const of = { index: indices[i], prompt: texts[i], seed: seedOf(at + i) };
+      if (format === "text") {
+        if (verbosity === "normal") console.error(`seed ${of.seed}`);
+        print(`${of.prompt}${row.text}\n`);
+      } else print(`${JSON.stringify(recordOf(of, row, format))}\n`);
       count++;
-      sum.promptTokens += made.promptTokens;
-      sum.tokens += made.tokens;
-    });
-    sum.prefillSeconds += seconds.prefillSeconds;
-    sum.decodeSeconds += seconds.decodeSeconds;
+      if (row.reason === "context") full++;
+      addTo(sum, row);
+    }
+    addTo(sum, made);
   }
   if (verbosity === "normal") {
     console.error(`${plural(count, "continuation")}: ${timingLine(sum)}`);
+    if (sum.slides > 0) console.error(slideLine(sum));
+    if (full > 0) console.error(fullLine(model, full));
   }
   if (signal?.aborted) throw new UserError("interrupted", { exitCode: exitCodes.interrupted });
 }
 
-/** The number of each one's prompt; neighbours that are one object are continuations of one. */
-function indicesOf(prompts: readonly PlacedPrompt[]): number[] {
-  let index = -1;
-  return prompts.map((prompt, i) => prompt === prompts[i - 1] ? index : ++index);
+const nothing = {
+  promptTokens: 0,
+  tokens: 0,
+  slides: 0,
+  prefillSeconds: 0,
+  decodeSeconds: 0,
+  rereadSeconds: 0,
+};
+
+function addTo(sum: typeof nothing, part: Partial<typeof nothing>): void {
+  for (const key of Object.keys(nothing) as (keyof typeof nothing)[]) sum[key] += part[key] ?? 0;
+}
+
+function fullLine({ decoder }: OpenModel, count: number): string {
+  const capacity = plural(decoder.room.capacity, "token");
+  return `${count} of them stopped: the model's context of ${capacity} is full; ` +
+    "--context slide goes on";
 }
 
 /** A continuation under the names that scripts see. */
 function recordOf(
-  of: { index: number; prompt: string; seed: number },
-  { text, reason, promptTokens, tokens }: BatchText,
+  { index, prompt, seed }: { index: number; prompt: string; seed: number },
+  { text, reason, promptTokens, tokens, slides, events }: BatchText,
+  format: "records" | "tokens",
 ): Record<string, unknown> {
-  const { index, prompt, seed } = of;
-  return { index, prompt, text, reason, seed, prompt_tokens: promptTokens, tokens };
+  const record = {
+    index,
+    prompt,
+    text,
+    reason,
+    seed,
+    prompt_tokens: promptTokens,
+    tokens,
+    slides,
+  };
+  return format === "records" ? record : { ...record, logprobs: events.map(jsonOfToken) };
 }

@@ -4,19 +4,24 @@
  * @module
  */
 import type {
+  EndEvent,
   GenerateEvent,
   GenerateOptions,
   OpenModel,
   PlacedPrompt,
+  TokenEvent,
 } from "../core/generate/mod.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
 import { formatCount, formatDuration } from "./ui/numbers.ts";
 
-/** What goes to stdout, and whether anything goes to stderr. */
-export interface OutputOptions {
+/** Whether anything but errors goes to stderr. */
+export type Verbosity = "quiet" | "normal";
+
+/** What goes to stdout, and to stderr. */
+export interface OneOutput {
   readonly format: "text" | "json";
-  readonly verbosity: "quiet" | "normal";
+  readonly verbosity: Verbosity;
 }
 
 /** Tokens and the time that they took. */
@@ -30,7 +35,7 @@ export async function continueOne(
   model: OpenModel,
   prompt: PlacedPrompt,
   options: GenerateOptions,
-  { format, verbosity }: OutputOptions,
+  { format, verbosity }: OneOutput,
 ): Promise<void> {
   const { generate, requirePrompts } = await import("../core/generate/mod.ts");
   const { seed } = options.sampling;
@@ -61,8 +66,6 @@ export function print(text: string): void {
   for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
 }
 
-type EndEvent = Extract<GenerateEvent, { kind: "end" }>;
-
 /** Said at the first time; the closing line has the count. In a terminal it must not end up within a line of text. */
 function slideNote({ decoder }: OpenModel, kept: number): string {
   const start = Deno.stdout.isTerminal() ? "\n" : "";
@@ -71,11 +74,8 @@ function slideNote({ decoder }: OpenModel, kept: number): string {
 }
 
 function closing({ decoder }: OpenModel, event: EndEvent): string {
-  const { reason, slides, rereadSeconds } = event, lines = [timingLine(event)];
-  if (slides > 0) {
-    const seconds = formatDuration(rereadSeconds);
-    lines.push(`the context slid ${plural(slides, "time")}, ${seconds} to read again`);
-  }
+  const { reason } = event, lines = [timingLine(event)];
+  if (event.slides > 0) lines.push(slideLine(event));
   if (reason === "end_of_text") lines.push("stopped: the model ended the text");
   if (reason === "stop") lines.push("stopped: a stop text came");
   if (reason === "context") {
@@ -94,9 +94,22 @@ export function timingLine({ promptTokens, tokens, prefillSeconds, decodeSeconds
   }, then ${formatCount(tokens)} at ${rate(tokens, decodeSeconds)}`;
 }
 
+/** How often the context slid, and what that took. */
+export function slideLine(
+  { slides, rereadSeconds }: Pick<EndEvent, "slides" | "rereadSeconds">,
+): string {
+  const seconds = formatDuration(rereadSeconds);
+  return `the context slid ${plural(slides, "time")}, ${seconds} to read again`;
+}
+
+/** A token under the names that scripts see. */
+export function jsonOfToken({ kind: _, ...token }: TokenEvent): Record<string, unknown> {
+  return token;
+}
+
 /** An event under the names that scripts see. */
 function jsonOf(event: GenerateEvent, seed: number): Record<string, unknown> {
-  if (event.kind === "token") return { ...event };
+  if (event.kind === "token") return { kind: "token", ...jsonOfToken(event) };
   if (event.kind === "slide") return { kind: "slide", kept: event.kept };
   const { text, reason, promptTokens, tokens, prefillSeconds, decodeSeconds } = event;
   return {

@@ -76,20 +76,30 @@ export class Decoder implements Disposable {
     return Math.max(0, this.room.capacity - length + 1);
   }
 
-  /** Reads all but the last token of each row, which `steps` begins with. Rows have one token at least. */
-  async read(rows: readonly ArrayLike<number>[]): Promise<void> {
-    const { batch } = this.room, longest = Math.max(...rows.map(({ length }) => length));
+  /**
+   * Reads all but the last token of each row, which `steps` begins with. Rows have one token at least.
+   * Those that are not `stale` were read before and keep what the device has of them: it is told
+   * where they are, and nothing is written.
+   */
+  async read(
+    rows: readonly ArrayLike<number>[],
+    stale: readonly number[] = [...rows.keys()],
+  ): Promise<void> {
+    const { batch, capacity } = this.room;
+    const longest = Math.max(1, ...stale.map((row) => rows[row].length));
     for (let at = 0; at < longest - 1;) {
       const rest = longest - 1 - at;
       const length = Math.min(CHUNK, Math.max(SMALLEST_CHUNK, 2 ** Math.ceil(Math.log2(rest))));
-      const ids = new Int32Array(batch * length);
-      rows.forEach((row, b) => {
+      const ids = new Int32Array(batch * length), start = new Int32Array(batch).fill(capacity);
+      for (const b of stale) {
+        const row = rows[b];
+        start[b] = at;
         for (let t = 0; t < length && at + t < row.length - 1; t++) {
           ids[b * length + t] = row[at + t];
         }
-      });
+      }
       const prefill = await this.#prefill(length);
-      prefill.run({ ids, start: new Int32Array(batch).fill(at) });
+      prefill.run({ ids, start });
       at += length;
     }
     this.state.write("start", rows.map((row) => row.length - 1));

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { root, startQuern, withTempDir } from "../support.ts";
+import { penaltyOption } from "../../cli/penalty_option.ts";
 import { attempt, cpuOptions, makeProject, run } from "./tiny_project.ts";
 
 /** A folder with a model that was trained for a moment, and `quern generate` on it. */
@@ -133,8 +134,15 @@ Deno.test("generate --n: several continuations of one prompt, each by its own se
     assert.equal(records.map(({ prompt, text }) => `${prompt}${text}\n`).join(""), stdout);
   }));
 
+/** A token with its numbers to five digits: products of another size round otherwise. */
+const rounded = (token: unknown) =>
+  JSON.parse(
+    JSON.stringify(token, (_, value) =>
+      typeof value === "number" && !Number.isInteger(value) ? value.toPrecision(5) : value),
+  );
+
 Deno.test("generate --json --alternatives: the likeliest tokens at each place", () =>
-  withRun(async ({ generate, refused }) => {
+  withRun(async ({ dir, generate, refused }) => {
     const greedy = ["On", "--temperature", "0", "--max-tokens", "6", "--json"];
     const plain = linesOf((await generate(...greedy)).stdout);
     const lines = linesOf((await generate(...greedy, "--alternatives", "3")).stdout);
@@ -151,12 +159,22 @@ Deno.test("generate --json --alternatives: the likeliest tokens at each place", 
     const bare = await refused("On", "--alternatives", "3");
     assert.equal(bare.code, 2);
     assert.match(bare.stderr, /--alternatives come with the tokens of --json.*\nhint: add --json/);
-    const many = await refused(...greedy, "--alternatives", "3", "--n", "2");
-    assert.match(many.stderr, /hint: leave out --n and --prompts/);
+    // several prompts tell the same, a line for each; without --json less
+    await Deno.writeTextFile(join(dir, "lines.txt"), "On\nWhat is 3 + 4?\n");
+    const many = ["--prompts", "lines.txt", "--temperature", "0", ...few];
+    const [record] = linesOf((await generate(...many, "--json", "--alternatives", "3")).stdout);
+    const told = record.logprobs as Record<string, unknown>[];
+    assert.equal(told.length, lines.length - 1);
+    for (const [i, { kind: _, ...token }] of lines.slice(0, -1).entries()) {
+      assert.deepEqual(rounded(told[i]), rounded(token));
+    }
+    const [short] = linesOf((await generate(...many)).stdout);
+    const { logprobs: _, ...rest } = record;
+    assert.deepEqual(short, rest);
   }));
 
-Deno.test("generate --context: a full context is said, with what can be done", () =>
-  withRun(async ({ generate, refused }) => {
+Deno.test("replay: nanochat 581: a full context is said, with what can be done, alone and in rows", () =>
+  withRun(async ({ dir, generate, refused }) => {
     const long = ["On", "--temperature", "0", "--max-tokens", "70"];
     const stopped = await generate(...long);
     assert.match(
@@ -174,9 +192,25 @@ Deno.test("generate --context: a full context is said, with what can be done", (
     const json = linesOf((await generate(...long, "--context", "slide", "--json")).stdout);
     assert.equal(json.filter(({ kind, kept }) => kind === "slide" && kept === 16).length, 3);
     assert.equal(json.at(-1)!.slides, 3);
-    const many = await refused(...long, "--context", "slide", "--n", "2");
-    assert.equal(many.code, 2);
-    assert.match(many.stderr, /--context slide goes with one prompt at a time/);
+    const many = await generate(...long, "--context", "slide", "--n", "2");
+    assert.equal(many.stdout, slid.stdout.repeat(2));
+    assert.match(many.stderr, /^the context slid 6 times, \d.* to read again$/m);
+    const records = linesOf((await generate(...long, "--n", "2", "--json")).stdout);
+    assert.deepEqual(records.map(({ reason, slides }) => [reason, slides]), [
+      ["context", 0],
+      ["context", 0],
+    ]);
+    const two = await generate(...long, "--n", "2");
+    assert.match(two.stderr, /^2 of them stopped: the model's context of 32 tokens is full; /m);
+    // a prompt longer than the context: refused by its line, or its end is read
+    await Deno.writeTextFile(join(dir, "lines.txt"), `On\n${"x".repeat(40)}\n`);
+    const over = await refused("--prompts", "lines.txt", "--max-tokens", "3");
+    assert.equal(over.code, 1);
+    assert.match(over.stderr, /^error: lines\.txt:2: the prompt has 41 tokens, but .*\nhint: /m);
+    const read = linesOf(
+      (await generate("--prompts", "lines.txt", "--max-tokens", "3", "--context", "slide")).stdout,
+    );
+    assert.deepEqual(read.map((record) => record.prompt_tokens), [3, 16]);
   }));
 
 Deno.test("generate: top-k, top-p and min-p at their narrowest are greedy", () =>
@@ -191,21 +225,53 @@ Deno.test("generate: top-k, top-p and min-p at their narrowest are greedy", () =
   }));
 
 Deno.test("generate: penalties on used tokens, the prompt's only if asked", () =>
-  withRun(async ({ generate, refused }) => {
+  withRun(async ({ generate }) => {
     const greedy = ["There was a", "--temperature", "0", "--max-tokens", "15"];
     const told = async (...args: string[]) =>
       (await generate(...greedy, ...args)).stdout.slice("There was a".length, -1);
     const isVaried = (text: string) => new Set(text).size === text.length;
     assert.ok(!isVaried(await told()));
     for (const name of ["presence", "frequency"]) {
-      assert.ok(isVaried(await told(`--${name}-penalty`, "50")));
+      assert.ok(isVaried(await told("--penalty", `${name}=50`)));
     }
-    assert.match(await told("--presence-penalty", "50"), /[ersaw ]/);
-    assert.doesNotMatch(await told("--presence-penalty", "50", "--penalize", "all"), /[ersaw ]/);
-    assert.notEqual(await told("--repetition-penalty", "1.5"), await told());
-    const { code, stderr } = await refused("On", "--repetition-penalty", "0");
-    assert.equal(code, 2);
-    assert.match(stderr, /Not between 0.01 and 100/);
+    assert.match(await told("--penalty", "presence=50"), /[ersaw ]/);
+    const all = await told("--penalty", "presence=50", "--penalty", "counted=all");
+    assert.doesNotMatch(all, /[ersaw ]/);
+    assert.equal(await told("--penalty", "presence=50,counted=all"), all);
+    assert.notEqual(await told("--penalty", "repetition=1.5"), await told());
+  }));
+
+Deno.test("generate --penalty: what is no penalty is refused with what is", () => {
+  const parse = (text: string) => penaltyOption().parseArg!(text, penaltyOption().defaultValue);
+  assert.deepEqual(parse("repetition=1.5,counted=all"), {
+    penalties: { repetition: 1.5, presence: 0, frequency: 0 },
+    penalized: "all",
+  });
+  assert.throws(() => parse("repetition=0"), /repetition: Not between 0\.01 and 100/);
+  assert.throws(() => parse("repetion=2"), /Did you mean repetition=2\?/);
+  assert.throws(() => parse("counted=prompt"), /counted is generated or all/);
+  assert.throws(() => parse("1.1"), /Not of the form name=value/);
+  assert.throws(() => parse("presence="), /presence: Not a number/);
+});
+
+// llama.cpp 8593, 7381; llama-cpp-python 1809: the printed seed did not reproduce; "random" was constant.
+Deno.test("replay: llama.cpp 8593: the printed seed gives the text again, and unseeded ones differ", () =>
+  withRun(async ({ dir, generate }) => {
+    const hot = ["On", "--temperature", "3", "--max-tokens", "20"];
+    const first = await generate(...hot), second = await generate(...hot);
+    const seedOf = ({ stderr }: { stderr: string }) => stderr.match(/^seed (\d+)$/m)![1];
+    assert.notEqual(first.stdout, second.stdout); // 20 nearly uniform draws, twice
+    assert.notEqual(seedOf(first), seedOf(second));
+    assert.equal((await generate(...hot, "--seed", seedOf(first))).stdout, first.stdout);
+    // a batch, and any one of it
+    await Deno.writeTextFile(join(dir, "lines.txt"), "On\nWhat\nA\n");
+    const many = ["--prompts", "lines.txt", "--temperature", "3", "--max-tokens", "20"];
+    const batch = await generate(...many, "--batch", "2");
+    assert.equal((await generate(...many, "--seed", seedOf(batch))).stdout, batch.stdout);
+    const { text, seed, prompt } = linesOf(batch.stdout)[2];
+    const [, ...rest] = hot, alone = await generate(prompt as string, ...rest, "--seed", `${seed}`);
+    assert.equal(alone.stdout, `${prompt}${text}\n`);
+    assert.notEqual((await generate(...many)).stdout, batch.stdout);
   }));
 
 Deno.test("generate --n: Ctrl-C ends with code 130; what was made is there and counted", {
@@ -223,5 +289,8 @@ Deno.test("generate --n: Ctrl-C ends with code 130; what was made is there and c
     assert.equal((await child.status).code, 130);
     const records = linesOf(told), count = records.length.toLocaleString("en-US");
     assert.ok(records.length < 2e5 && records.every(({ reason }) => typeof reason === "string"));
-    assert.match(await stderr, new RegExp(`^${count} continuations: .*\nerror: interrupted$`, "m"));
+    assert.match(
+      await stderr,
+      new RegExp(`^${count} continuations: .*\n(.* them stopped: .*\n)?error: interrupted$`, "m"),
+    );
   }));

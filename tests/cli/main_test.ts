@@ -1,4 +1,11 @@
 import assert from "node:assert/strict";
+import type { CommandUnknownOpts } from "@commander-js/extra-typings";
+import { configCommand } from "../../cli/config.ts";
+import { doctorCommand } from "../../cli/doctor.ts";
+import { generateCommand } from "../../cli/generate.ts";
+import { pretrainCommand } from "../../cli/pretrain.ts";
+import { quickstartCommand } from "../../cli/quickstart.ts";
+import { tokenizeCommand } from "../../cli/tokenize.ts";
 import { quern, root } from "../support.ts";
 
 Deno.test("quern --help: lists the commands, each with a line", async () => {
@@ -19,6 +26,27 @@ Deno.test("quern: help, version and slips", async () => {
   const unknown = await quern(["help", "nope"]);
   assert.equal(unknown.code, 2);
   assert.match(unknown.stderr, /^error: unknown command 'nope'\nhint: known: tokenize, /);
+});
+
+/** Flags that several commands have. */
+const sharedFlags = new Set(
+  ["--config", "--set", "--out", "--seed", "--json", "--quiet", "--dry-run", "--device", "--blas"]
+    .concat(["--threads", "--help"]),
+);
+
+Deno.test("quern: no command has more than fourteen flags of its own", () => {
+  const commands: CommandUnknownOpts[] = [
+    configCommand(),
+    doctorCommand(),
+    generateCommand(),
+    pretrainCommand(),
+    quickstartCommand(),
+    tokenizeCommand(),
+  ];
+  for (const command of commands.flatMap((command) => [command, ...command.commands])) {
+    const own = command.options.filter(({ long }) => !sharedFlags.has(long ?? ""));
+    assert.ok(own.length < 15, `${command.name()}: ${own.map(({ long }) => long).join(" ")}`);
+  }
 });
 
 Deno.test("quern --help: loads neither zod, yaml nor tokenizers", async () => {

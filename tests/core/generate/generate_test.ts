@@ -15,7 +15,7 @@ import {
   type WeightType,
 } from "../../../core/generate/mod.ts";
 import { characterTokenizer } from "../../../core/text/tokenizer.ts";
-import { withTempDir } from "../../support.ts";
+import { webgpuTest, withTempDir } from "../../support.ts";
 import { makeData, tinyConfig, train } from "../train/tiny_run.ts";
 
 const greedy: Sampling = { temperature: 0, topK: 0, topP: 1, seed: 1 };
@@ -32,11 +32,12 @@ async function withModel(
     ) => Promise<OpenModel>,
   ) => Promise<void>,
   config: Record<string, unknown> = {},
+  kind: "cpu" | "webgpu" = "cpu",
 ): Promise<void> {
   await withTempDir(async (dir) => {
     const data = await makeData(dir), run = join(dir, "run");
     await train(tinyConfig(data, { steps: 30, log_every: 30, ...config }), { run });
-    await using device = await openDevice({ device: "cpu", blas: "off", threads: 1 });
+    await using device = await openDevice({ device: kind, blas: "off", threads: 1 });
     await use((batch = 1, weights = "f32", outputs = "tokens", penalties = "none") =>
       openModel(run, device, { batch, weights, outputs, penalties })
     );
@@ -102,12 +103,67 @@ Deno.test("generate: a row of a batch is what its prompt gives alone, by its see
     for (const [i, prompt] of prompts.entries()) {
       const sampling = { ...warm, seed: [4294967295, 0, 1][i] };
       const { text, end } = await collect(generate(single, prompt, { ...options, sampling }));
-      const { promptTokens, tokens, reason } = end;
-      assert.deepEqual(texts[i], { text, promptTokens, tokens, reason });
+      const { promptTokens, tokens, reason, slides } = end, { events, ...row } = texts[i];
+      assert.deepEqual(row, { text, promptTokens, tokens, reason, slides });
+      assert.ok(events.every(({ kind }) => kind === "token"));
     }
     assert.ok(texts.some(({ reason }) => reason === "context"));
     await assert.rejects(generateBatch(batch, [], options), /opened for 4 prompts, given 0/);
   }));
+
+/** Rows of a batch against their prompts alone, where contexts slide at different times and rows end early. */
+async function checkSlidingRows(kind: "cpu" | "webgpu"): Promise<void> {
+  await withModel(
+    async (open) => {
+      using single = await open(1, "f32", "logits", "counted");
+      using batch = await open(5, "f32", "logits", "counted");
+      const prompts = ["", "On", "What is 3 + 4?", "Once upon a time ".repeat(9)]; // one row is nobody's
+      const options = {
+        maxTokens: 60,
+        sampling: { ...warm, seed: 5, penalties: { repetition: 1.1, presence: 0, frequency: 0.1 } },
+        stops: ["th"],
+        alternatives: 2,
+        context: "slide" as const,
+      };
+      const { texts } = await generateBatch(batch, prompts, options);
+      const seen = texts.map(({ slides, tokens }) => `${slides} of ${tokens}`);
+      for (const [i, prompt] of prompts.entries()) {
+        const sampling = { ...options.sampling, seed: options.sampling.seed + i };
+        const events: GenerateEvent[] = [];
+        for await (const event of generate(single, prompt, { ...options, sampling })) {
+          events.push(event);
+        }
+        const end = events.at(-1)!, { events: tokens, ...row } = texts[i];
+        assert.ok(end.kind === "end");
+        const { promptTokens, reason, slides, tokens: count } = end;
+        const text = events.map(({ text }) => text).join("");
+        assert.deepEqual(row, { text, promptTokens, tokens: count, reason, slides }, `row ${i}`);
+        const alone = events.filter((event) => event.kind === "token");
+        assert.deepEqual(tokens.map(({ id }) => id), alone.map(({ id }) => id));
+        for (const [t, { logprob, alternatives }] of tokens.entries()) {
+          // products of another size round otherwise, in the seventh digit of logits of size 10
+          assert.ok(Math.abs(logprob - alone[t].logprob) < 1e-4);
+          assert.equal(alternatives!.length, 2);
+          alternatives!.forEach((other, k) =>
+            assert.ok(Math.abs(other.logprob - alone[t].alternatives![k].logprob) < 1e-4)
+          );
+        }
+      }
+      // the test says nothing unless rows slide apart, and end apart
+      assert.ok(new Set(seen).size > 2 && texts.some(({ slides }) => slides > 1), seen.join());
+      assert.ok(texts.some(({ reason }) => reason !== "max_tokens"), seen.join());
+    },
+    {},
+    kind,
+  );
+}
+
+Deno.test("generate: rows whose contexts slide apart are what their prompts give alone", () =>
+  checkSlidingRows("cpu"));
+webgpuTest(
+  "generate: rows whose contexts slide apart, on WebGPU",
+  () => checkSlidingRows("webgpu"),
+);
 
 // llama.cpp 8593, 7381: the printed seed did not reproduce; "random" was constant.
 Deno.test("replay: llama.cpp 8593: one seed gives one text, other seeds others", () =>
@@ -243,6 +299,45 @@ Deno.test("generate: alternatives are the likeliest tokens, and change nothing",
       collect(generate(plain, "On", { ...options, alternatives: 1 })),
       /opened for tokens/,
     );
+  }));
+
+Deno.test("generate: log-probabilities are the softmax of the logits, whatever chooses the token", () =>
+  withModel(async (open) => {
+    using plain = await open(2, "f32", "logits"),
+      counted = await open(2, "f32", "logits", "counted");
+    const penalties = { repetition: 1.3, presence: 0.5, frequency: 0.25 };
+    const hot: Sampling = { temperature: 3, topK: 20, topP: 0.9, minP: 0.01, seed: 3 };
+    for (const [model, sampling] of [[plain, hot], [counted, { ...hot, penalties }]] as const) {
+      const { decoder } = model, rows = ["On", "What"].map((prompt) => promptIds(model, prompt));
+      await decoder.read(rows);
+      let step = 0;
+      for await (const { tokens, logprobs, logits } of decoder.steps(9, sampling)) {
+        const vocab = logits!.length / 2;
+        for (const row of [0, 1]) {
+          const own = Array.from(logits!.subarray(row * vocab, (row + 1) * vocab));
+          const total = own.reduce((sum, logit) => sum + Math.exp(logit), 0);
+          const wanted = Math.log(Math.exp(own[tokens[row]]) / total);
+          assert.ok(Math.abs(logprobs[row] - wanted) < 1e-5, `${logprobs[row]} for ${wanted}`);
+        }
+        step++;
+      }
+      assert.equal(step, 9);
+    }
+  }));
+
+Deno.test("generate: temperature 0 takes the likeliest token whatever else is set, alone and in rows", () =>
+  withModel(async (open) => {
+    using model = await open(2);
+    const choose = async (sampling: Sampling) => {
+      await model.decoder.read(["On", "What"].map((prompt) => promptIds(model, prompt)));
+      const ids: number[] = [];
+      for await (const { tokens } of model.decoder.steps(9, sampling)) ids.push(...tokens);
+      return ids;
+    };
+    const wanted = await choose(greedy);
+    for (const cut of [{ topK: 3 }, { topP: 0.1 }, { minP: 0.9 }, { seed: 99 }]) {
+      assert.deepEqual(await choose({ ...greedy, ...cut }), wanted);
+    }
   }));
 
 // nanochat 581, swarmllm 31: what comes after a full context is as good as what came before.
