@@ -90,16 +90,18 @@ export class Decoder implements Disposable {
     for (let at = 0; at < longest - 1;) {
       const rest = longest - 1 - at;
       const length = Math.min(CHUNK, Math.max(SMALLEST_CHUNK, 2 ** Math.ceil(Math.log2(rest))));
-      const ids = new Int32Array(batch * length), start = new Int32Array(batch).fill(capacity);
+      const ids = new Int32Array(batch * length), lengths = new Int32Array(batch);
+      const start = new Int32Array(batch).fill(capacity);
       for (const b of stale) {
         const row = rows[b];
         start[b] = at;
         for (let t = 0; t < length && at + t < row.length - 1; t++) {
           ids[b * length + t] = row[at + t];
         }
+        lengths[b] = Math.max(0, Math.min(length, row.length - 1 - at));
       }
       const prefill = await this.#prefill(length);
-      prefill.run({ ids, start });
+      prefill.run({ ids, start, lengths });
       at += length;
     }
     this.state.write("start", rows.map((row) => row.length - 1));

@@ -2,7 +2,7 @@
 
 import { addInteger, embedding, reshape, sample } from "../../kernels/mod.ts";
 import { type Graph, mapTree, type Spec, spec, type Tensor, trace } from "../graph/mod.ts";
-import type { LayerStates, Model, ModelTree } from "../model/mod.ts";
+import type { Model, ModelState, ModelTree, NewTokens } from "../model/mod.ts";
 import type { ParamDescription, Room, TensorTree } from "../nn/mod.ts";
 import { penaltyNames, type PenaltyTensors, samplePenalized } from "./penalties.ts";
 
@@ -25,7 +25,7 @@ export type PenaltyState = "none" | "counted";
 
 interface Weights {
   readonly params: ModelTree<TensorTree>;
-  readonly layers: LayerStates<TensorTree>;
+  readonly model: ModelState<TensorTree>;
 }
 
 function weightSpecs(model: Model, layout: Layout) {
@@ -34,18 +34,28 @@ function weightSpecs(model: Model, layout: Layout) {
       shape,
       dtype: role === "matrix" || role === "embedding" ? layout.weights : dtype,
     })),
-    layers: model.state(layout),
-  } as unknown as Record<"params" | "layers", Spec>;
+    model: model.state(layout),
+  } as unknown as Record<"params" | "model", Spec>;
 }
 
-/** `length` tokens of each row into the layers' states. Rows may be padded at the end: later tokens overwrite what padding left. */
+/** The values of the model's scheduled scalars, where it has some. */
+function runSpecs({ scalars }: Model): { scalars?: Spec } {
+  return scalars.length > 0 ? { scalars: spec([scalars.length]) } : {};
+}
+
+/** `length` tokens of each row into the model's state, of which the first `lengths` are the row's own. */
 export function tracePrefill(model: Model, room: Layout, length: number): Graph {
-  return trace((state, { ids, start }) => {
-    const { params, layers } = state as unknown as Weights;
-    return { state: { layers: model.step(params, ids, start, layers).state } };
+  return trace((state, tokens) => {
+    const { params, model: before } = state as unknown as Weights;
+    return { state: { model: model.step(params, tokens as NewTokens, before).state } };
   }, {
     state: weightSpecs(model, room),
-    batch: { ids: spec([room.batch, length], "i32"), start: spec([room.batch], "i32") },
+    batch: {
+      ids: spec([room.batch, length], "i32"),
+      start: spec([room.batch], "i32"),
+      lengths: spec([room.batch], "i32"),
+      ...runSpecs(model),
+    },
   });
 }
 
@@ -57,9 +67,10 @@ export function traceDecode(model: Model, room: Layout): Graph {
   const { batch, capacity, outputs = "tokens", penalties = "none" } = room;
   const vocab = model.dims.vocab_size, isCounted = penalties === "counted";
   return trace((state, { settings, ...others }) => {
-    const { params, layers } = state as unknown as Weights;
+    const { params, model: before } = state as unknown as Weights;
     const { start, last, generated, randoms, ...rest } = state as unknown as Record<string, Tensor>;
-    const step = model.step(params, reshape(last, [batch, 1]), start, layers);
+    const ids = reshape(last, [batch, 1]), { scalars } = others as NewTokens;
+    const step = model.step(params, { ids, start, scalars }, before);
     const logits = reshape(model.logits(params, step.hidden), [batch, vocab]);
     const uniform = reshape(embedding(randoms, generated), [batch]);
     const { token, logprob, ...counted } = isCounted
@@ -67,7 +78,7 @@ export function traceDecode(model: Model, room: Layout): Graph {
       : sample(logits, uniform, settings);
     return {
       state: {
-        layers: step.state,
+        model: step.state,
         start: addInteger(start, 1),
         last: token,
         generated: addInteger(generated, 1),
@@ -86,6 +97,7 @@ export function traceDecode(model: Model, room: Layout): Graph {
     },
     batch: {
       settings: spec([4]),
+      ...runSpecs(model),
       ...(isCounted && Object.fromEntries(penaltyNames.map((name) => [name, spec([])]))),
     },
   });

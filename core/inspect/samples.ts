@@ -84,6 +84,7 @@ function moving(): Sample[] {
     sample(k.sliceOp, [x], 0, { axis: 2, start: 4, length: 33 }),
     sample(k.concatOp, [f32([2, 3, 4]), f32([2, 5, 4])], 0, { axis: 1 }),
     sample(k.addIntegerOp, [i32([5], list(0, 7, -9))], 0, { by: -3 }),
+    sample(k.atLeastOp, [i32([5], list(0, 7, -9))], 0, { bound: 0 }),
     sample(k.positionsOp, [i32([2], list(5, -2))], 0, { time: 3 }),
     sample(k.cacheWriteOp, [f32([2, 9, 4]), f32([2, 3, 4]), i32([2], list(1, 5))], 0),
     sample(k.embeddingOp, [f32([70, 33]), i32([2, 3], list(0, 69, 3, 7, 3))], 0),

@@ -60,6 +60,14 @@ const blockConfig = z.strictObject({
   }),
 });
 
+const index = z.int().nonnegative();
+
+const passConfig = z.strictObject({
+  layer: index,
+  /** A scale and a shift a channel of this pass alone stand before it. */
+  modulated: z.boolean().default(false),
+});
+
 const blocksConfig = z.strictObject({
   ...shared,
   input: inputConfig.default({ kind: "token" }),
@@ -68,7 +76,9 @@ const blocksConfig = z.strictObject({
    * Which layers a token passes, by number from 0; a number that comes twice is a replayed layer.
    * Left out: each once.
    */
-  order: z.array(z.int().nonnegative()).min(1).optional(),
+  order: z.array(z.union([index, passConfig])).min(1).optional(),
+  /** Before pass `to` (its place in the order, from 0) the output of pass `from` is added, times a factor a channel. */
+  skips: z.array(z.strictObject({ from: index, to: index })).default([]),
   norm: normConfig.default({ kind: "rms_norm", eps: 1e-6 }),
   head: headConfig.default({ kind: "linear", tie_word_embeddings: true, softcap: 0 }),
 });
@@ -125,6 +135,7 @@ export function blocksOf(config: ModelConfig): BlocksConfig {
       mlp: { kind: "swiglu", intermediate_size: config.intermediate_size },
       residual: { kind: "pre_norm", norm },
     }],
+    skips: [],
     norm,
     head: { kind: "linear", tie_word_embeddings: config.tie_word_embeddings, softcap: 0 },
   };

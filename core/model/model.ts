@@ -3,34 +3,41 @@
  * values.
  */
 
-import { linearCrossEntropy, positionsFrom, reshape } from "../../kernels/mod.ts";
-import { remat, scope, ShapeError, type Tensor } from "../graph/mod.ts";
 import {
-  bindFrom,
-  type BoundHead,
-  type BoundPart,
-  type BoundPositionwise,
-  type BoundResidual,
-  type Branches,
-  type Dims,
-  heads,
-  inputs,
-  mixers,
-  mlps,
-  norms,
-  type ParamTree,
-  residuals,
-  type Room,
-  type RowContext,
-  type SpecTree,
-  type StepContext,
-  type Streams,
-  type TensorTree,
+  add,
+  atLeast,
+  linearCrossEntropy,
+  mul,
+  positionsFrom,
+  reshape,
+  sumAll,
+  sumLeading,
+} from "../../kernels/mod.ts";
+import { remat, scope, type Tensor } from "../graph/mod.ts";
+import type {
+  Applied,
+  Dims,
+  ParamTree,
+  Room,
+  RunContext,
+  SpecTree,
+  TensorTree,
 } from "../nn/mod.ts";
-import { blocksOf, type CompleteModelConfig } from "./config.ts";
+import { bindParts } from "./bind.ts";
+import type { CompleteModelConfig } from "./config.ts";
+import { passLayers, type StepRunner } from "./passes.ts";
+import { readScalars, scalarsOf, type ScheduledScalar } from "./scalars.ts";
+
+/** What changes over a run. */
+export interface RunValues {
+  /** f32 [n]: the values of `Model.scalars`, in their order; left out of models without. */
+  readonly scalars?: Tensor | undefined;
+  /** Keys u32 [batch, 3] of each row's random numbers; left out where nothing is drawn. */
+  readonly noise?: Tensor | undefined;
+}
 
 /** Whole rows: all i32 [batch, time]. */
-export interface Rows {
+export interface Rows extends RunValues {
   readonly ids: Tensor;
   readonly positions: Tensor;
   /** Tokens of different segments do not see each other. */
@@ -42,76 +49,117 @@ export interface LabelledRows extends Rows {
   readonly targets: Tensor;
 }
 
+/** New tokens of each row, after others. */
+export interface NewTokens extends RunValues {
+  /** i32 [batch, time] */
+  readonly ids: Tensor;
+  /** i32 [batch]: how many came before. */
+  readonly start: Tensor;
+  /** i32 [batch]: how many of them are a row's own, the rest being padding; left out: all. */
+  readonly lengths?: Tensor | undefined;
+}
+
 /** A model's parameters, or anything shaped like them. */
 export interface ModelTree<T> {
   readonly input: T;
   readonly layers: readonly { readonly residual: T; readonly mixer: T; readonly mlp: T }[];
+  /** Scale and shift before a modulated pass, in the order of passes. */
+  readonly modulations: readonly T[];
+  /** The factors of each skip. */
+  readonly skips: readonly T[];
   readonly norm: T;
   readonly head: T;
 }
 
 /**
- * The states of the layers a token passes, in that order: a replayed layer has one for each pass.
+ * The state of the input, and of the layers a token passes, in that order: a replayed layer has one
+ * for each pass.
  */
-export type LayerStates<T> = readonly { readonly mixer: T; readonly mlp: T }[];
+export interface ModelState<T> {
+  readonly input: T;
+  readonly layers: readonly { readonly mixer: T; readonly mlp: T }[];
+}
+
+/** The loss over rows, in nats. */
+export interface Loss {
+  /** What training minimizes: `sum` and the parts' further losses. */
+  readonly objective: Tensor;
+  /** Over all targets. */
+  readonly sum: Tensor;
+  /** [batch · time] */
+  readonly losses: Tensor;
+  /** What the parts watch, summed over the targets: each f32 [] or [n]. */
+  readonly metrics: Readonly<Record<string, Tensor>>;
+}
+
+export interface LossOptions {
+  readonly label_smoothing?: number;
+  readonly z_loss?: number;
+}
 
 export interface Model {
   readonly config: CompleteModelConfig;
   readonly dims: Dims;
   readonly params: ModelTree<ParamTree>;
-  /** → hidden states [batch, time, channels], after the last norm. */
-  apply(params: ModelTree<TensorTree>, rows: Rows): Tensor;
-  /** → the sum of the tokens' losses in nats, and each token's own [batch · time]. */
-  loss(params: ModelTree<TensorTree>, rows: LabelledRows): { sum: Tensor; losses: Tensor };
-  state(room: Room): LayerStates<SpecTree>;
+  /** Values that follow a schedule; rows bring them in this order. */
+  readonly scalars: readonly ScheduledScalar[];
   /**
-   * New tokens, ids i32 [batch, time], after `start` i32 [batch] earlier ones → their hidden states
-   * and the next state.
+   * → hidden states [batch, time, channels], after the last norm, and what the parts tell of each
+   * token besides, [batch, time, …].
    */
+  apply(params: ModelTree<TensorTree>, rows: Rows): { hidden: Tensor } & Told;
+  loss(params: ModelTree<TensorTree>, rows: LabelledRows, options?: LossOptions): Loss;
+  state(room: Room): ModelState<SpecTree>;
+  /** → the new tokens' hidden states, and the next state. */
   step(
     params: ModelTree<TensorTree>,
-    ids: Tensor,
-    start: Tensor,
-    state: LayerStates<TensorTree>,
-  ): { hidden: Tensor; state: LayerStates<TensorTree> };
+    tokens: NewTokens,
+    state: ModelState<TensorTree>,
+  ): { hidden: Tensor; state: ModelState<TensorTree> };
   /** Hidden states [..., channels] → logits [..., vocab]. */
   logits(params: ModelTree<TensorTree>, hidden: Tensor): Tensor;
 }
 
-interface Layer {
-  readonly residual: BoundResidual;
-  readonly mixer: BoundPart;
-  readonly mlp: BoundPart;
-}
-
-interface Parts {
-  readonly input: BoundPositionwise;
-  readonly layers: readonly Layer[];
-  readonly norm: BoundPositionwise;
-  readonly head: BoundHead;
-  /** Indices into `layers`, as a token passes them. */
-  readonly order: readonly number[];
-}
+/** Further losses and metrics by name, of one name the mean over the passes that tell it. */
+export type Told = Required<Pick<Applied, "aux" | "metrics">>;
 
 export function buildModel(config: CompleteModelConfig): Model {
-  const { dims, parts } = bindParts(config);
-  const { input, layers, norm, head, order } = parts;
+  const parts = bindParts(config), { dims, input, layers, norm, head, passes } = parts;
+  const scalars = scalarsOf(parts);
   const finish = (params: ModelTree<TensorTree>, x: Tensor) =>
     scope("norm", () => norm.at(params.norm, x));
   const headWeight = (params: ModelTree<TensorTree>) =>
     head.weight(params.head, (params.input as { embedding: Tensor }).embedding);
+  /** What a part is told of the run. */
+  const runAt = (path: string, run: RunValues): Omit<RunContext, "streams" | "isReplay"> => ({
+    scalars: readScalars(scalars, path, run.scalars),
+    noise: run.noise,
+  });
 
   const apply: Model["apply"] = (params, rows) => {
-    const ctx: RowContext = { positions: rows.positions, segment_ids: rows.segment_ids };
-    const x = scope("input", () => input.at(params.input, rows.ids));
-    const last = passLayers({ x }, parts, params, {
+    const { ids, positions, segment_ids } = rows;
+    const first = scope("input", () =>
+      input.apply(params.input, ids, {
+        ids,
+        positions,
+        segment_ids,
+        ...runAt("input", rows),
+        streams: {},
+        isReplay: false,
+      }));
+    const last = passLayers(first, parts, params, {
       around: config.remat ? remat : (run) => run,
-      branches: (layer, p) => ({
-        mixer: (x) => layer.mixer.apply(p.mixer, x, ctx).out,
-        mlp: (x) => layer.mlp.apply(p.mlp, x, ctx).out,
-      }),
+      run: (half, { layer, isReplay }, p, x, streams) =>
+        layers[layer][half].apply(p[half], x, {
+          ids,
+          positions,
+          segment_ids,
+          ...runAt(`layers.${layer}.${half}`, rows),
+          streams,
+          isReplay,
+        }),
     });
-    return finish(params, last);
+    return { hidden: finish(params, last.x), aux: last.aux, metrics: last.metrics };
   };
 
   return {
@@ -124,115 +172,74 @@ export function buildModel(config: CompleteModelConfig): Model {
         mixer: mixer.params,
         mlp: mlp.params,
       })),
+      modulations: parts.modulations,
+      skips: parts.skips,
       norm: norm.params,
       head: head.params,
     },
+    scalars,
     apply,
-    loss(params, rows) {
-      const hidden = reshape(apply(params, rows), [-1, dims.hidden_size]);
+    loss(params, rows, options = {}) {
+      const { hidden, aux, metrics } = apply(params, rows);
       const targets = reshape(rows.targets, [-1]);
-      return scope(
-        "head",
-        () =>
-          linearCrossEntropy(hidden, headWeight(params), targets, undefined, {
-            softcap: head.softcap,
-          }),
-      );
+      const { sum, losses } = scope("head", () =>
+        linearCrossEntropy(
+          reshape(hidden, [-1, dims.hidden_size]),
+          headWeight(params),
+          targets,
+          undefined,
+          { softcap: head.softcap, ...options },
+        ));
+      const counted = atLeast(rows.targets, 0);
+      const further = Object.values(aux).map((x) => sumAll(mul(x, counted)));
+      return {
+        objective: further.reduce(add, sum),
+        sum,
+        losses,
+        metrics: mapValues(metrics, (x) => overTokens(x, counted)),
+      };
     },
-    state: (room) =>
-      order.map((index) => ({
-        mixer: layers[index].mixer.state(room),
-        mlp: layers[index].mlp.state(room),
+    state: (room) => ({
+      input: input.state(room),
+      layers: passes.map(({ layer }) => ({
+        mixer: layers[layer].mixer.state(room),
+        mlp: layers[layer].mlp.state(room),
       })),
-    step(params, ids, start, state) {
-      const ctx: StepContext = { positions: positionsFrom(start, ids.shape[1]), start };
-      const next = state.map((layer) => ({ ...layer }));
-      const x = scope("input", () => input.at(params.input, ids));
-      const stepping =
-        (half: "mixer" | "mlp", layer: Layer, p: TensorTree, pass: number) => (x: Tensor) => {
-          const stepped = layer[half].step(p, x, ctx, state[pass][half]);
-          next[pass][half] = stepped.state;
-          return stepped.out;
-        };
-      const last = passLayers({ x }, parts, params, {
-        around: (run) => run,
-        branches: (layer, p, pass) => ({
-          mixer: stepping("mixer", layer, p.mixer, pass),
-          mlp: stepping("mlp", layer, p.mlp, pass),
-        }),
-      });
-      return { hidden: finish(params, last), state: next };
+    }),
+    step(params, tokens, state) {
+      const { ids, start, lengths } = tokens;
+      const told = { ids, start, lengths, positions: positionsFrom(start, ids.shape[1]) };
+      const first = scope("input", () =>
+        input.step(
+          params.input,
+          ids,
+          { ...told, ...runAt("input", tokens), streams: {}, isReplay: false },
+          state.input,
+        ));
+      const next = state.layers.map((layer) => ({ ...layer }));
+      const run: StepRunner = (half, { layer, isReplay }, p, x, streams, pass) => {
+        const stepped = layers[layer][half].step(p[half], x, {
+          ...told,
+          ...runAt(`layers.${layer}.${half}`, tokens),
+          streams,
+          isReplay,
+        }, state.layers[pass][half]);
+        next[pass][half] = stepped.state;
+        return stepped;
+      };
+      const last = passLayers(first, parts, params, { around: (run) => run, run });
+      return { hidden: finish(params, last.x), state: { input: first.state, layers: next } };
     },
     logits: (params, hidden) => scope("head", () => head.logits(headWeight(params), hidden)),
   };
 }
 
-type LayerParams = ModelTree<TensorTree>["layers"][number];
-
-/** How layers are passed: whole rows or new tokens, kept or rebuilt. */
-interface Passage {
-  around(run: (streams: Streams) => Streams): (streams: Streams) => Streams;
-  branches(layer: Layer, p: LayerParams, pass: number): Branches;
+/** [batch, time] or [batch, time, n] → the sum over the tokens that count, [] or [n]. */
+function overTokens(x: Tensor, counted: Tensor): Tensor {
+  if (x.shape.length === 2) return sumAll(mul(x, counted));
+  return sumLeading(mul(x, reshape(counted, [...counted.shape, 1])));
 }
 
-function passLayers(
-  streams: Streams,
-  { layers, order }: Parts,
-  params: ModelTree<TensorTree>,
-  { around, branches }: Passage,
-): Tensor {
-  order.forEach((index, pass) => {
-    const layer = layers[index], p = params.layers[index];
-    const run = around((streams) =>
-      scope(`layers.${index}`, () => {
-        const { mixer, mlp } = branches(layer, p, pass);
-        return layer.residual.run(p.residual, streams, {
-          mixer: (x) => scope("mixer", () => mixer(x)),
-          mlp: (x) => scope("mlp", () => mlp(x)),
-        });
-      })
-    );
-    streams = run(streams);
-  });
-  return streams.x;
-}
-
-/**
- * Binds every part to its config; sizes that do not fit each other are said here, with the part's
- * path.
- */
-function bindParts(config: CompleteModelConfig): { dims: Dims; parts: Parts } {
-  const tree = blocksOf(config);
-  const blocks = tree.blocks.flatMap((block) => Array<typeof block>(block.repeat).fill(block));
-  const order = tree.order ?? blocks.map((_, index) => index);
-  for (const index of order) {
-    if (index < blocks.length) continue;
-    throw new ShapeError(`order: there is no layer ${index} among ${blocks.length}, from 0`);
-  }
-  const unused = blocks.findIndex((_, index) => !order.includes(index));
-  if (unused >= 0) throw new ShapeError(`order: layer ${unused} is never passed`);
-  const dims: Dims = {
-    hidden_size: config.hidden_size,
-    vocab_size: config.vocab_size,
-    max_position_embeddings: config.max_position_embeddings,
-    depth: order.length,
-    initializer_range: config.initializer_range,
-  };
-  const layers = blocks.map((block, index) =>
-    scope(`layers.${index}`, () => ({
-      residual: residuals[block.residual.kind].bind(block.residual, dims),
-      mixer: scope("mixer", () => bindFrom(mixers, block.mixer, dims)),
-      mlp: scope("mlp", () => bindFrom(mlps, block.mlp, dims)),
-    }))
-  );
-  return {
-    dims,
-    parts: {
-      input: bindFrom(inputs, tree.input, dims),
-      layers,
-      norm: bindFrom(norms, tree.norm, dims),
-      head: heads[tree.head.kind].bind(tree.head, dims),
-      order,
-    },
-  };
+function mapValues<T, R>(record: Readonly<Record<string, T>>, f: (value: T) => R) {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, f(value)]));
 }

@@ -6,6 +6,7 @@
 
 import type { z } from "zod";
 import type { Spec, Tensor, Traced } from "../graph/mod.ts";
+import type { Schedule } from "../optim/schedule.ts";
 
 /** What a parameter is for. Optimizers group by it; nobody guesses from the number of axes. */
 export const roles = ["matrix", "embedding", "gain", "bias", "router"] as const;
@@ -39,10 +40,26 @@ export interface Dims {
   readonly depth: number;
   /** Standard deviation of first weights. */
   readonly initializer_range: number;
+  /** The layer that a part belongs to, from 0; 0 outside of layers. */
+  readonly layer: number;
+}
+
+/** What changes over a run, and how a layer is passed. */
+export interface RunContext {
+  /** The part's own scheduled values, each f32 []. */
+  readonly scalars: Readonly<Record<string, Tensor>>;
+  /** Keys u32 [batch, 3] for random numbers of each row; left out where nothing may be drawn: outside of training. */
+  readonly noise: Tensor | undefined;
+  /** Values that cross layers, by name: `x0` is the input's; others are published by parts. */
+  readonly streams: Readonly<Record<string, Tensor>>;
+  /** Whether the layer was passed before: a replayed layer shares its weights with that pass. */
+  readonly isReplay: boolean;
 }
 
 /** What `apply` is told besides its input: plain data about the rows. */
-export interface RowContext {
+export interface RowContext extends RunContext {
+  /** i32 [batch, time] */
+  readonly ids: Tensor;
   /** i32 [batch, time] */
   readonly positions: Tensor;
   /**
@@ -53,26 +70,43 @@ export interface RowContext {
 }
 
 /** What `step` is told besides its input. */
-export interface StepContext {
+export interface StepContext extends RunContext {
+  /** i32 [batch, time] */
+  readonly ids: Tensor;
   /** i32 [batch, time] */
   readonly positions: Tensor;
   /** i32 [batch]: how many tokens of each row came before. */
   readonly start: Tensor;
+  /**
+   * i32 [batch]: how many of the new tokens are a row's own; those behind are padding, which must
+   * leave no trace in the state. Left out: all.
+   */
+  readonly lengths: Tensor | undefined;
 }
 
 /** A part's result over whole rows. */
 export interface Applied {
   readonly out: Tensor;
+  /** Further losses of each token, f32 [batch, time], weighted already; of one name the passes' mean counts. */
+  readonly aux?: Readonly<Record<string, Tensor>>;
+  /** What is worth watching, f32 [batch, time] or [batch, time, n]; tokens and passes are averaged. */
+  readonly metrics?: Readonly<Record<string, Tensor>>;
+  /** Values for later layers. */
+  readonly streams?: Readonly<Record<string, Tensor>>;
 }
 
 /** A part's result over new tokens, with the state for the tokens after them. */
 export interface Stepped<S = TensorTree> {
   readonly out: Tensor;
   readonly state: S;
+  /** Values for later layers. */
+  readonly streams?: Readonly<Record<string, Tensor>>;
 }
 
 export interface PartRecord<C extends z.ZodType, P, S> {
   readonly config: C;
+  /** Values that change over a run, by name; `ctx.scalars` has them. */
+  scalars?(config: z.output<C>): Readonly<Record<string, Schedule>>;
   params(config: z.output<C>, dims: Dims): P;
   apply(params: Traced<NoInfer<P>>, x: Tensor, ctx: RowContext & PartContext<C>): Applied;
   state(config: z.output<C>, dims: Dims, room: Room): S;
@@ -99,6 +133,7 @@ export interface Room {
 /** A part with its config: what a model holds. Its trees' types are known to the part alone. */
 export interface BoundPart {
   readonly params: ParamTree;
+  readonly scalars: Readonly<Record<string, Schedule>>;
   apply(params: TensorTree, x: Tensor, ctx: RowContext): Applied;
   state(room: Room): SpecTree;
   step(params: TensorTree, x: Tensor, ctx: StepContext, state: TensorTree): Stepped;
@@ -126,6 +161,7 @@ export function definePart<C extends z.ZodType, P extends ParamTree, S>(
     config: record.config,
     bind: (config, dims) => ({
       params: record.params(config, dims),
+      scalars: record.scalars?.(config) ?? {},
       apply: (params, x, ctx) => record.apply(typed(params), x, { ...ctx, config, dims }),
       state: (room) => record.state(config, dims, room) as SpecTree,
       step(params, x, ctx, state) {
@@ -135,7 +171,7 @@ export function definePart<C extends z.ZodType, P extends ParamTree, S>(
           { ...ctx, config, dims },
           typed(state),
         );
-        return { out: stepped.out, state: untyped(stepped.state) };
+        return { ...stepped, state: untyped(stepped.state) };
       },
     }),
   };
@@ -156,6 +192,7 @@ export function definePositionwise<C extends z.ZodType, P extends ParamTree>(
         record.apply(typed(params), x, { config, dims }).out;
       return {
         params: record.params(config, dims),
+        scalars: {},
         at,
         apply: (params, x) => ({ out: at(params, x) }),
         state: () => ({}),

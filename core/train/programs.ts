@@ -62,10 +62,11 @@ const updateScalars = { hyper: spec([3]), count: spec([]), max_norm: spec([]) };
 
 /** Sums of losses, and gradients of that sum. */
 function lossAndGrads(model: Model, params: Params, rows: LabelledRows) {
-  const { value, grads } = valueAndGrad((p: Params) => [model.loss(p, rows).sum, undefined])(
-    params,
-  );
-  return { sum: value, grads };
+  const { extra, grads } = valueAndGrad((p: Params) => {
+    const { objective, sum } = model.loss(p, rows);
+    return [objective, sum];
+  })(params);
+  return { sum: extra, grads };
 }
 
 function update(

@@ -1,11 +1,11 @@
 /**
- * Integer steps of decoding in WASM. They are tiny; their point is that the pool need not wait for
+ * Integer steps in WASM. They are tiny; their point is that the pool need not wait for
  * the main thread's JavaScript.
  */
 
 import { type OpContext, sizeOf } from "../../core/graph/tensor.ts";
 import { type CpuLowering, input, output } from "../lowering.ts";
-import { i32 } from "./encode.ts";
+import { f32, i32 } from "./encode.ts";
 import { namedJob } from "./job.ts";
 
 export function addIntegerWasm({ inputs: [x], attrs }: OpContext): CpuLowering {
@@ -37,6 +37,24 @@ export function positionsWasm({ outputs: [out], attrs }: OpContext): CpuLowering
         f.forRange(i, f.begin, f.end, 1, () => {
           const first = i32.load(i32.add(start, i32.shl(i32.divU(i, time), 2)));
           f.storeI32(i32.add(out, i32.shl(i, 2)), i32.add(first, i32.remU(i, time)));
+        });
+      },
+    })],
+  };
+}
+
+export function atLeastWasm({ inputs: [x], attrs }: OpContext): CpuLowering {
+  return {
+    jobs: [namedJob({
+      key: "at_least",
+      args: { x: input(0), out: output(0), bound: attrs.bound as number },
+      units: sizeOf(x.shape),
+      work: 1,
+      build(f, { x, out, bound }) {
+        const at = f.i32();
+        f.forRange(at, i32.shl(f.begin, 2), i32.shl(f.end, 2), 4, () => {
+          const yes = i32.geS(i32.load(i32.add(x, at)), bound);
+          f.storeF32(i32.add(out, at), f32.convertI32S(yes));
         });
       },
     })],

@@ -18,7 +18,7 @@ const ids = [[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7, 1, 8, 2, 8, 1, 8, 2]];
 for (const [name, config] of Object.entries(variants)) {
   Deno.test(`model: apply equals prefill and steps, in any chunks: ${name}`, () => {
     const model = tinyModel(config), values = new Values(), params = weights(model, values);
-    const whole = model.logits(params, model.apply(params, rowsOf(values, ids)));
+    const whole = model.logits(params, model.apply(params, rowsOf(values, ids)).hidden);
     for (const chunk of [1, 3, 7]) {
       let state = values.tree(
         model.state({ batch: 2, capacity: 10 }),
@@ -27,7 +27,8 @@ for (const [name, config] of Object.entries(variants)) {
       const parts: Tensor[] = [];
       for (let at = 0; at < ids[0].length; at += chunk) {
         const part = values.integers(ids.map((row) => row.slice(at, at + chunk)));
-        const stepped = model.step(params, part, values.vector([at, at]), state);
+        const start = values.vector([at, at]);
+        const stepped = model.step(params, { ids: part, start }, state);
         parts.push(model.logits(params, stepped.hidden));
         state = stepped.state;
       }
@@ -60,13 +61,20 @@ Deno.test("model: rows of a batch may stand at different lengths", () => {
   // row 0 has 5 tokens before the last, row 1 has 2; the padding behind them is overwritten
   const first = model.step(
     params,
-    values.integers([[3, 1, 4, 1, 5], [2, 7, 0, 0, 0]]),
-    values.vector([0, 0]),
+    {
+      ids: values.integers([[3, 1, 4, 1, 5], [2, 7, 0, 0, 0]]),
+      start: values.vector([0, 0]),
+      lengths: values.vector([5, 2]),
+    },
     empty,
   );
-  const last = model.step(params, values.integers([[9], [1]]), values.vector([5, 2]), first.state);
+  const last = model.step(
+    params,
+    { ids: values.integers([[9], [1]]), start: values.vector([5, 2]) },
+    first.state,
+  );
   const alone = [[[3, 1, 4, 1, 5, 9]], [[2, 7, 1]]].map((row) =>
-    model.logits(params, model.apply(params, rowsOf(values, row)))
+    model.logits(params, model.apply(params, rowsOf(values, row)).hidden)
   );
   const [batch, ...rows] = values.run([model.logits(params, last.hidden), ...alone]);
   rows.forEach((row, b) => {
@@ -89,10 +97,10 @@ Deno.test("model: a packed row's second document does not see the first", () => 
   const logits = [[3, 1, 4, 5, 9], [8, 8, 8, 5, 9]].map((row) =>
     model.logits(
       params,
-      model.apply(params, { ids: values.integers([row]), positions, segment_ids }),
+      model.apply(params, { ids: values.integers([row]), positions, segment_ids }).hidden,
     )
   );
-  const alone = model.logits(params, model.apply(params, rowsOf(values, [[5, 9]])));
+  const alone = model.logits(params, model.apply(params, rowsOf(values, [[5, 9]])).hidden);
   const [a, b, c] = values.run([...logits, alone]);
   assert.deepEqual(a.slice(3 * vocab), b.slice(3 * vocab));
   assert.notDeepEqual(a.slice(0, vocab), b.slice(0, vocab));
@@ -103,7 +111,7 @@ Deno.test("model: the loss is a sum over counted targets", () => {
   const model = tinyModel(llama), values = new Values(), params = weights(model, values);
   const rows = rowsOf(values, [[3, 1, 4, 1]], [[1, -100, 1, 5]]);
   const { sum, losses } = model.loss(params, rows);
-  const logits = model.logits(params, model.apply(params, rows));
+  const logits = model.logits(params, model.apply(params, rows).hidden);
   const [total, each, z] = values.run([sum, losses, logits]);
   const expected = [1, -100, 1, 5].map((target, t) => {
     const row = Array.from(z.subarray(t * vocab, (t + 1) * vocab));
@@ -178,11 +186,13 @@ Deno.test("model: output projections start smaller by the square root of twice t
 });
 
 Deno.test("replay: PolyGLU 29: every parameter declares its role, whatever its number of axes", () => {
-  const model = tinyModel(variants["gelu, layer norm, biases, window, softcaps, a replayed layer"]);
+  const model = tinyModel(
+    variants["gelu, layer norm, biases, window, softcaps, a replayed and modulated layer, a skip"],
+  );
   const byRole = Object.fromEntries(
     countByRole(namedParams(model.params)).map(({ role, tensors }) => [role, tensors]),
   );
-  assert.deepEqual(byRole, { matrix: 13, embedding: 1, gain: 5, bias: 5 });
+  assert.deepEqual(byRole, { matrix: 13, embedding: 1, gain: 7, bias: 6 });
 });
 
 Deno.test("model: the benchmark model has the parameters that its sizes give", () => {

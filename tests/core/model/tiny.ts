@@ -50,7 +50,7 @@ export const variants: Record<string, unknown> = {
     partial_rotary_factor: 0.5,
     head_dim: 4,
   },
-  "gelu, layer norm, biases, window, softcaps, a replayed layer": {
+  "gelu, layer norm, biases, window, softcaps, a replayed and modulated layer, a skip": {
     hidden_size: 8,
     blocks: [
       {
@@ -69,7 +69,8 @@ export const variants: Record<string, unknown> = {
         mlp: { kind: "swiglu", intermediate_size: 8 },
       },
     ],
-    order: [0, 1, 0],
+    order: [0, 1, { layer: 0, modulated: true }],
+    skips: [{ from: 0, to: 2 }],
     norm: { kind: "layer_norm", bias: false },
     head: { kind: "linear", softcap: 3 },
     remat: true,

@@ -20,7 +20,19 @@ const dims: Dims = {
   max_position_embeddings: 16,
   depth: 2,
   initializer_range: 0.02,
+  layer: 0,
 };
+
+/** What rows at these positions tell a part. */
+const at = (positions: Tensor): RowContext => ({
+  ids: positions,
+  positions,
+  segment_ids: undefined,
+  scalars: {},
+  noise: undefined,
+  streams: {},
+  isReplay: false,
+});
 
 /** A part on rows of `time` tokens: its output for inputs where one token may be changed. */
 function runner(part: BoundPart, time: number) {
@@ -31,8 +43,7 @@ function runner(part: BoundPart, time: number) {
   );
   const x = placeholder({ shape: [1, time, 8], dtype: "f32" }, "x", "upload");
   const positions = values.integers([Array.from({ length: time }, (_, t) => t)]);
-  const ctx: RowContext = { positions, segment_ids: undefined };
-  const { out } = part.apply(params, x, ctx);
+  const { out } = part.apply(params, x, at(positions));
   return (changed?: number): number[][] => {
     const input = wave(time * 8, 0);
     if (changed !== undefined) input.fill(3, changed * 8, changed * 8 + 8);
@@ -64,10 +75,7 @@ Deno.test("attention: without rotary channels the order of what was seen does no
     const part = attentionWith(options), values = new Values();
     const params = values.tree<TensorTree>(part.params, ({ shape }) => wave(sizeOf(shape), 1));
     const x = placeholder({ shape: [1, 3, 8], dtype: "f32" }, "x", "upload");
-    const { out } = part.apply(params, x, {
-      positions: values.integers([[0, 1, 2]]),
-      segment_ids: undefined,
-    });
+    const { out } = part.apply(params, x, at(values.integers([[0, 1, 2]])));
     const rows = [0, 1, 2].map((t) => wave(8, 5 * t));
     const [a, b] = [[0, 1, 2], [1, 0, 2]].map((order) => {
       const input = order.flatMap((t) => Array.from(rows[t]));
@@ -96,9 +104,9 @@ Deno.test("parts: an input of another width is refused with the part's place", (
   const part = swiglu.bind({ kind: "swiglu", intermediate_size: 12 }, dims), values = new Values();
   const params = values.tree<TensorTree>(part.params, () => []);
   const x = placeholder({ shape: [1, 2, 9], dtype: "f32" }, "x", "upload");
-  const ctx = { positions: values.integers([[0, 1]]), segment_ids: undefined };
+  const positions = values.integers([[0, 1]]);
   assert.throws(
-    () => part.apply(params, x, ctx),
+    () => part.apply(params, x, at(positions)),
     (error) => error instanceof ShapeError && /inner sizes 9 and 8.* at gate/.test(error.message),
   );
 });

@@ -11,6 +11,7 @@ const dims = {
   max_position_embeddings: 4,
   depth: 1,
   initializer_range: 1,
+  layer: 0,
 };
 const described = {
   table: table(3, 2, dims),

@@ -68,6 +68,14 @@ export const others: Case[] = [
       rough: true,
     }))
   ),
+  ...([0, -7] as const).map((bound): Case => ({
+    name: `at_least ${bound}`,
+    op: k.atLeastOp,
+    attrs: { bound },
+    inputs: [i32([5], list(0, 7, -9, -7, -(2 ** 31)))],
+    tolerance: 0,
+    rough: true,
+  })),
   ...[[1], [3], [4], [5, 13], [257, 5]].map((shape): Case => ({
     name: `uniform [${shape}]`,
     op: k.uniformOp,

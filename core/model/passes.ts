@@ -1,0 +1,95 @@
+/** The way of a token through the layers: the same for whole rows and for new tokens. */
+
+import { add, mul } from "../../kernels/mod.ts";
+import { scope, type Tensor } from "../graph/mod.ts";
+import type { Applied, Streams, TensorTree } from "../nn/mod.ts";
+import type { Parts, Pass } from "./bind.ts";
+import type { ModelTree, Told } from "./model.ts";
+
+type LayerParams = ModelTree<TensorTree>["layers"][number];
+
+/** Runs one half of a layer on its input, in pass number `at`. */
+export type StepRunner = (
+  half: "mixer" | "mlp",
+  pass: Pass,
+  params: LayerParams,
+  x: Tensor,
+  streams: Streams,
+  at: number,
+) => Applied;
+
+/** How layers are passed: whole rows or new tokens, kept or rebuilt. */
+interface Passage {
+  around(run: (streams: Streams) => Passed): (streams: Streams) => Passed;
+  readonly run: StepRunner;
+}
+
+/** What leaves a layer. */
+interface Passed {
+  readonly streams: Streams;
+  readonly told: readonly Applied[];
+}
+
+/** From the input's result to the stream behind the last layer, and what the parts told on the way. */
+export function passLayers(
+  first: Applied,
+  { layers, passes }: Parts,
+  params: ModelTree<TensorTree>,
+  { around, run }: Passage,
+): { x: Tensor } & Told {
+  let streams: Streams = { ...first.streams, x0: first.out, x: first.out };
+  const told: Applied[] = [first], outputs: Tensor[] = [];
+  passes.forEach((pass, at) => {
+    const p = params.layers[pass.layer];
+    streams = { ...streams, x: enter(pass, params, streams.x, outputs) };
+    const passed = around((streams) =>
+      scope(`layers.${pass.layer}`, () => {
+        const parts: Applied[] = [];
+        const half = (name: "mixer" | "mlp") => (x: Tensor) => {
+          const applied = scope(name, () => run(name, pass, p, x, streams, at));
+          parts.push(applied);
+          return applied.out;
+        };
+        const left = layers[pass.layer].residual.run(p.residual, streams, {
+          mixer: half("mixer"),
+          mlp: half("mlp"),
+        });
+        const published = parts.map(({ streams }) => streams ?? {});
+        return { streams: Object.assign({}, left, ...published) as Streams, told: parts };
+      })
+    )(streams);
+    streams = passed.streams;
+    told.push(...passed.told);
+    outputs.push(streams.x);
+  });
+  return { x: streams.x, aux: meanOf(told, "aux"), metrics: meanOf(told, "metrics") };
+}
+
+/** The residual stream as a pass takes it up. */
+function enter(
+  { layer, modulation, skips }: Pass,
+  params: ModelTree<TensorTree>,
+  x: Tensor,
+  outputs: readonly Tensor[],
+): Tensor {
+  for (const { from, weights } of skips) {
+    const { weight } = params.skips[weights] as { weight: Tensor };
+    x = scope(`skips.${weights}`, () => add(x, mul(weight, outputs[from])));
+  }
+  if (modulation === undefined) return x;
+  const { scale, shift } = params.modulations[modulation] as { scale: Tensor; shift: Tensor };
+  return scope(`modulations.${modulation} before layer ${layer}`, () => add(mul(x, scale), shift));
+}
+
+/** What was told under one name, averaged over those who told it. */
+function meanOf(told: readonly Applied[], what: "aux" | "metrics"): Record<string, Tensor> {
+  const byName = new Map<string, Tensor[]>();
+  for (const applied of told) {
+    for (const [name, x] of Object.entries(applied[what] ?? {})) {
+      byName.set(name, [...byName.get(name) ?? [], x]);
+    }
+  }
+  return Object.fromEntries(
+    [...byName].map(([name, all]) => [name, mul(all.reduce(add), 1 / all.length)]),
+  );
+}
