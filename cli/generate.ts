@@ -36,6 +36,7 @@ Examples:
   quern generate runs/shakespeare "ROMEO:" --temperature 0 --penalty repetition=1.2
   quern generate runs/shakespeare "ROMEO:" --stop "\\n\\n" --stop JULIET
   quern generate runs/shakespeare "ROMEO:" --n 3 --seed 7
+  quern generate runs/shakespeare "ROMEO:" --checkpoint best
   quern generate runs/shakespeare "ROMEO:" --json --alternatives 5
   quern generate runs/shakespeare --prompts questions.jsonl --temperature 0 > answers.jsonl
   echo "Once upon a time" | quern generate runs/quickstart - --top-k 20 --seed 7`;
@@ -47,6 +48,11 @@ export function generateCommand(): CommandUnknownOpts {
     .description("Continues a prompt with a trained model, token by token.")
     .argument("<run>", "run folder, or one of its checkpoint folders")
     .argument("[prompt]", "text; - reads it from stdin (default: no text)")
+    .option(
+      "--checkpoint <name>",
+      "which of the run's: latest, best or step-N (default: latest)",
+      parsePath,
+    )
     .optionsGroup("Prompts:")
     .option("--prompt-file <file>", "read the prompt from a file; - is stdin", parsePath)
     .option("--prompts <file>", "continue each line of a file; prints jsonl", parsePath)
@@ -126,9 +132,13 @@ export function generateCommand(): CommandUnknownOpts {
         signal: interruption.signal,
       };
       const { hasPenalties, openModel } = await import("../core/generate/mod.ts");
+      const { namedCheckpoint } = await import("../core/train/mod.ts");
+      const path = options.checkpoint === undefined
+        ? run
+        : await namedCheckpoint(run, options.checkpoint);
       await using device = await openChosenDevice(options);
       const isOne = options.n === 1 && options.prompts === undefined;
-      using model = await openModel(run, device, {
+      using model = await openModel(path, device, {
         weights: options.weights,
         batch: isOne ? 1 : Math.min(options.batch, options.n * prompts.length),
         outputs: options.alternatives > 0 ? "logits" : "tokens",

@@ -7,7 +7,7 @@ import { basename, join } from "node:path";
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { shellWord } from "../core/io/words.ts";
-import type { PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
+import type { Beginning, PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
 import {
   blasOption,
   type DeviceChoice,
@@ -30,7 +30,8 @@ Examples:
   quern pretrain configs/shakespeare-char.yaml --out runs/shakespeare
   quern pretrain configs/shakespeare-char.yaml --set steps=200 --set model.qk_norm=true
   quern pretrain configs/llama-5m.yaml --dry-run --device webgpu
-  quern pretrain --resume runs/shakespeare`;
+  quern pretrain --resume runs/shakespeare
+  quern pretrain configs/shakespeare-char.yaml --resume auto   # begins, or goes on: the same line each time`;
 
 /** The command with its options. */
 export function pretrainCommand(): CommandUnknownOpts {
@@ -39,7 +40,11 @@ export function pretrainCommand(): CommandUnknownOpts {
     .description("Trains a model on token shards, as a YAML config says.")
     .argument("[config]", "YAML file, or a name of quern config list; left out with --resume")
     .option("--out <folder>", "run folder (default: runs/ and the config's name)", parsePath)
-    .option("--resume <run>", "go on with a run folder, or from one of its checkpoints", parsePath)
+    .option(
+      "--resume <run>",
+      "go on with a run folder, or from one of its checkpoints; auto: with CONFIG's run, if it has any",
+      parsePath,
+    )
     .addOption(
       new Option("--set <path=value>", "override a field of the config; repeatable")
         .argParser((value: string, before: string[] | undefined) => [...before ?? [], value]),
@@ -53,14 +58,17 @@ export function pretrainCommand(): CommandUnknownOpts {
     .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
     .action(async (config, options, command) => {
-      const { resume, json, quiet } = options;
+      const { resume, out, json, quiet } = options;
       const isFromShell = command.getOptionValueSource("seed") === "env";
-      // a run has its seed; what the shell says for new ones does not matter to it
-      const seed = isFromShell && resume !== undefined ? undefined : options.seed;
-      const overrides = withSeed(options.set ?? [], seed, isFromShell ? "shell" : "flag");
+      const overrides = isFromShell
+        ? options.set ?? []
+        : withSeed(options.set ?? [], options.seed, "flag");
+      const from = { overrides, shellSeed: isFromShell ? options.seed : undefined };
       const start: Start = resume === undefined
-        ? { kind: "new", config: requireConfig(config), out: options.out, overrides }
-        : { kind: "resume", path: refuseNew(resume, config, options.out), overrides };
+        ? { kind: "new", config: requireConfig(config), out, ...from }
+        : resume === "auto"
+        ? { kind: "auto", config: out === undefined ? requireConfig(config) : config, out, ...from }
+        : { kind: "resume", path: refuseNew(resume, config, out), ...from };
       if (options.dryRun) {
         const { config, notes } = await resolved(start);
         await printDryRun(config, notes, { ...options, form: json ? "json" : "text" });
@@ -82,15 +90,22 @@ function withSeed(
   throw new UserError(`two seeds: --seed ${seed} and --set ${other}`, { hint: "leave one out" });
 }
 
-/** Where a run begins. */
+/** What the command line says of where a run begins. */
 export type Start =
-  | {
-    readonly kind: "new";
-    readonly config: string;
-    readonly out?: string | undefined;
+  & {
     readonly overrides: readonly string[];
+    /** QUERN_SEED: of new runs. A run has its seed; what the shell says does not matter to it. */
+    readonly shellSeed?: number | undefined;
   }
-  | { readonly kind: "resume"; readonly path: string; readonly overrides: readonly string[] };
+  & (
+    | { readonly kind: "new"; readonly config: string; readonly out?: string | undefined }
+    | {
+      readonly kind: "auto";
+      readonly config: string | undefined;
+      readonly out: string | undefined;
+    }
+    | { readonly kind: "resume"; readonly path: string }
+  );
 
 function requireConfig(config: string | undefined): string {
   if (config !== undefined) return config;
@@ -115,12 +130,11 @@ export async function pretrainWith(
   const { openShards } = await import("../core/data/shard_reader.ts");
   const { pretrain, resolveConfig } = await import("../core/train/mod.ts");
   const say = (line: string) => conversation.quiet || conversation.json || console.error(line);
-  const point = start.kind === "resume" ? await findPoint(start.path, say) : undefined;
-  const config = await loadStart(start);
-  const run = point?.run ?? runFolder(start);
-  using data = await openShards(await dataFolder(start, run, config, say));
-  requireVocabulary(config.model.vocab_size, data.index.vocab_size);
   using interruption = listenForInterrupt("interrupted");
+  using beginning = await beginningOf(start);
+  const { run } = beginning, config = await loadStart(start, beginning);
+  using data = await openShards(await dataFolder(beginning, config, say));
+  requireVocabulary(config.model.vocab_size, data.index.vocab_size);
   await using device = await openChosenDevice(choice);
   const resolved = resolveConfig(config, data.index.vocab_size);
   for (const line of await notesOn(config, resolved)) say(line);
@@ -131,8 +145,7 @@ export async function pretrainWith(
     config: resolved,
     data,
     device,
-    run,
-    resumeFrom: point?.checkpoint,
+    beginning,
     session: { version, command: ["quern", ...Deno.args] },
     signal: interruption.signal,
   };
@@ -149,27 +162,20 @@ export async function pretrainWith(
   return run;
 }
 
-/** Where a run goes on. One that was killed in its first save has no such place; what it left is removed. */
-async function findPoint(path: string, say: (line: string) => void) {
-  const { hasCheckpoint, isRun, removeBrokenCheckpoints, resumePoint } = await import(
-    "../core/train/mod.ts"
-  );
-  if (await isRun(path) && !await hasCheckpoint(path)) {
-    const { lockFolder } = await import("../core/io/lock.ts");
-    using _lock = await lockFolder(path);
-    const names = await removeBrokenCheckpoints(path);
-    if (names.length > 0) say(`removed what a stopped process left: ${names.join(", ")}`);
-  }
-  return await resumePoint(path);
+/** Where training begins. The folder of a run that is there is locked from here on. */
+async function beginningOf(start: Start): Promise<Beginning> {
+  const { newRun, resumeOrBegin, resumeRun } = await import("../core/train/mod.ts");
+  if (start.kind === "resume") return await resumeRun(start.path);
+  const run = runFolder(start);
+  return start.kind === "new" ? newRun(run) : await resumeOrBegin(run);
 }
 
 async function dataFolder(
-  start: Start,
-  run: string,
+  { run, checkpoint }: Beginning,
   config: PretrainConfig,
   say: (line: string) => void,
 ): Promise<string> {
-  if (start.kind === "new") return config.data.path;
+  if (checkpoint === undefined) return config.data.path;
   const { findData } = await import("../core/train/mod.ts");
   const folder = await findData(run, config);
   if (folder !== config.data.path) {
@@ -178,29 +184,43 @@ async function dataFolder(
   return folder;
 }
 
-async function loadStart(start: Start) {
-  const { pretrainConfig, readRunConfig, resumePoint } = await import("../core/train/mod.ts");
-  if (start.kind === "resume") {
-    return await readRunConfig((await resumePoint(start.path)).run, start.overrides);
-  }
+/** The config that a start names, with its overrides: a file's, or of a run that is there the run's own. */
+async function loadStart(start: Start, { run, checkpoint }: BeginningAt): Promise<PretrainConfig> {
+  const { pretrainConfig, readRunConfig } = await import("../core/train/mod.ts");
+  const { overrides, shellSeed } = start;
+  if (start.kind === "resume") return await readRunConfig(run, overrides);
+  const seed = checkpoint === undefined || shellSeed === undefined
+    ? shellSeed
+    : (await readRunConfig(run)).seed;
+  const all = withSeed(overrides, seed, "shell");
+  if (start.config === undefined) return await readRunConfig(run, all);
   const { loadConfig, parseConfig } = await import("../core/io/config.ts");
   const { exists } = await import("../core/io/atomic.ts");
   const { builtinConfig } = await import("./builtin_configs.ts");
   const carried = await exists(start.config) ? undefined : builtinConfig(start.config);
   return carried
-    ? parseConfig(pretrainConfig, { ...carried, overrides: start.overrides })
-    : await loadConfig(pretrainConfig, start.config, start.overrides);
+    ? parseConfig(pretrainConfig, { ...carried, overrides: all })
+    : await loadConfig(pretrainConfig, start.config, all);
 }
 
-function runFolder(start: Start): string {
-  if (start.kind === "resume") return start.path;
-  return start.out ?? join("runs", basename(start.config).replace(/\.ya?ml$/, ""));
+type BeginningAt = Pick<Beginning, "run" | "checkpoint">;
+
+function runFolder({ config, out }: Extract<Start, { kind: "new" | "auto" }>): string {
+  return out ?? join("runs", basename(config ?? "").replace(/\.ya?ml$/, ""));
+}
+
+/** As `beginningOf`, for a look that locks nothing. */
+async function lookAt(start: Start): Promise<BeginningAt> {
+  const { newestCheckpoint, runOf } = await import("../core/train/mod.ts");
+  const run = start.kind === "resume" ? await runOf(start.path) : runFolder(start);
+  return { run, checkpoint: start.kind === "new" ? undefined : await newestCheckpoint(run) };
 }
 
 /** The config as a run would have it. Data need not be there where the config says the vocabulary. */
 async function resolved(start: Start): Promise<{ config: ResolvedConfig; notes: string[] }> {
   const { resolveConfig } = await import("../core/train/mod.ts");
-  const given = await loadStart(start), config = resolveConfig(given, await vocabularyOf(given));
+  const given = await loadStart(start, await lookAt(start));
+  const config = resolveConfig(given, await vocabularyOf(given));
   return { config, notes: await notesOn(given, config) };
 }
 

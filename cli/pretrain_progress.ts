@@ -44,7 +44,7 @@ export async function showTraining(
   }
   const ending = story.ending();
   if (summary && !json && !quiet && ending.reason !== "interrupted") {
-    console.log(`${job.run}: ${summaryOf(ending, story.seconds())}`);
+    console.log(`${job.beginning.run}: ${summaryOf(ending, story.seconds())}`);
   }
   return ending;
 }
@@ -73,7 +73,7 @@ class Story {
   }
 
   tell(event: TrainEvent, progress: Progress): void {
-    const { run, device, config: { steps } } = this.job;
+    const { beginning: { run }, device, config: { steps } } = this.job;
     switch (event.kind) {
       case "start": {
         [this.#firstStep, this.#bytes] = [event.step, event.deviceBytes];
@@ -83,6 +83,9 @@ class Story {
       }
       case "partials":
         progress.note(`removed what a stopped process left: ${event.names.join(", ")}`);
+        break;
+      case "restart":
+        progress.note(`${run}: it was begun and has no checkpoint; started over`);
         break;
       case "takeover":
         progress.note(`${run}: process ${event.pid} was stopped while it trained; taken over`);

@@ -137,7 +137,7 @@ interface Trained {
 async function train({ run, device, conversation, ...from }: TrainingJob): Promise<Trained> {
   const { openShards } = await import("../core/data/shard_reader.ts");
   const { countAll, buildModel, namedParams } = await import("../core/model/mod.ts");
-  const { doubtsOf, pretrain, resolveConfig } = await import("../core/train/mod.ts");
+  const { doubtsOf, newRun, pretrain, resolveConfig } = await import("../core/train/mod.ts");
   using data = await openShards(from.data);
   using interruption = listenForInterrupt("interrupted");
   const config = resolveConfig(await readConfig(from.data, from.overrides), data.index.vocab_size);
@@ -150,8 +150,7 @@ async function train({ run, device, conversation, ...from }: TrainingJob): Promi
     config,
     data,
     device,
-    run,
-    resumeFrom: undefined,
+    beginning: newRun(run),
     session: { version, command: ["quern", ...Deno.args] },
     signal: interruption.signal,
   };

@@ -8,7 +8,7 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
-import { isAlive } from "./atomic.ts";
+import { exists, isAlive } from "./atomic.ts";
 import { exitCodes, UserError } from "./errors.ts";
 
 /** The name of a lock in its folder. */
@@ -54,6 +54,15 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
   return { leftBy: before?.pid, [Symbol.dispose]: release };
 }
 
+/** Throws where another process holds a folder's lock, and leaves the lock as it is. */
+export async function refuseLocked(folder: string): Promise<void> {
+  const path = join(folder, lockFile);
+  if (!await exists(path)) return;
+  using file = await Deno.open(path, { read: true, write: true }); // closing it gives the lock back
+  const owner = await ownerIn(file);
+  if (!await isFree(file, owner)) throw inUse(folder, owner);
+}
+
 /** The lock's file, locked; what its last owner wrote still stands in it. */
 async function openLocked(folder: string, path: string): Promise<Deno.FsFile> {
   for (;;) {
@@ -61,16 +70,20 @@ async function openLocked(folder: string, path: string): Promise<Deno.FsFile> {
     const owner = await ownerIn(file);
     if (!await isFree(file, owner)) {
       file.close();
-      const whose = owner ? `process ${owner.pid} on ${owner.host}, since ${owner.since}` : "it";
-      throw new UserError(`another process works in it: ${whose}`, {
-        where: folder,
-        hint: "wait until it has ended, or choose another folder",
-        exitCode: exitCodes.failed,
-      });
+      throw inUse(folder, owner);
     }
     if (await isAt(file, path)) return file;
     file.close(); // its owner removed it in between: what is locked now is nobody's
   }
+}
+
+function inUse(folder: string, owner: Owner | undefined): UserError {
+  const whose = owner ? `process ${owner.pid} on ${owner.host}, since ${owner.since}` : "it";
+  return new UserError(`another process works in it: ${whose}`, {
+    where: folder,
+    hint: "wait until it has ended, or choose another folder",
+    exitCode: exitCodes.failed,
+  });
 }
 
 /** Whether the lock is ours now. A file system without locks leaves only the owner's process id to ask. */

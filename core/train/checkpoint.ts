@@ -1,6 +1,7 @@
 /**
  * Checkpoints: `checkpoints/step-N/` with `model.safetensors`, `optimizer.safetensors` and `state.json`, whole or not
- * there; the file `checkpoints/latest` names the one to go on from. Optimizer state is keyed by parameter path.
+ * there; the file `checkpoints/latest` names the one to go on from, `checkpoints/best` that of the lowest validation
+ * loss where such are kept. Optimizer state is keyed by parameter path.
  */
 
 import { createHash } from "node:crypto";
@@ -36,6 +37,8 @@ const stateSchema = z.strictObject({
   tokens: z.int().min(0),
   /** Where the data go on. */
   cursor: cursorSchema,
+  /** Nats a token, where it was measured at this step. */
+  validation_loss: z.number().optional(),
   /** Names the data and the tokenizer that the cursor belongs to. */
   data_sha256: z.string(),
   tokenizer_sha256: z.string(),
@@ -49,7 +52,8 @@ export type CheckpointState = z.output<typeof stateSchema>;
 export type Progress = Omit<CheckpointState, "format" | "version" | "files">;
 
 export const modelFile = "model.safetensors", optimizerFile = "optimizer.safetensors";
-const stateFile = "state.json", latestFile = "latest";
+export const latestFile = "latest";
+const stateFile = "state.json";
 
 export function checkpointsFolder(run: string): string {
   return join(run, "checkpoints");
@@ -60,14 +64,14 @@ export interface CheckpointTensors {
   readonly optimizer: readonly TensorSource[];
 }
 
-/** Writes a checkpoint, moves the pointer to it, and removes all but the newest `keep` (0: none). Returns its folder. */
+/** Writes a checkpoint and moves the pointer to it. Returns its folder. */
 export async function saveCheckpoint(
   run: string,
   progress: Progress,
   tensors: CheckpointTensors,
-  keep: number,
 ): Promise<string> {
-  const folder = checkpointsFolder(run), name = `step-${progress.step}`, path = join(folder, name);
+  const folder = checkpointsFolder(run), name = checkpointName(progress.step);
+  const path = join(folder, name);
   await replaceFolder(path, async (temporary) => {
     const files: CheckpointState["files"] = {};
     for (
@@ -83,18 +87,14 @@ export async function saveCheckpoint(
     await Deno.writeTextFile(join(temporary, stateFile), `${JSON.stringify(state, null, 2)}\n`);
   });
   await writeFileAtomic(join(folder, latestFile), `${name}\n`);
-  if (keep > 0) await removeOld(folder, keep);
   return path;
 }
 
-async function removeOld(folder: string, keep: number): Promise<void> {
-  for (const step of (await savedSteps(folder)).slice(0, -keep)) {
-    await Deno.remove(join(folder, `step-${step}`), { recursive: true });
-  }
-}
+/** What a step's checkpoint is called. */
+export const checkpointName = (step: number) => `step-${step}`;
 
 /** The steps of the complete checkpoints in a folder, oldest first. */
-async function savedSteps(folder: string): Promise<number[]> {
+export async function savedSteps(folder: string): Promise<number[]> {
   const steps: number[] = [];
   for await (const { name } of Deno.readDir(folder)) {
     const step = name.match(/^step-(\d+)$/)?.[1];
@@ -116,9 +116,22 @@ export async function hasCheckpoint(run: string): Promise<boolean> {
   return await exists(join(checkpointsFolder(run), latestFile));
 }
 
+/** The checkpoint that a run folder goes on from, if it has one: a kill may have come before the pointer to the first. */
+export async function newestCheckpoint(run: string): Promise<string | undefined> {
+  if (await hasCheckpoint(run)) return await findCheckpoint(run);
+  const folder = checkpointsFolder(run);
+  const newest = await exists(folder) ? (await savedSteps(folder)).at(-1) : undefined;
+  return newest === undefined ? undefined : join(folder, checkpointName(newest));
+}
+
+/** Whether a folder is a checkpoint. */
+export async function isCheckpoint(path: string): Promise<boolean> {
+  return await exists(join(path, stateFile));
+}
+
 /** The checkpoint folder that `path` means: itself, or the latest of a run folder. */
 export async function findCheckpoint(path: string): Promise<string> {
-  if (await exists(join(path, stateFile))) return path;
+  if (await isCheckpoint(path)) return path;
   const folder = checkpointsFolder(path), pointer = join(folder, latestFile);
   if (await exists(pointer)) return join(folder, (await Deno.readTextFile(pointer)).trim());
   const config = join(path, "config.yaml");
@@ -132,7 +145,9 @@ export async function findCheckpoint(path: string): Promise<string> {
   throw newest === undefined
     ? new UserError("the run has no checkpoint yet", {
       where: path,
-      hint: `it can be begun again: quern pretrain ${shellWord(config)} --out ANOTHER-FOLDER`,
+      hint: `it can be started over: quern pretrain ${shellWord(config)} --out ${
+        shellWord(path)
+      } --resume auto`,
       exitCode: exitCodes.failed,
     })
     : new UserError(`the file ${latestFile}, which names the checkpoint to take, is missing`, {
@@ -180,7 +195,8 @@ async function openVerified(
   return openSafetensors(path);
 }
 
-async function readState(path: string): Promise<CheckpointState> {
+/** A checkpoint's `state.json`. */
+export async function readState(path: string): Promise<CheckpointState> {
   const where = join(path, stateFile);
   const broken = (what: string, cause?: unknown) =>
     new UserError(what, { where, exitCode: exitCodes.failed, cause });

@@ -37,7 +37,9 @@ const forms = z.strictObject({
     every: counted.default(0),
     /** The newest so many are kept; 0 keeps all. */
     keep: counted.default(2),
-  }).default({ every: 0, keep: 2 }),
+    /** Besides them so many with the lowest validation loss, which is then measured before each save. */
+    keep_best: counted.default(0),
+  }).default({ every: 0, keep: 2, keep_best: 0 }),
   /** Steps between lines of `metrics.jsonl`. */
   log_every: positive.default(10),
   /** First weights and the order of the data. */

@@ -60,9 +60,10 @@ export function dryRun(config: ResolvedConfig, target: Target): DryRun {
   };
 }
 
-function checkpointsKept({ checkpoint: { every, keep }, steps }: ResolvedConfig): number {
+function checkpointsKept({ checkpoint, steps }: ResolvedConfig): number {
+  const { every, keep, keep_best } = checkpoint;
   const written = every > 0 ? Math.ceil(steps / every) : 1;
-  return keep > 0 ? Math.min(keep, written) : written;
+  return keep > 0 ? Math.min(keep + keep_best, written) : written;
 }
 
 const purposes: Readonly<Record<string, string>> = {

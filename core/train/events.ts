@@ -20,6 +20,8 @@ export type TrainEvent =
   | { readonly kind: "partials"; readonly names: readonly string[] }
   /** The run's lock was taken over from a process that was killed. */
   | { readonly kind: "takeover"; readonly pid: number }
+  /** The run was begun before and has no checkpoint: it is started over. */
+  | { readonly kind: "restart" }
   | StepEvent
   | {
     readonly kind: "validation";

@@ -17,6 +17,7 @@ import { type Checkpoint, saveCheckpoint } from "./checkpoint.ts";
 import { microRows } from "./config.ts";
 import type { EndReason, TrainEvent } from "./events.ts";
 import type { PretrainJob } from "./pretrain.ts";
+import { keepCheckpoints } from "./keeping.ts";
 import { appendMetrics } from "./run_folder.ts";
 import { countOf, type Trainer } from "./trainer.ts";
 
@@ -38,6 +39,7 @@ export class Loop {
   #submitted: Submitted[] = [];
   #reading: { results: ReturnType<Trainer["results"]>; of: Submitted[] } | undefined;
   #savedStep = -1;
+  #measured: { readonly step: number; readonly loss: number } | undefined;
   readonly #began = performance.now();
   #logged = { at: performance.now(), tokens: 0 };
   readonly #source: BatchSource;
@@ -76,11 +78,13 @@ export class Loop {
       if (this.#reading) yield* this.#take(); // the device has the next update to do meanwhile
       const isDue = (every: number) => every > 0 && this.step % every === 0 && this.step < steps;
       if (isDue(log_every)) this.#ask();
-      if (isDue(validation.every)) {
+      const isSaved = isDue(checkpoint.every);
+      // what is saved says how good it is
+      if (isDue(validation.every) || (isSaved && checkpoint.keep_best > 0)) {
         yield* this.#read();
         yield* this.#validate();
       }
-      if (isDue(checkpoint.every)) yield* this.#save();
+      if (isSaved) yield* this.#save();
       await turn();
     }
   }
@@ -144,7 +148,7 @@ export class Loop {
       const tokensPerSecond = (tokens - this.#logged.tokens) / seconds;
       this.#logged = { at: now, tokens };
       const loss = lossSum / count;
-      appendMetrics(this.job.run, {
+      appendMetrics(this.job.beginning.run, {
         step,
         loss,
         norm,
@@ -158,7 +162,7 @@ export class Loop {
 
   async #diverged(step: number, parts: readonly Batch[]): Promise<UserError> {
     const bad = await this.trainer.firstBadTensor(parts) ?? "the gradient's norm";
-    const { run } = this.job;
+    const { run } = this.job.beginning;
     const saved = this.#savedStep >= 0
       ? `the last checkpoint, step ${this.#savedStep}, is finite: quern pretrain --resume ${
         shellWord(run)
@@ -186,26 +190,30 @@ export class Loop {
     const { loss, targets } = await this.trainer.measure(bytes.watch(batches));
     const bitsPerByte = loss * targets / Math.LN2 / bytes.counted();
     this.#logged.at += performance.now() - started; // measuring is not training
-    appendMetrics(this.job.run, { step, validation_loss: loss, bits_per_byte: bitsPerByte });
+    this.#measured = { step, loss };
+    appendMetrics(this.job.beginning.run, {
+      step,
+      validation_loss: loss,
+      bits_per_byte: bitsPerByte,
+    });
     yield { kind: "validation", step, loss, targets, bitsPerByte };
   }
 
   async *#save(): AsyncGenerator<TrainEvent, void> {
     yield* this.#read(); // what is saved is known to be finite
     if (this.#savedStep === this.step) return;
-    const { config, data, run } = this.job, { step } = this, started = performance.now();
-    const path = await saveCheckpoint(
-      run,
-      {
-        step,
-        tokens: this.#tokens,
-        cursor: this.#cursor,
-        data_sha256: data.hash,
-        tokenizer_sha256: data.tokenizer.hash,
-      },
-      this.trainer.tensors(),
-      config.checkpoint.keep,
-    );
+    const { config, data, beginning: { run } } = this.job;
+    const { step } = this, started = performance.now();
+    const progress = {
+      step,
+      tokens: this.#tokens,
+      cursor: this.#cursor,
+      ...(this.#measured?.step === step && { validation_loss: this.#measured.loss }),
+      data_sha256: data.hash,
+      tokenizer_sha256: data.tokenizer.hash,
+    };
+    const path = await saveCheckpoint(run, progress, this.trainer.tensors());
+    await keepCheckpoints(run, step, config.checkpoint);
     this.#savedStep = step;
     this.#logged.at += performance.now() - started;
     yield { kind: "checkpoint", step, path };

@@ -8,19 +8,15 @@ import { exitCodes, UserError } from "../io/errors.ts";
 import { lockFolder } from "../io/lock.ts";
 import { plural } from "../io/words.ts";
 import { buildModel } from "../model/mod.ts";
-import { type Checkpoint, findCheckpoint, openCheckpoint } from "./checkpoint.ts";
+import type { Beginning } from "./beginning.ts";
+import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { microRows, type ResolvedConfig } from "./config.ts";
 import type { TrainEvent } from "./events.ts";
 import { withFittingSizes } from "./fit.ts";
 import { Loop } from "./loop.ts";
+import { keepCheckpoints } from "./keeping.ts";
 import type { Training } from "./plans.ts";
-import {
-  createRun,
-  readRunConfig,
-  removeBrokenCheckpoints,
-  reopenRun,
-  type Session,
-} from "./run_folder.ts";
+import { createRun, readRunConfig, reopenRun, restartRun, type Session } from "./run_folder.ts";
 import { Trainer } from "./trainer.ts";
 
 /** A run to be made or continued. */
@@ -28,10 +24,8 @@ export interface PretrainJob {
   readonly config: ResolvedConfig;
   readonly data: ShardReader;
   readonly device: Device;
-  /** Its folder. */
-  readonly run: string;
-  /** Goes on from this checkpoint folder; undefined starts anew. */
-  readonly resumeFrom: string | undefined;
+  /** Its folder, and where in it training begins. */
+  readonly beginning: Beginning;
   readonly session: Omit<Session, "device">;
   /** Asks the run to finish its step, save and end. */
   readonly signal: AbortSignal | undefined;
@@ -64,15 +58,12 @@ export async function* pretrain(job: PretrainJob): AsyncGenerator<TrainEvent, vo
 }
 
 async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
-  const { config, data, device, run } = job;
-  using held = new DisposableStack();
-  if (job.resumeFrom !== undefined) {
-    const { leftBy } = held.use(await lockFolder(run));
-    if (leftBy !== undefined) yield { kind: "takeover", pid: leftBy };
-  }
-  using checkpoint = job.resumeFrom === undefined
+  const { config, data, device, beginning } = job, { run, leftBy, removed } = beginning;
+  if (leftBy !== undefined) yield { kind: "takeover", pid: leftBy };
+  if (removed.length > 0) yield { kind: "partials", names: removed };
+  using checkpoint = beginning.checkpoint === undefined
     ? undefined
-    : await openCheckpoint(job.resumeFrom);
+    : await openCheckpoint(beginning.checkpoint);
   if (checkpoint) {
     requireSameData(checkpoint, data);
     await requireSameModel(run, config);
@@ -80,22 +71,28 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
     requireMoreSteps(run, checkpoint, config);
     const { step } = checkpoint.state;
     if (step === config.steps) {
+      await keepCheckpoints(run, step, config.checkpoint); // a kill may have come before that
       yield { kind: "end", step, reason: "finished" };
       return;
     }
   }
   requireTargets(data.splits.train, config.data.packing, config.sequence_length);
+  requireMeasurable(config, data);
   const session: Session = { ...job.session, device: device.info };
   using trainer = await Trainer.create(trainingOf(config), device, ringOf(config));
+  using held = new DisposableStack();
   if (checkpoint) {
-    const names = await removeBrokenCheckpoints(run);
-    if (names.length > 0) yield { kind: "partials", names };
     trainer.restore(checkpoint);
     await reopenRun(run, config, data, session, checkpoint.state.step);
   } else {
     trainer.initialize(config.seed);
-    await createRun(run, config, data, session);
-    held.use(await lockFolder(run));
+    if (beginning.folder === "there") {
+      yield { kind: "restart" };
+      await restartRun(run, config, data, session);
+    } else {
+      await createRun(run, config, data, session);
+      held.use(await lockFolder(run));
+    }
   }
   const loop = new Loop(job, trainer, checkpoint);
   yield { kind: "start", step: loop.step, deviceBytes: device.usedBytes() };
@@ -113,6 +110,15 @@ function requireSameData({ path, state }: Checkpoint, data: ShardReader): void {
     where: data.folder,
     hint: `${path} belongs to an index.json with the hash ${state.data_sha256.slice(0, 12)}`,
     exitCode: exitCodes.failed,
+  });
+}
+
+/** The best checkpoints are those with the lowest validation loss. */
+function requireMeasurable({ checkpoint: { keep_best } }: ResolvedConfig, data: ShardReader) {
+  if (keep_best === 0 || data.splits.val.tokens > 0) return;
+  throw new UserError("no checkpoint is the best: the data hold nothing out to measure with", {
+    where: "checkpoint.keep_best",
+    hint: "set it to 0, or hold text out: quern tokenize --val-fraction",
   });
 }
 
@@ -140,19 +146,10 @@ async function requireSameModel(run: string, config: ResolvedConfig): Promise<vo
   const before = await readRunConfig(run);
   for (const field of ["model", "seed"] as const) {
     if (isDeepStrictEqual(before[field], config[field])) continue;
-    throw new UserError(`${field} cannot change within a run`, {
+    const values = field === "seed" ? `: it is ${before.seed}, not ${config.seed}` : "";
+    throw new UserError(`${field} cannot change within a run${values}`, {
       where: run,
       hint: "start a new run for it",
     });
   }
-}
-
-/** The checkpoint that a run, or a checkpoint of it, goes on from, and the run's folder. */
-export async function resumePoint(path: string): Promise<{ run: string; checkpoint: string }> {
-  const checkpoint = await findCheckpoint(path);
-  const inside = checkpoint.replace(/[\\/]+$/, "").match(/^(.*?)[\\/]?checkpoints[\\/]step-\d+$/);
-  if (!inside) {
-    throw new UserError("a checkpoint outside a run folder cannot be continued", { where: path });
-  }
-  return { run: inside[1] || ".", checkpoint };
 }

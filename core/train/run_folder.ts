@@ -1,16 +1,18 @@
 /** A run's folder: it describes itself, so that it can be continued, compared and generated from without anything else. */
 
-import { join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { stringify } from "yaml";
 import type { DeviceInfo } from "../device/types.ts";
 import type { ShardReader } from "../data/shard_reader.ts";
 import { exists, removePartials, writeFileAtomic, writeFolderAtomic } from "../io/atomic.ts";
 import { loadConfig } from "../io/config.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
+import { refuseLocked } from "../io/lock.ts";
 import { shellWord } from "../io/words.ts";
 import { indexFileName } from "../data/shard_index.ts";
-import { checkpointsFolder, hasCheckpoint } from "./checkpoint.ts";
+import { checkpointsFolder, findCheckpoint, hasCheckpoint, isCheckpoint } from "./checkpoint.ts";
 import { type PretrainConfig, pretrainConfig, type ResolvedConfig } from "./config.ts";
+import { appendRecord, cutBack, type StepRecord } from "./records.ts";
 
 export const configFile = "config.yaml", metricsFile = "metrics.jsonl";
 const manifestFile = "manifest.json";
@@ -29,30 +31,54 @@ export async function createRun(
   data: ShardReader,
   session: Session,
 ): Promise<void> {
-  if (await exists(run)) {
-    const isBegun = await isRun(run), isResumable = isBegun && await hasCheckpoint(run);
-    throw new UserError(
-      `it exists already${isBegun && !isResumable ? ", without a checkpoint" : ""}`,
-      {
-        where: run,
-        hint: isResumable
-          ? `go on with it: quern pretrain --resume ${shellWord(run)}; or choose another --out`
-          : isBegun
-          ? "remove it, or choose another --out"
-          : "choose another --out",
-      },
-    );
-  }
+  if (await exists(run)) throw await takenError(run);
+  const parent = dirname(run);
+  if (await exists(parent)) await removePartials(parent, basename(run));
   await writeFolderAtomic(run, async (folder) => {
-    await Deno.writeTextFile(join(folder, configFile), stringify(config));
-    await Deno.writeTextFile(join(folder, data.index.tokenizer.file), data.tokenizer.file);
-    await Deno.writeTextFile(join(folder, metricsFile), "");
     await Deno.mkdir(checkpointsFolder(folder));
-    await Deno.writeTextFile(
-      join(folder, manifestFile),
-      manifest(config, data, [entry(session, 0)]),
-    );
+    const files = firstFiles(config, data, session);
+    for (const [name, text] of files) await Deno.writeTextFile(join(folder, name), text);
   });
+}
+
+/** Why a new run cannot be made at a path where something is. */
+async function takenError(run: string): Promise<UserError> {
+  const isBegun = await isRun(run), isResumable = isBegun && await hasCheckpoint(run);
+  if (isBegun) await refuseLocked(run);
+  const begun = "start it over with --resume auto; or choose another --out";
+  return new UserError(
+    `it exists already${isBegun && !isResumable ? ", without a checkpoint" : ""}`,
+    {
+      where: run,
+      hint: isResumable
+        ? `go on with it: quern pretrain --resume ${shellWord(run)}; or choose another --out`
+        : isBegun
+        ? begun
+        : "choose another --out",
+    },
+  );
+}
+
+/** The files that a run begins with. */
+function firstFiles(config: ResolvedConfig, data: ShardReader, session: Session) {
+  return new Map([
+    [configFile, stringify(config)],
+    [data.index.tokenizer.file, data.tokenizer.file],
+    [metricsFile, ""],
+    [manifestFile, manifest(config, data, [entry(session, 0)])],
+  ]);
+}
+
+/** Begins a run again in its folder, which holds no checkpoint. */
+export async function restartRun(
+  run: string,
+  config: ResolvedConfig,
+  data: ShardReader,
+  session: Session,
+): Promise<void> {
+  await Deno.mkdir(checkpointsFolder(run), { recursive: true });
+  const files = firstFiles(config, data, session);
+  for (const [name, text] of files) await writeFileAtomic(join(run, name), text);
 }
 
 /** Adds a continued session to the manifest, writes the config it goes on with, and cuts the metrics back to its first step. */
@@ -69,16 +95,7 @@ export async function reopenRun(
     manifest(config, data, [...sessions, entry(session, step)]),
   );
   await writeFileAtomic(join(run, configFile), stringify(config));
-  const metrics = join(run, metricsFile);
-  const lines = (await Deno.readTextFile(metrics)).split("\n").filter((line) =>
-    isWhole(line) && (JSON.parse(line) as { step: number }).step <= step
-  );
-  await writeFileAtomic(metrics, lines.map((line) => `${line}\n`).join(""));
-}
-
-/** A kill may leave half a line, the last. */
-function isWhole(line: string): boolean {
-  return line.startsWith("{") && line.endsWith("}");
+  await cutBack(join(run, metricsFile), step);
 }
 
 function entry({ version, command, device }: Session, from_step: number) {
@@ -138,8 +155,21 @@ export async function removeBrokenCheckpoints(run: string): Promise<string[]> {
   return await exists(folder) ? await removePartials(folder) : [];
 }
 
-/** Appends lines to a run's metrics, each whole. */
-export function appendMetrics(run: string, record: Readonly<Record<string, number>>): void {
-  const line = JSON.stringify(record);
-  Deno.writeTextFileSync(join(run, metricsFile), `${line}\n`, { append: true });
+/** Adds a line to a run's metrics. */
+export function appendMetrics(run: string, record: StepRecord): void {
+  appendRecord(join(run, metricsFile), record);
+}
+
+/** The run folder that a path means: itself, or that of a checkpoint. */
+export async function runOf(path: string): Promise<string> {
+  if (!await isCheckpoint(path)) return path;
+  const inside = path.replace(/[\\/]+$/, "").match(/^(.*?)[\\/]?checkpoints[\\/]step-\d+$/);
+  if (inside) return inside[1] || ".";
+  throw new UserError("a checkpoint outside a run folder cannot be continued", { where: path });
+}
+
+/** The checkpoint that a run, or a checkpoint of it, goes on from, and the run's folder. */
+export async function resumePoint(path: string): Promise<{ run: string; checkpoint: string }> {
+  const checkpoint = await findCheckpoint(path);
+  return { run: await runOf(checkpoint), checkpoint };
 }

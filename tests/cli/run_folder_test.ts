@@ -103,7 +103,7 @@ Deno.test("pretrain: what a process left that was killed in its first save is re
     const { stderr } = await attempt(dir, "pretrain", "--resume", "runs/tiny");
     assert.match(
       stderr,
-      /removed what a stopped process left: \.step-5.*\n.*has no checkpoint yet/,
+      /has no checkpoint yet; removed what a stopped process left: \.step-5.*\nhint: .*resume auto/,
     );
     assert.deepEqual([...Deno.readDirSync(checkpoints)], []);
   }));

@@ -19,7 +19,7 @@ const tensors = (value: number) => {
 
 Deno.test("checkpoint: comes back as it was written", () =>
   withTempDir(async (run) => {
-    await saveCheckpoint(run, progress, tensors(1.5), 0);
+    await saveCheckpoint(run, progress, tensors(1.5));
     using opened = await openCheckpoint(await findCheckpoint(run));
     assert.deepEqual(opened.model.read("w"), Float32Array.of(1.5, 1.5));
     assert.deepEqual([...opened.optimizer.tensors.keys()], ["m.w", "v.w"]);
@@ -30,13 +30,13 @@ Deno.test("checkpoint: comes back as it was written", () =>
 // pytorch-lightning 688, Automodel PR 3261: a kill during saving left what would not load.
 Deno.test("replay: pytorch-lightning 688: a save that breaks off leaves the checkpoint before it", () =>
   withTempDir(async (run) => {
-    await saveCheckpoint(run, progress, tensors(1), 1);
+    await saveCheckpoint(run, progress, tensors(1));
     const broken = tensors(2);
     const full = () => {
       throw new Error("no space left on device");
     };
     broken.optimizer[1] = { ...broken.optimizer[1], data: full };
-    await assert.rejects(saveCheckpoint(run, { ...progress, step: 5 }, broken, 1), /no space/);
+    await assert.rejects(saveCheckpoint(run, { ...progress, step: 5 }, broken), /no space/);
     assert.equal(await findCheckpoint(run), join(run, "checkpoints", "step-4"));
     using opened = await openCheckpoint(await findCheckpoint(run));
     assert.deepEqual(opened.model.read("w"), Float32Array.of(1, 1));
@@ -46,7 +46,7 @@ Deno.test("replay: pytorch-lightning 688: a save that breaks off leaves the chec
 
 Deno.test("checkpoint: a file that was cut or changed is refused by name", () =>
   withTempDir(async (run) => {
-    const folder = await saveCheckpoint(run, progress, tensors(1), 0);
+    const folder = await saveCheckpoint(run, progress, tensors(1));
     const file = join(folder, "optimizer.safetensors"), bytes = await Deno.readFile(file);
     await Deno.writeFile(file, bytes.slice(0, -4));
     await assert.rejects(openCheckpoint(folder), /has \d+ bytes, but \d+ were written/);

@@ -54,3 +54,15 @@ Deno.test("dry run: recomputing layers and smaller parts take less memory", asyn
   assert.ok(await bytes("model.remat=true") < plain);
   assert.ok(await bytes("accumulation=8") < plain);
 });
+
+Deno.test("dry run: the disk holds the newest and the best checkpoints, and the one being written", async () => {
+  const kept = async (...overrides: string[]) => {
+    const { diskBytes, checkpointBytes } = dryRun(await benchmark(overrides), gpu);
+    return diskBytes / checkpointBytes - 1;
+  };
+  const every = ["checkpoint.every=1", "steps=100"];
+  assert.equal(await kept(...every, "checkpoint.keep=3"), 3);
+  assert.equal(await kept(...every, "checkpoint.keep=3", "checkpoint.keep_best=2"), 5);
+  assert.equal(await kept(...every, "checkpoint.keep=0", "checkpoint.keep_best=2"), 100);
+  assert.equal(await kept("checkpoint.every=0", "checkpoint.keep_best=2"), 1);
+});

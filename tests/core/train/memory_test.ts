@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { openShards } from "../../../core/data/shard_reader.ts";
 import { openDevice } from "../../../core/device/mod.ts";
-import { pretrain, pretrainConfig, resolveConfig } from "../../../core/train/mod.ts";
+import { newRun, pretrain, pretrainConfig, resolveConfig } from "../../../core/train/mod.ts";
 import { withTempDir } from "../../support.ts";
 import { makeData, tinyConfig } from "./tiny_run.ts";
 
@@ -28,8 +28,7 @@ Deno.test("replay: jax-js 81: 1,000 steps with measuring and saving leave device
         config: resolved,
         data,
         device,
-        run,
-        resumeFrom: undefined,
+        beginning: newRun(run),
         session: { version: "test", command: [] },
         signal: undefined,
       })

@@ -6,16 +6,21 @@ import { openShards } from "../../../core/data/shard_reader.ts";
 import { tokenizeFiles } from "../../../core/data/tokenize.ts";
 import { openDevice } from "../../../core/device/mod.ts";
 import {
+  newRun,
   pretrain,
   pretrainConfig,
   resolveConfig,
-  resumePoint,
+  resumeRun,
   type StepEvent,
   type TrainEvent,
 } from "../../../core/train/mod.ts";
 
 /** Shards of a small corpus, one document a line, by the byte tokenizer. */
-export async function makeData(folder: string, bytes = 6000): Promise<string> {
+export async function makeData(
+  folder: string,
+  bytes = 6000,
+  valFraction = 0.1,
+): Promise<string> {
   const { documents } = makeCorpus({ seed: 5, bytes });
   const text = join(folder, "corpus.txt"), shards = join(folder, "data");
   await Deno.writeTextFile(text, documents.join("\n"));
@@ -23,7 +28,7 @@ export async function makeData(folder: string, bytes = 6000): Promise<string> {
     inputs: [text],
     reading: { format: "text", fields: ["text"], separator: "\n", onError: "stop" },
     tokenizer: "byte",
-    valFraction: 0.1,
+    valFraction,
     seed: 0,
     target: { folder: shards, ifExists: "fail", shardBytes: 2 ** 20 },
   });
@@ -66,7 +71,7 @@ export async function train(
   config: unknown,
   { run, resume = false, stopAfter }: RunOptions,
 ): Promise<TrainEvent[]> {
-  const point = resume ? await resumePoint(run) : undefined;
+  using beginning = resume ? await resumeRun(run) : newRun(run);
   const parsed = pretrainConfig.parse(config);
   using data = await openShards(parsed.data.path);
   await using device = await openDevice({ device: "cpu", blas: "off", threads: 1 });
@@ -75,8 +80,7 @@ export async function train(
     config: resolveConfig(parsed, data.index.vocab_size),
     data,
     device,
-    run: point?.run ?? run,
-    resumeFrom: point?.checkpoint,
+    beginning,
     session: { version: "test", command: ["test"] },
     signal: controller.signal,
   };
