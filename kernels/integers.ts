@@ -76,7 +76,6 @@ export const atLeastOp: Kernel = defineOp({
   },
   reference: ([x], [out], { attrs }) =>
     x.forEach((value, i) => out[i] = value >= (attrs.bound as number) ? 1 : 0),
-  vjp: () => [undefined],
   wasm: atLeastWasm,
 });
 

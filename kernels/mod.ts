@@ -6,6 +6,7 @@ import { add, fill } from "./elementwise.ts";
 export * from "./attention.ts";
 export * from "./cache.ts";
 export * from "./constant.ts";
+export * from "./conv.ts";
 export * from "./cross_entropy.ts";
 export * from "./elementwise.ts";
 export * from "./embedding.ts";
@@ -19,7 +20,9 @@ export * from "./optimizer.ts";
 export * from "./random.ts";
 export * from "./reduce.ts";
 export * from "./rope.ts";
+export * from "./running_sum.ts";
 export * from "./sample.ts";
+export * from "./triangular.ts";
 
 /** f(params, …rest) ↦ [loss, extra] becomes ↦ { value, extra, grads }. */
 export const valueAndGrad = makeValueAndGrad({ add, fill });

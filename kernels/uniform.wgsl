@@ -20,13 +20,17 @@ fn philox(counter: vec4<u32>, key: vec2<u32>) -> vec4<u32> {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let block = flatGroup(id, grid) * 256u + lane;
-  if (block >= params.blocks) { return; }
-  let words = philox(vec4<u32>(block, load_key(2u), params.stream, 0u), vec2<u32>(load_key(0u), load_key(1u)));
+  let unit = flatGroup(id, grid) * 256u + lane;
+  if (unit >= params.rows * params.blocks) { return; }
+  let row = unit / params.blocks;
+  let block = unit % params.blocks;
+  let key = 3u * row;
+  let words = philox(vec4<u32>(block, load_key(key + 2u), params.stream, 0u), vec2<u32>(load_key(key), load_key(key + 1u)));
   let numbers = (vec4<f32>(words >> vec4<u32>(9u)) + 0.5) * 1.1920928955078125e-7;
-  let at = 4u * block;
+  let place = 4u * block;
+  let at = row * params.size + place;
   store_out(at, numbers.x);
-  if (at + 1u < params.size) { store_out(at + 1u, numbers.y); }
-  if (at + 2u < params.size) { store_out(at + 2u, numbers.z); }
-  if (at + 3u < params.size) { store_out(at + 3u, numbers.w); }
+  if (place + 1u < params.size) { store_out(at + 1u, numbers.y); }
+  if (place + 2u < params.size) { store_out(at + 2u, numbers.z); }
+  if (place + 3u < params.size) { store_out(at + 3u, numbers.w); }
 }

@@ -77,6 +77,13 @@ const calls: readonly BadCall[] = [
   bad(k.addIntegerOp, [f32(3)], { by: 1 }),
   bad(k.atLeastOp, [f32(3)], { bound: 1 }),
   bad(k.positionsOp, [i32(2, 3)], { time: 1 }),
+  bad(k.uniformOp, [{ shape: [4, 3], dtype: "u32" }], { shape: [5] }),
+  bad(k.runningSumOp, [f32(2, 3)]),
+  bad(k.runningSumOp, [f32(2, 3, 4), i32(3, 2)]),
+  bad(k.causalConvOp, [f32(2, 3, 4), f32(4, 2)], { direction: 1 }),
+  bad(k.causalConvOp, [f32(2, 3, 4), f32(2, 4), i32(3, 2)], { direction: 1 }),
+  bad(k.causalConvWeightsOp, [f32(2, 3, 4), f32(2, 4, 3)], { taps: 2 }),
+  bad(k.unitLowerInverseOp, [f32(2, 3)]),
 ];
 
 Deno.test("a shape that an op cannot take is refused while tracing, with the op, all operands and the place", () => {

@@ -1,12 +1,27 @@
 /** Samples of positions, tables, caches and random numbers. */
 
 import * as k from "../../../kernels/mod.ts";
-import { type Case, f32, half, i32, type InputCase, list, ONE, spread, stored } from "./case.ts";
+import {
+  type Case,
+  f32,
+  half,
+  i32,
+  type InputCase,
+  list,
+  normal,
+  ONE,
+  spread,
+  stored,
+  SUM,
+} from "./case.ts";
 
 const tables = (positions: number, half: number): InputCase[] => [
   f32([positions, half], spread(-1, 1)),
   f32([positions, half], spread(-1, 1)),
 ];
+/** Runs of equal ids. */
+const segments = list(1, 1, 2, 2, 2, 3, 4, 4);
+
 export const others: Case[] = [
   ...(["half", "interleaved"] as const).flatMap((layout): Case[] =>
     ([1, -1] as const).flatMap((direction) =>
@@ -73,6 +88,65 @@ export const others: Case[] = [
     op: k.atLeastOp,
     attrs: { bound },
     inputs: [i32([5], list(0, 7, -9, -7, -(2 ** 31)))],
+    tolerance: 0,
+    rough: true,
+  })),
+  ...[[1, 1, 1], [2, 5, 3], [1, 17, 65], [3, 2, 257]].flatMap(([batch, time, channels]): Case[] =>
+    [undefined, segments].flatMap((ids) =>
+      [false, true].map((reverse) => ({
+        name: `running_sum [${batch}, ${time}, ${channels}]${ids ? ", segments" : ""}${
+          reverse ? ", reverse" : ""
+        }`,
+        op: k.runningSumOp,
+        attrs: { reverse },
+        inputs: [f32([batch, time, channels]), ...(ids ? [i32([batch, time], ids)] : [])],
+        tolerance: ONE * 10, // 17 terms one after another
+      }))
+    )
+  ),
+  ...[[1, 1, 1, 1], [2, 5, 3, 3], [1, 300, 5, 4], [2, 9, 65, 2], [1, 3, 4, 7]].flatMap(
+    ([batch, time, channels, taps]): Case[] =>
+      [undefined, segments].flatMap((ids) => {
+        const rows = f32([batch, time, channels]), seen = ids ? [i32([batch, time], ids)] : [];
+        const name = `[${batch}, ${time}, ${channels}], ${taps} taps${ids ? ", segments" : ""}`;
+        return [
+          ...[1, -1].map((direction) => ({
+            name: `causal_conv ${name}, direction ${direction}`,
+            op: k.causalConvOp,
+            attrs: { direction },
+            inputs: [rows, f32([taps, channels]), ...seen],
+            tolerance: ONE * 5,
+          })),
+          {
+            name: `causal_conv_weights ${name}`,
+            op: k.causalConvWeightsOp,
+            attrs: { taps },
+            inputs: [rows, f32([batch, time, channels]), ...seen],
+            tolerance: SUM,
+            rough: true, // a gradient, which has none of its own
+          },
+        ];
+      }),
+  ),
+  ...[[1, 1], [3, 3], [2, 17], [1, 64], [2, 65]].map(([count, n]): Case => ({
+    name: `unit_lower_inverse of ${count} [${n}, ${n}]`,
+    op: k.unitLowerInverseOp,
+    attrs: {},
+    // small enough that the inverse stays of the order of 1
+    inputs: [
+      f32([count, n, n], (size, seed) => Float64Array.from(normal(size, seed), (x) => x / n)),
+    ],
+    tolerance: SUM,
+  })),
+  ...[[1], [3], [4], [5, 13], [257, 5]].map((shape): Case => ({
+    name: `uniform of keys [${shape}]`,
+    op: k.uniformOp,
+    attrs: { shape, stream: 7 },
+    inputs: [{
+      shape: [shape[0], 3],
+      dtype: "u32",
+      values: (count) => Float64Array.from({ length: count }, (_, i) => (i * 2654435761) % 2 ** 32),
+    }],
     tolerance: 0,
     rough: true,
   })),
