@@ -38,6 +38,14 @@ export function numberBetween(least: number, most: number): (text: string) => nu
   };
 }
 
+/** A size in bytes: "24GB" counts in powers of 1000, "24GiB" in powers of 1024. */
+export function parseBytes(text: string): number {
+  const [, number = "", prefix = "", binary] = text.match(/^([\d.]+) ?([KMGT])(i?)B$/) ?? [];
+  const value = number === "" ? NaN : parseNumber(number);
+  if (!(value > 0)) throw new InvalidArgumentError("Not a size such as 24GB or 22.5GiB.");
+  return Math.floor(value * (binary ? 1024 : 1000) ** (1 + "KMGT".indexOf(prefix)));
+}
+
 /** A path; a shell's empty variable is none. */
 export function parsePath(text: string): string {
   if (text === "") throw new InvalidArgumentError("It may not be empty.");

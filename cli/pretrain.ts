@@ -7,7 +7,7 @@ import { basename, join } from "node:path";
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { shellWord } from "../core/io/words.ts";
-import type { Beginning, PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
+import type { Beginning, PretrainConfig } from "../core/train/mod.ts";
 import {
   blasOption,
   type DeviceChoice,
@@ -17,6 +17,15 @@ import {
 } from "./device_options.ts";
 import { parsePath, seedOption } from "./options.ts";
 import { printDryRun } from "./pretrain_dry_run.ts";
+import {
+  type DataFacts,
+  factsOf,
+  memoryOption,
+  requireWithin,
+  type Resolved,
+  resolveWithin,
+  type RunMemory,
+} from "./run_memory.ts";
 import { type Conversation, showTraining } from "./pretrain_progress.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { version } from "./version.ts";
@@ -51,6 +60,7 @@ export function pretrainCommand(): CommandUnknownOpts {
     )
     .option("--dry-run", "say what it would take, and do nothing", false)
     .addOption(deviceOption())
+    .addOption(memoryOption())
     .addOption(blasOption())
     .addOption(threadsOption())
     .addOption(seedOption())
@@ -70,8 +80,9 @@ export function pretrainCommand(): CommandUnknownOpts {
         ? { kind: "auto", config: out === undefined ? requireConfig(config) : config, out, ...from }
         : { kind: "resume", path: refuseNew(resume, config, out), ...from };
       if (options.dryRun) {
-        const { config, notes } = await resolved(start);
-        await printDryRun(config, notes, { ...options, form: json ? "json" : "text" });
+        const at = await lookAt(start), given = await loadStart(start, at);
+        const job = { given, data: await readFacts(given), run: at.run, notesOn };
+        await printDryRun(job, { ...options, form: json ? "json" : "text" });
         return;
       }
       await pretrainWith(start, options, { json, quiet, summary: true });
@@ -124,11 +135,11 @@ function refuseNew(resume: string, config: string | undefined, out: string | und
 /** Trains, and shows it as asked. Returns the run folder. */
 export async function pretrainWith(
   start: Start,
-  choice: DeviceChoice,
+  choice: DeviceChoice & RunMemory,
   conversation: Conversation,
 ): Promise<string> {
   const { openShards } = await import("../core/data/shard_reader.ts");
-  const { pretrain, resolveConfig } = await import("../core/train/mod.ts");
+  const { diskShortage, pretrain } = await import("../core/train/mod.ts");
   const say = (line: string) => conversation.quiet || conversation.json || console.error(line);
   using interruption = listenForInterrupt("interrupted");
   using beginning = await beginningOf(start);
@@ -136,13 +147,17 @@ export async function pretrainWith(
   using data = await openShards(await dataFolder(beginning, config, say));
   requireVocabulary(config.model.vocab_size, data.index.vocab_size);
   await using device = await openChosenDevice(choice);
-  const resolved = resolveConfig(config, data.index.vocab_size);
+  const { target } = device, facts = factsOf(data), { memory } = choice;
+  const resolved = await resolveWithin(config, { target, device, data: facts, memory });
+  await requireWithin(resolved.config, target, memory);
   for (const line of await notesOn(config, resolved)) say(line);
+  const shortage = await diskShortage(resolved.config, run);
+  if (shortage) say(`warning: ${shortage.message}; ${shortage.hint}`);
   if (data.splits.val.tokens === 0) {
     say("no validation loss: the data hold nothing out (quern tokenize --val-fraction)");
   }
   const job = {
-    config: resolved,
+    config: resolved.config,
     data,
     device,
     beginning,
@@ -216,30 +231,25 @@ async function lookAt(start: Start): Promise<BeginningAt> {
   return { run, checkpoint: start.kind === "new" ? undefined : await newestCheckpoint(run) };
 }
 
-/** The config as a run would have it. Data need not be there where the config says the vocabulary. */
-async function resolved(start: Start): Promise<{ config: ResolvedConfig; notes: string[] }> {
-  const { resolveConfig } = await import("../core/train/mod.ts");
-  const given = await loadStart(start, await lookAt(start));
-  const config = resolveConfig(given, await vocabularyOf(given));
-  return { config, notes: await notesOn(given, config) };
-}
-
 /** What the config left open, with the rule that filled it, and what may not be meant so. */
-async function notesOn(given: PretrainConfig, config: ResolvedConfig): Promise<string[]> {
+async function notesOn(given: PretrainConfig, { config, memory }: Resolved): Promise<string[]> {
   const { derivedNumbers, doubtsOf } = await import("../core/train/mod.ts");
-  const derived = derivedNumbers(given, config).map(({ name, value, rule }) =>
+  const derived = derivedNumbers(given, config, memory).map(({ name, value, rule }) =>
     `${name} ${value} = ${rule}`
   );
   return [...derived, ...doubtsOf(config).map((doubt) => `note: ${doubt}`)];
 }
 
-async function vocabularyOf({ model: { vocab_size }, data: { path } }: PretrainConfig) {
+/** Data need not be there where the config says the vocabulary. */
+async function readFacts(
+  { model: { vocab_size }, data: { path } }: PretrainConfig,
+): Promise<DataFacts> {
   const { openShards } = await import("../core/data/shard_reader.ts");
   const { exists } = await import("../core/io/atomic.ts");
-  if (vocab_size !== undefined && !await exists(path)) return vocab_size;
+  if (vocab_size !== undefined && !await exists(path)) return { vocab_size };
   using data = await openShards(path);
   requireVocabulary(vocab_size, data.index.vocab_size);
-  return data.index.vocab_size;
+  return factsOf(data);
 }
 
 function requireVocabulary(ofModel: number | undefined, ofData: number): void {

@@ -3,46 +3,59 @@
  *
  * @module
  */
+import { DeviceError } from "../core/device/types.ts";
+import type { Device } from "../core/device/mod.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
-import type { Target } from "../core/plan/mod.ts";
 import { plural } from "../core/io/words.ts";
-import type { DryRun, ResolvedConfig } from "../core/train/mod.ts";
-import type { DeviceChoice } from "./device_options.ts";
+import type { Target } from "../core/plan/mod.ts";
+import type { DryRun, Memory, PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
+import { type DeviceChoice, openChosenDevice } from "./device_options.ts";
+import {
+  type DataFacts,
+  memoryOf,
+  type Resolved,
+  resolveWithin,
+  type RunMemory,
+} from "./run_memory.ts";
 import { formatBytes, formatCount, formatQuantity } from "./ui/numbers.ts";
 
-/** Plans the run and prints its sizes. Throws after that if the device cannot hold it. */
+/** What a run would be made from. */
+export interface DryJob {
+  readonly given: PretrainConfig;
+  readonly data: DataFacts;
+  /** Its folder. */
+  readonly run: string;
+  /** What is said of a config that leaves nothing open. */
+  readonly notesOn: (given: PretrainConfig, resolved: Resolved) => Promise<string[]>;
+}
+
+/** Plans the run and prints its sizes. Throws after that if the device or the disk cannot hold it. */
 export async function printDryRun(
-  config: ResolvedConfig,
-  notes: readonly string[],
-  choice: DeviceChoice & { readonly form: "json" | "text" },
+  { given, data, run, notesOn }: DryJob,
+  choice: DeviceChoice & RunMemory & { readonly form: "json" | "text" },
 ): Promise<void> {
-  const { dryRun, roomOf, sizeAdvice, withFittingSizes } = await import("../core/train/mod.ts");
-  const { target, limits } = await targetOf(choice);
+  const { diskShortage, dryRun, roomOf, tooLarge, withFittingSizes } = await import(
+    "../core/train/mod.ts"
+  );
+  const { freeBytesAt } = await import("../core/io/disk.ts");
+  await using place = await findPlace(choice);
+  const { target, device, limitsOf } = place;
+  const resolved = await resolveWithin(given, { target, device, data, memory: choice.memory });
+  const { config } = resolved;
   const found = orElse(
     () => dryRun(config, target),
     (error) => withFittingSizes(error, config, target),
   );
-  const device = target.kind;
-  if (choice.form === "json") console.log(JSON.stringify({ device, ...namesOf(found), ...limits }));
-  else {
-    console.log([
-      describe(config, found, device),
-      ...(limits ? [limitsLine(target, limits.limits_of)] : []),
-      ...notes,
-    ].join("\n"));
+  const memory = memoryOf(target, choice.memory);
+  const fits = memory && found.totalBytes <= roomOf(target, memory.bytes);
+  const shortage = await diskShortage(config, run), freeBytes = await freeBytesAt(run);
+  const report: Report = { config, found, target, memory, fits, limitsOf, freeBytes };
+  if (choice.form === "json") console.log(JSON.stringify(namesOf(report)));
+  else console.log([...describe(report), ...await notesOn(given, resolved)].join("\n"));
+  if (fits === false) throw tooLarge(found.totalBytes, memory!, config, target);
+  if (shortage) {
+    throw new UserError(shortage.message, { hint: shortage.hint, exitCode: exitCodes.failed });
   }
-  if (device === "webgpu" || found.totalBytes <= target.slabBytes) return; // the cpu device has one slab
-  throw new UserError(
-    `the cpu device has ${formatBytes(target.slabBytes)}, the run needs ${
-      formatBytes(found.totalBytes)
-    }`,
-    {
-      hint: `${
-        sizeAdvice(config, target, roomOf(target))
-      }; model.remat=true needs less, too, and a GPU may have more`,
-      exitCode: exitCodes.outOfMemory,
-    },
-  );
 }
 
 function orElse<T>(make: () => T, errorFor: (error: unknown) => unknown): T {
@@ -53,47 +66,65 @@ function orElse<T>(make: () => T, errorFor: (error: unknown) => unknown): T {
   }
 }
 
-/** Whose limits the plan keeps to. No GPU says how much memory it has. */
-function limitsLine({ maxTensorBytes, maxOperands }: Target, whose: string): string {
-  return `limits                ${
-    whose === "assumed" ? "assumed, as no adapter is here" : `of ${whose}`
-  }: tensors of up to ${formatBytes(maxTensorBytes)}, ${
-    plural(maxOperands, "buffer")
-  } a kernel; its memory is not known`;
-}
-
-/** A target, and of a GPU whose limits it has. */
-interface DryTarget {
+/** The device that a run would be on. One that is not here has a target alone. */
+interface Place extends AsyncDisposable {
   readonly target: Target;
-  readonly limits?: { readonly limits_of: string };
+  readonly device: Device | undefined;
+  /** Of a GPU: whose limits the plan keeps to. */
+  readonly limitsOf: string | undefined;
 }
 
-/** `auto` stands for the cpu device; of a GPU the adapter that is here is asked. */
-async function targetOf({ device, threads, blas }: DeviceChoice): Promise<DryTarget> {
-  if (device === "webgpu") {
-    const { assumedLimits, grantedLimits, webgpuTarget } = await import(
-      "../core/device/webgpu/mod.ts"
-    );
-    const granted = await grantedLimits();
-    return {
-      target: webgpuTarget(granted?.limits ?? assumedLimits),
-      limits: { limits_of: granted?.name ?? "assumed" },
-    };
+/** What is here, unless a GPU is asked for that is not: then a card's limits are assumed. */
+async function findPlace(choice: DeviceChoice & RunMemory): Promise<Place> {
+  const device = await openHere(choice);
+  if (device) {
+    const { target, info: { kind, name } } = device;
+    const close = () => device[Symbol.asyncDispose]();
+    const limitsOf = kind === "webgpu" ? name : undefined;
+    return { target, device, limitsOf, [Symbol.asyncDispose]: close };
   }
-  const { cpuTarget, hasRelaxedSimd } = await import("../core/device/cpu/target.ts");
-  const { findBlas } = await import("../core/device/cpu/blas.ts");
-  const library = blas === "off" ? undefined : findBlas();
-  library?.close();
-  const target = cpuTarget({
-    threads: threads ?? navigator.hardwareConcurrency,
-    relaxed: hasRelaxedSimd(),
-    blas: library !== undefined,
-  });
-  return { target };
+  const { assumedLimits, webgpuTarget } = await import("../core/device/webgpu/mod.ts");
+  return {
+    target: webgpuTarget(assumedLimits),
+    device: undefined,
+    limitsOf: "assumed",
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
 }
 
-function namesOf(found: DryRun): Record<string, unknown> {
+/** With `--memory`, a processor that plays a GPU is not what is meant. */
+async function openHere(choice: DeviceChoice & RunMemory): Promise<Device | undefined> {
+  if (choice.device !== "webgpu") return await openChosenDevice(choice);
+  const { findAdapter, isSoftware } = await import("../core/device/webgpu/mod.ts");
+  const adapter = await findAdapter();
+  if (!adapter || (choice.memory !== undefined && isSoftware(adapter))) return undefined;
+  try {
+    return await openChosenDevice(choice);
+  } catch (error) {
+    if (error instanceof DeviceError) return undefined;
+    throw error;
+  }
+}
+
+/** What is printed. */
+interface Report {
+  readonly config: ResolvedConfig;
+  readonly found: DryRun;
+  readonly target: Target;
+  readonly memory: Memory | undefined;
+  readonly fits: boolean | undefined;
+  readonly limitsOf: string | undefined;
+  /** On the run's disk. */
+  readonly freeBytes: number | undefined;
+}
+
+/** Names that scripts rely on. */
+function namesOf(report: Report): Record<string, unknown> {
+  const { config, found, target, memory, fits, limitsOf, freeBytes } = report;
+  const { batch_size, accumulation, sequence_length, steps } = config, { disk } = found;
   return {
+    device: target.kind,
+    ...limitsOf === undefined ? {} : { limits_of: limitsOf },
     parameters: found.params,
     parts: found.byPart.map(({ part, total, byRole }) => ({ part, total, by_role: byRole })),
     roles: found.byRole.map(({ role, tensors, total, weightDecay }) => ({
@@ -102,17 +133,27 @@ function namesOf(found: DryRun): Record<string, unknown> {
       total,
       weight_decay: weightDecay,
     })),
+    batch_size,
+    accumulation,
+    sequence_length,
+    steps,
     tokens_per_update: found.tokensPerUpdate,
     flops_per_token: Math.round(found.flopsPerToken),
     dispatches: found.dispatches,
     memory: Object.fromEntries(found.memory.map(({ kind, bytes }) => [kind, bytes])),
     total_bytes: found.totalBytes,
-    checkpoint_bytes: found.checkpointBytes,
-    disk_bytes: found.diskBytes,
+    device_bytes: memory?.bytes ?? null,
+    fits: fits ?? null,
+    checkpoint_bytes: disk.checkpointBytes,
+    checkpoints: disk.checkpoints,
+    metrics_bytes: disk.metricsBytes,
+    disk_bytes: disk.totalBytes,
+    disk_free_bytes: freeBytes ?? null,
   };
 }
 
-function describe(config: ResolvedConfig, found: DryRun, device: string): string {
+function describe(report: Report): string[] {
+  const { config, found, target, freeBytes } = report, { disk } = found;
   const { batch_size, sequence_length, accumulation, steps } = config;
   const total = (n: number) => formatCount(n).padStart(15);
   const parts = found.byPart.map(({ part, total: n, byRole }) =>
@@ -140,10 +181,33 @@ function describe(config: ResolvedConfig, found: DryRun, device: string): string
     `the run               ${plural(steps, "update")}: ${
       formatQuantity(steps * found.tokensPerUpdate)
     } tokens, ${formatQuantity(steps * found.tokensPerUpdate * found.flopsPerToken)}FLOPs`,
-    `memory on ${device.padEnd(12)}${formatBytes(found.totalBytes).padStart(15)}`,
-    ...memory,
-    `disk                  ${formatBytes(found.diskBytes).padStart(15)}  checkpoints of ${
-      formatBytes(found.checkpointBytes)
+    `memory on ${target.kind.padEnd(12)}${formatBytes(found.totalBytes).padStart(15)}  ${
+      memoryText(report)
     }`,
-  ].join("\n");
+    ...memory,
+    ...limitsLine(report),
+    `disk                  ${formatBytes(disk.totalBytes).padStart(15)}  ${
+      plural(disk.checkpoints, "checkpoint")
+    } of ${formatBytes(disk.checkpointBytes)}${
+      freeBytes === undefined ? "" : `; ${formatBytes(freeBytes)} are free`
+    }`,
+  ];
+}
+
+/** No GPU says how much memory it has. */
+function memoryText({ memory }: Report): string {
+  return memory
+    ? `of ${formatBytes(memory.bytes)}, ${memory.source}`
+    : "no GPU says what it has: --memory 24GB tells whether the run fits that";
+}
+
+/** Whose limits the plan keeps to. */
+function limitsLine({ limitsOf, target: { maxTensorBytes, maxOperands } }: Report): string[] {
+  if (limitsOf === undefined) return [];
+  const whose = limitsOf === "assumed" ? "assumed, as no such adapter is here" : `of ${limitsOf}`;
+  return [
+    `limits                ${whose}: tensors of up to ${formatBytes(maxTensorBytes)}, ${
+      plural(maxOperands, "buffer")
+    } a kernel`,
+  ];
 }

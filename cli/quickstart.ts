@@ -137,10 +137,12 @@ interface Trained {
 async function train({ run, device, conversation, ...from }: TrainingJob): Promise<Trained> {
   const { openShards } = await import("../core/data/shard_reader.ts");
   const { countAll, buildModel, namedParams } = await import("../core/model/mod.ts");
-  const { doubtsOf, newRun, pretrain, resolveConfig } = await import("../core/train/mod.ts");
+  const { doubtsOf, newRun, pretrain } = await import("../core/train/mod.ts");
+  const { factsOf, resolveWithin } = await import("./run_memory.ts");
   using data = await openShards(from.data);
   using interruption = listenForInterrupt("interrupted");
-  const config = resolveConfig(await readConfig(from.data, from.overrides), data.index.vocab_size);
+  const given = await readConfig(from.data, from.overrides), { target } = device;
+  const { config } = await resolveWithin(given, { target, device, data: factsOf(data) });
   const parameters = countAll(namedParams(buildModel(config.model).params));
   if (!conversation.quiet) {
     for (const doubt of doubtsOf(config)) console.error(`note: ${doubt}`);

@@ -3,20 +3,13 @@
  *
  * @module
  */
+import { significant } from "../../core/io/words.ts";
+
+export { formatBytes } from "../../core/io/words.ts";
 
 /** 1234567 → "1,234,567". */
 export function formatCount(n: number): string {
   return n.toLocaleString("en-US", { maximumFractionDigits: 0 });
-}
-
-/** Bytes in powers of 1024: 1536 → "1.5 KiB". */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const power = Math.min(
-    units.length - 1,
-    bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10),
-  );
-  return `${significant(bytes / 1024 ** power)} ${units[power]}`;
 }
 
 /** A quantity in powers of 1000: 5400000 → "5.4 M". */
@@ -35,12 +28,6 @@ export function formatDuration(seconds: number): string {
     ? [`${two(total % 60)} s`, `${Math.floor(total / 60)} min`]
     : [`${two(Math.floor(total / 60) % 60)} min`, `${Math.floor(total / 3600)} h`];
   return `${large} ${small}`;
-}
-
-/** Three significant digits, without an exponent and without idle zeros. */
-function significant(n: number): string {
-  const digits = n >= 100 ? 0 : n >= 10 ? 1 : 2;
-  return n.toFixed(digits).replace(/\.0+$|(\.\d*?)0+$/, "$1");
 }
 
 function two(n: number): string {

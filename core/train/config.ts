@@ -2,10 +2,12 @@
 
 import { z } from "zod";
 import { packings } from "../data/batches.ts";
+import { formatBytes } from "../io/words.ts";
 import { completeModel, modelConfig, type OuterSizes } from "../model/mod.ts";
 import { adamWConfig, decayTable } from "../optim/mod.ts";
 
 const positive = z.int().positive(), counted = z.int().nonnegative();
+const orAuto = z.union([positive, z.literal("auto").meta({ examples: ["auto"] })]);
 
 const forms = z.strictObject({
   model: modelConfig,
@@ -17,10 +19,13 @@ const forms = z.strictObject({
   }),
   /** Tokens of a row. */
   sequence_length: positive,
-  /** Rows of an update. */
-  batch_size: positive,
-  /** The rows of an update are done in so many equal parts, which needs less memory and changes nothing else. */
-  accumulation: positive.default(1),
+  /** Rows of an update. `auto`: as many as fit the device that the run begins on, and no more than the data have. */
+  batch_size: orAuto,
+  /**
+   * The rows of an update are done in so many equal parts, which needs less memory and changes nothing else.
+   * `auto`: as few as fit.
+   */
+  accumulation: orAuto.default(1),
   /** Updates in all; schedules end here. */
   steps: positive,
   /** Ends the run after so many minutes, if the steps are not done before. 0 is no limit. */
@@ -55,10 +60,16 @@ const agreements: readonly {
 }[] = [
   {
     path: ["accumulation"],
-    broken: ({ batch_size, accumulation }) =>
-      batch_size % accumulation === 0
+    broken: ({ batch_size, accumulation }) => {
+      if (batch_size === "auto" || accumulation === "auto") {
+        return batch_size === accumulation
+          ? "batch_size is auto, too: one of the two must be a number"
+          : undefined;
+      }
+      return batch_size % accumulation === 0
         ? undefined
-        : `${batch_size} rows (batch_size) cannot be done in ${accumulation} equal parts`,
+        : `${batch_size} rows (batch_size) cannot be done in ${accumulation} equal parts`;
+    },
   },
   {
     path: ["sequence_length"],
@@ -77,19 +88,51 @@ export const pretrainConfig = forms.check((ctx) => {
   }
 });
 
-/** A config that leaves nothing open: what a run is made from, and what `config.yaml` in its folder says. */
-export type ResolvedConfig = PretrainConfig & { readonly model: OuterSizes };
+/** Memory that a run may use, and whose it is, for people. */
+export interface Memory {
+  readonly bytes: number;
+  readonly source: string;
+}
 
-/** Fills in what follows from the data: the vocabulary, and the context where it is left out. */
-export function resolveConfig(config: PretrainConfig, vocab_size: number): ResolvedConfig {
+/** The rows of an update and the parts that they are done in. */
+export interface BatchSizes {
+  readonly batch_size: number;
+  readonly accumulation: number;
+}
+
+/** A config that leaves nothing open: what a run is made from, and what `config.yaml` in its folder says. */
+export type ResolvedConfig =
+  & Omit<PretrainConfig, keyof BatchSizes>
+  & BatchSizes
+  & { readonly model: OuterSizes };
+
+/** Whether sizes are left to the memory that there is: `fitSizes` finds them. */
+export function hasAutoSizes({ batch_size, accumulation }: PretrainConfig): boolean {
+  return batch_size === "auto" || accumulation === "auto";
+}
+
+/** Fills in what follows from the data: the vocabulary, and the context where it is left out; and sizes that are `auto`. */
+export function resolveConfig(
+  config: PretrainConfig,
+  vocab_size: number,
+  sizes: BatchSizes = givenSizes(config),
+): ResolvedConfig {
   return {
     ...config,
+    ...sizes,
     model: completeModel(config.model, {
       vocab_size,
       max_position_embeddings: config.sequence_length,
     }),
     optimizer: { ...config.optimizer, weight_decay: decayTable(config.optimizer) },
   };
+}
+
+function givenSizes({ batch_size, accumulation }: PretrainConfig): BatchSizes {
+  if (batch_size === "auto" || accumulation === "auto") {
+    throw new Error("sizes that are auto were not fitted to a device's memory");
+  }
+  return { batch_size, accumulation };
 }
 
 /** A number that the config left out, and the rule that gave it. */
@@ -99,9 +142,16 @@ export interface DerivedNumber {
   readonly rule: string;
 }
 
-/** What `resolveConfig` and the model's parts decided; to be shown, as nothing is decided silently. */
-export function derivedNumbers(config: PretrainConfig, resolved: ResolvedConfig): DerivedNumber[] {
-  const derived: DerivedNumber[] = [];
+/**
+ * What `resolveConfig` and the model's parts decided, `memory` being what `auto` sizes were fitted to; to be shown, as
+ * nothing is decided silently.
+ */
+export function derivedNumbers(
+  config: PretrainConfig,
+  resolved: ResolvedConfig,
+  memory?: Memory,
+): DerivedNumber[] {
+  const derived = autoNumbers(config, resolved, memory);
   const derive = (given: number | undefined, name: string, value: number, rule: string) => {
     if (given === undefined) derived.push({ name: `model.${name}`, value, rule });
   };
@@ -121,6 +171,27 @@ export function derivedNumbers(config: PretrainConfig, resolved: ResolvedConfig)
   return derived;
 }
 
+function autoNumbers(
+  config: PretrainConfig,
+  { batch_size, accumulation }: BatchSizes,
+  memory: Memory | undefined,
+): DerivedNumber[] {
+  const fit = `that fit${memory ? ` ${formatBytes(memory.bytes)}, ${memory.source}` : ""}`;
+  const rows = `${accumulation > 1 ? `${accumulation} × ` : ""}the most rows, in eights, ${fit}`;
+  const derived: DerivedNumber[] = [];
+  if (config.batch_size === "auto") {
+    derived.push({ name: "batch_size", value: batch_size, rule: rows });
+  }
+  if (config.accumulation === "auto") {
+    derived.push({
+      name: "accumulation",
+      value: accumulation,
+      rule: `the fewest equal parts ${fit}`,
+    });
+  }
+  return derived;
+}
+
 /** What a config says that its author may not have meant. */
 export function doubtsOf({ steps, optimizer: { learning_rate } }: PretrainConfig): string[] {
   const { warmup_steps } = learning_rate;
@@ -131,6 +202,6 @@ export function doubtsOf({ steps, optimizer: { learning_rate } }: PretrainConfig
 }
 
 /** Rows that are on the device at once. */
-export function microRows({ batch_size, accumulation }: PretrainConfig): number {
+export function microRows({ batch_size, accumulation }: BatchSizes): number {
   return batch_size / accumulation;
 }

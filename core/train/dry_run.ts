@@ -12,6 +12,7 @@ import {
 } from "../model/mod.ts";
 import type { Plan, Target } from "../plan/mod.ts";
 import type { ResolvedConfig } from "./config.ts";
+import { type DiskUse, diskUse } from "./disk.ts";
 import { trainingOf } from "./pretrain.ts";
 import { planTraining, stateOf } from "./plans.ts";
 
@@ -27,9 +28,7 @@ export interface DryRun {
   /** Bytes on the device while training, by what they hold. */
   readonly memory: readonly { readonly kind: string; readonly bytes: number }[];
   readonly totalBytes: number;
-  /** Bytes of one checkpoint, and of all that are kept at once. */
-  readonly checkpointBytes: number;
-  readonly diskBytes: number;
+  readonly disk: DiskUse;
 }
 
 export function dryRun(config: ResolvedConfig, target: Target): DryRun {
@@ -40,8 +39,7 @@ export function dryRun(config: ResolvedConfig, target: Target): DryRun {
   const ofUpdate = (pick: keyof Plan["totals"]) =>
     plans.update.totals[pick] + accumulation * (plans.accumulate?.totals[pick] ?? 0);
   const tokensPerUpdate = batch_size * sequence_length;
-  const memory = memoryOf(all, target), checkpointBytes = 12 * countAll(params);
-  const kept = checkpointsKept(config);
+  const memory = memoryOf(all, target);
   return {
     params: countAll(params),
     byPart: countByPart(params),
@@ -54,16 +52,8 @@ export function dryRun(config: ResolvedConfig, target: Target): DryRun {
     dispatches: ofUpdate("dispatches"),
     memory,
     totalBytes: memory.reduce((sum, { bytes }) => sum + bytes, 0),
-    checkpointBytes,
-    // A new checkpoint is whole before an old one goes.
-    diskBytes: checkpointBytes * (kept + 1),
+    disk: diskUse(config),
   };
-}
-
-function checkpointsKept({ checkpoint, steps }: ResolvedConfig): number {
-  const { every, keep, keep_best } = checkpoint;
-  const written = every > 0 ? Math.ceil(steps / every) : 1;
-  return keep > 0 ? Math.min(keep + keep_best, written) : written;
 }
 
 const purposes: Readonly<Record<string, string>> = {

@@ -1,9 +1,17 @@
-/** Sizes of an update that fit a device, found by planning smaller ones: nothing is allocated. */
+/** Sizes of an update that fit a device, found by planning others: nothing is allocated. */
 
 import { OutOfMemoryError } from "../device/types.ts";
 import { exitCodes, messageOf, UserError } from "../io/errors.ts";
+import { formatBytes } from "../io/words.ts";
 import { PlanError, type Target } from "../plan/mod.ts";
-import { microRows, type ResolvedConfig } from "./config.ts";
+import {
+  type BatchSizes,
+  type Memory,
+  microRows,
+  type PretrainConfig,
+  resolveConfig,
+  type ResolvedConfig,
+} from "./config.ts";
 import { dryRun } from "./dry_run.ts";
 
 /** An error of too large a run with sizes that fit as its hint; any other error as it is. */
@@ -20,40 +28,124 @@ export function withFittingSizes(error: unknown, config: ResolvedConfig, target:
   });
 }
 
-/** What a run may take of a device; of a GPU's memory nothing is known. */
-export function roomOf({ kind, slabBytes }: Target): number {
-  return kind === "cpu" ? 0.95 * slabBytes : Number.MAX_VALUE; // plans are exact within 5 %
+/** What a run may take of a device that has `bytes`: plans are exact within 5 %. The cpu device has one slab. */
+export function roomOf({ kind, slabBytes }: Target, bytes = Number.MAX_VALUE): number {
+  return 0.95 * (kind === "cpu" ? Math.min(bytes, slabBytes) : bytes);
 }
+
+/** The refusal of a run that takes `needs` bytes, with sizes that fit. */
+export function tooLarge(
+  needs: number,
+  { bytes, source }: Memory,
+  config: ResolvedConfig,
+  target: Target,
+): UserError {
+  const room = roomOf(target, bytes);
+  const more = config.model.remat ? "" : "; model.remat=true needs less, too";
+  return new UserError(
+    `the run needs ${formatBytes(needs)}, and ${formatBytes(room)} may be used of ` +
+      `${formatBytes(bytes)}, ${source}`,
+    { hint: sizeAdvice(config, target, room) + more, exitCode: exitCodes.outOfMemory },
+  );
+}
+
+/** What a config leaves open, and what decides it. */
+export interface Fitting {
+  readonly target: Target;
+  /** Bytes that the run may take, as from `roomOf`; finite. */
+  readonly room: number;
+  readonly vocab_size: number;
+  /** No update has more: the rows of the training data. */
+  readonly mostRows: number;
+}
+
+/** The config with its `auto` sizes filled in. Throws where not even one row fits. */
+export function fitSizes(config: PretrainConfig, fitting: Fitting): ResolvedConfig {
+  const { batch_size, accumulation } = config, { vocab_size, target, room } = fitting;
+  const at = (sizes: BatchSizes) => resolveConfig(config, vocab_size, sizes);
+  const bytes = (sizes: BatchSizes) => bytesAt(at(sizes), target) ?? Infinity;
+  if (batch_size === "auto" && accumulation !== "auto") {
+    const most = Math.max(1, Math.floor(fitting.mostRows / accumulation));
+    const sizesOf = (rows: number) => ({ batch_size: rows * accumulation, accumulation });
+    const rows = mostRows((rows) => bytes(sizesOf(rows)), room, most);
+    if (rows > 0) return at(sizesOf(rows));
+  }
+  if (accumulation === "auto" && batch_size !== "auto") {
+    const parts = divisorsOf(batch_size);
+    const found = fewest(
+      parts.length,
+      (i) => bytes({ batch_size, accumulation: parts[i] }) <= room,
+    );
+    if (found < parts.length) return at({ batch_size, accumulation: parts[found] });
+  }
+  if (batch_size !== "auto" && accumulation !== "auto") return at({ batch_size, accumulation });
+  throw new UserError(`not even one row fits`, {
+    where: batch_size === "auto" ? "batch_size" : "accumulation",
+    hint: noRow,
+    exitCode: exitCodes.outOfMemory,
+  });
+}
+
+/** So many rows are never asked for where the data are not known. */
+export const anyRows = 2 ** 20;
+
+const noRow = "use a smaller sequence_length or model, or another device";
 
 /** What to change for a run to take at most `budget` bytes: "use batch_size 24 or less, or accumulation 4". */
 export function sizeAdvice(config: ResolvedConfig, target: Target, budget: number): string {
-  const fits = (changes: Partial<ResolvedConfig>) =>
+  const fits = (changes: Partial<BatchSizes>) =>
     (bytesAt({ ...config, ...changes }, target) ?? Infinity) <= budget;
   const { batch_size, accumulation } = config;
-  const rows = largest(
-    microRows(config) - 1,
-    (rows) => fits({ batch_size: rows * accumulation }),
-  );
-  if (rows === 0) {
-    return "not even one row fits: use a smaller sequence_length or model, or another device";
-  }
-  const divisors = Array.from({ length: batch_size }, (_, i) => i + 1).filter((n) =>
-    batch_size % n === 0 && batch_size / n <= rows
-  );
+  const bigger = microRows(config);
+  const rows = bigger - 1 -
+    fewest(bigger - 1, (fewer) => fits({ batch_size: (bigger - 1 - fewer) * accumulation }));
+  if (rows === 0) return `not even one row fits: ${noRow}`;
+  const divisors = divisorsOf(batch_size).filter((n) => batch_size / n <= rows);
   const parts = divisors.find((n) => fits({ accumulation: n }));
   const smaller = `use batch_size ${rows * accumulation} or less`;
   return parts === undefined ? smaller : `${smaller}, or accumulation ${parts}`;
 }
 
-/** The largest number up to `most` that `fits`, where all below a fitting one fit, too; 0 if none does. */
-function largest(most: number, fits: (n: number) => boolean): number {
-  let low = 0, high = most;
+function divisorsOf(n: number): number[] {
+  return Array.from({ length: n }, (_, i) => i + 1).filter((part) => n % part === 0);
+}
+
+/** The first of 0, 1, …, `end` − 1 that fits, where all after a fitting one fit, too; `end` if none does. */
+function fewest(end: number, fits: (i: number) => boolean): number {
+  let low = 0, high = end;
   while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    if (fits(middle)) low = middle;
-    else high = middle - 1;
+    const middle = Math.floor((low + high) / 2);
+    if (fits(middle)) high = middle;
+    else low = middle + 1;
   }
   return low;
+}
+
+/** 1, 2, 4, 8, then multiples of 8. */
+const rowsOf = (place: number) => place < 3 ? 2 ** place : 8 * (place - 2);
+const placeOf = (rows: number) => rows < 8 ? Math.floor(Math.log2(rows)) : 2 + Math.floor(rows / 8);
+
+/**
+ * The most rows of those that `rowsOf` lists, `most` at most, whose bytes fit; 0 if none do. Bytes grow almost
+ * linearly with rows, so the next guess is where the line through two known points meets the budget.
+ */
+function mostRows(bytesAt: (rows: number) => number, budget: number, most: number): number {
+  let low = 0, high = placeOf(most) + 1; // low fits, high does not or is not allowed
+  let last = { rows: 1, bytes: bytesAt(1) }, aim = 3;
+  if (last.bytes > budget) return 0;
+  for (let tries = 0; high - low > 1; tries++) {
+    const place = Math.min(high - 1, Math.max(low + 1, aim)), rows = rowsOf(place);
+    const bytes = bytesAt(rows);
+    if (bytes <= budget) low = place;
+    else high = place;
+    const perRow = (bytes - last.bytes) / (rows - last.rows);
+    if (Number.isFinite(bytes)) last = { rows, bytes };
+    // a refused plan has no bytes; and few tries are enough where the line is one
+    aim = Number.isFinite(bytes) && perRow > 0 && tries < 8
+      ? placeOf(Math.max(1, rows + (budget - bytes) / perRow))
+      : Math.floor((low + high) / 2);
+  }
+  return rowsOf(low);
 }
 
 /** Bytes of a run; undefined where the target refuses its plan. */

@@ -1,6 +1,7 @@
 export * from "./beginning.ts";
 export * from "./checkpoint.ts";
 export * from "./config.ts";
+export * from "./disk.ts";
 export * from "./dry_run.ts";
 export * from "./events.ts";
 export * from "./fit.ts";

@@ -67,7 +67,7 @@ Deno.test("self-test: a lost device ends it", async () => {
   assert.equal(results.at(-1)?.op, "attention");
 });
 
-Deno.test("room: memory is taken in steps until the device refuses, and given back", async () => {
+Deno.test("replay: denoland/deno 35195: memory is taken in steps until the device refuses; that is the ceiling, and it is given back", async () => {
   await using cpu = await openCpu({ threads: 1, blas: "off" });
   const MiB = 2 ** 20, target = { ...cpu.target, maxTensorBytes: MiB };
   assert.deepEqual(await takeMore({ ...cpu, target }, 3.5 * MiB), {

@@ -1,0 +1,124 @@
+/**
+ * How much memory a run may use: what `--memory` says, what the machine has, or what a GPU gives when asked.
+ *
+ * @module
+ */
+import { Option } from "@commander-js/extra-typings";
+import type { Device } from "../core/device/mod.ts";
+import type { ShardReader } from "../core/data/shard_reader.ts";
+import { UserError } from "../core/io/errors.ts";
+import type { Target } from "../core/plan/mod.ts";
+import type { Memory, PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
+import { parseBytes } from "./options.ts";
+
+/** `--memory`: what the device has, or what a run may use of it. */
+export function memoryOption() {
+  return new Option("--memory <size>", "the device's memory, such as 24GB or 22.5GiB")
+    .argParser(parseBytes);
+}
+
+/** Memory that is given, else the machine's for the cpu device. Of a GPU nothing is known. */
+export function memoryOf(target: Target, given: number | undefined): Memory | undefined {
+  if (target.kind === "webgpu") return given === undefined ? undefined : ofOption(given);
+  return withinSlab(
+    target,
+    given === undefined
+      ? { bytes: Deno.systemMemoryInfo().total, source: "the machine's" }
+      : ofOption(given),
+  );
+}
+
+const ofOption = (bytes: number): Memory => ({ bytes, source: "as --memory says" });
+
+/** The cpu device's memory has 32-bit addresses. */
+function withinSlab({ slabBytes }: Target, memory: Memory): Memory {
+  return memory.bytes <= slabBytes
+    ? memory
+    : { bytes: slabBytes, source: "the most that the cpu device can have" };
+}
+
+/**
+ * Memory for sizes that are `auto`: what is given, else what is free. A GPU does not say how much it has: it is
+ * asked for more and more, up to half of what the machine has free.
+ */
+export async function freeMemory(
+  target: Target,
+  device: Device | undefined,
+  given: number | undefined,
+): Promise<Memory> {
+  if (given !== undefined) return memoryOf(target, given)!;
+  const { describeMachine, roomOf } = await import("../core/inspect/mod.ts");
+  const machine = describeMachine();
+  if (target.kind === "cpu") {
+    // the program itself and whatever else grows take some, too
+    const bytes = Math.floor(0.9 * machine.availableBytes);
+    return withinSlab(target, { bytes, source: "nine tenths of what is free now" });
+  }
+  if (!device) {
+    throw new UserError("a batch that fits is asked for, but no device is here to say what does", {
+      hint: "say how much memory it has: --memory 24GB",
+    });
+  }
+  const { bytes } = await roomOf(device, machine);
+  return { bytes: Math.floor(0.9 * bytes), source: "nine tenths of what the GPU gave when asked" };
+}
+
+/** The option's value. */
+export interface RunMemory {
+  readonly memory?: number | undefined;
+}
+
+/** What is known of the data before they are read; sizes only where they are there. */
+export interface DataFacts {
+  readonly vocab_size: number;
+  readonly trainTokens?: number;
+  readonly valTokens?: number;
+}
+
+export function factsOf({ index: { vocab_size, splits: { train, val } } }: ShardReader): DataFacts {
+  return { vocab_size, trainTokens: train.tokens, valTokens: val.tokens };
+}
+
+/** Whom sizes must fit. */
+export interface Surroundings extends RunMemory {
+  readonly target: Target;
+  readonly device: Device | undefined;
+  readonly data: DataFacts;
+}
+
+/** A config with nothing left open, and what sizes that were `auto` were fitted to. */
+export interface Resolved {
+  readonly config: ResolvedConfig;
+  readonly memory?: Memory;
+}
+
+/** Fills in what is left open: sizes that are `auto` fill the memory that there is. */
+export async function resolveWithin(
+  given: PretrainConfig,
+  { target, device, data, memory: size }: Surroundings,
+): Promise<Resolved> {
+  const { anyRows, fitSizes, hasAutoSizes, resolveConfig, roomOf } = await import(
+    "../core/train/mod.ts"
+  );
+  const { vocab_size, trainTokens } = data;
+  if (!hasAutoSizes(given)) return { config: resolveConfig(given, vocab_size) };
+  const memory = await freeMemory(target, device, size), room = roomOf(target, memory.bytes);
+  const mostRows = trainTokens === undefined
+    ? anyRows
+    : Math.ceil(trainTokens / given.sequence_length);
+  return { config: fitSizes(given, { target, room, vocab_size, mostRows }), memory };
+}
+
+/** Refuses a run that takes more than `--memory` gives it. */
+export async function requireWithin(
+  config: ResolvedConfig,
+  target: Target,
+  given: number | undefined,
+): Promise<void> {
+  if (given === undefined) return;
+  const { dryRun, roomOf, tooLarge } = await import("../core/train/mod.ts");
+  const { totalBytes } = dryRun(config, target), memory = memoryOf(target, given)!;
+  if (totalBytes > roomOf(target, memory.bytes)) {
+    throw tooLarge(totalBytes, memory, config, target);
+  }
+}

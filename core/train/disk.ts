@@ -1,0 +1,69 @@
+/** What a run writes. */
+
+import { bytesInside, freeBytesAt } from "../io/disk.ts";
+import { formatBytes, plural } from "../io/words.ts";
+import { buildModel, countAll, namedParams } from "../model/mod.ts";
+import { checkpointsFolder } from "./checkpoint.ts";
+import type { ResolvedConfig } from "./config.ts";
+
+/** Bytes on disk at the moment when they are the most. */
+export interface DiskUse {
+  readonly checkpointBytes: number;
+  /** That lie there at once, one being written among them. */
+  readonly checkpoints: number;
+  readonly metricsBytes: number;
+  readonly totalBytes: number;
+}
+
+export function diskUse(config: ResolvedConfig): DiskUse {
+  // weights and two moments, four bytes each
+  const checkpointBytes = 12 * countAll(namedParams(buildModel(config.model).params));
+  const checkpoints = checkpointsAtOnce(config), metricsBytes = metricsBytesOf(config);
+  return {
+    checkpointBytes,
+    checkpoints,
+    metricsBytes,
+    totalBytes: checkpoints * checkpointBytes + metricsBytes,
+  };
+}
+
+/** A new checkpoint is whole before an old one goes. */
+function checkpointsAtOnce({ checkpoint, steps }: ResolvedConfig): number {
+  const { every, keep, keep_best } = checkpoint;
+  const written = every > 0 ? Math.ceil(steps / every) : 1;
+  return keep > 0 ? Math.min(keep + keep_best + 1, written) : written;
+}
+
+/** A line of `metrics.jsonl` has about so many bytes. */
+const metricsLine = 140;
+
+function metricsBytesOf({ steps, log_every, validation: { every } }: ResolvedConfig): number {
+  return metricsLine * (Math.ceil(steps / log_every) + (every > 0 ? Math.ceil(steps / every) : 1));
+}
+
+/** A disk with too little room. */
+export interface DiskShortage {
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** Says what is missing where a run's disk cannot hold all that the run will write; undefined where it can or does not say. */
+export async function diskShortage(
+  config: ResolvedConfig,
+  run: string,
+): Promise<DiskShortage | undefined> {
+  const free = await freeBytesAt(run), use = diskUse(config);
+  const needed = use.totalBytes - await bytesInside(checkpointsFolder(run));
+  if (free === undefined || needed <= free) return undefined;
+  const { keep, keep_best } = config.checkpoint;
+  const least = (2 + keep_best) * use.checkpointBytes + use.metricsBytes;
+  const fewer = keep !== 1 && least < use.totalBytes
+    ? `checkpoint.keep=1 needs ${formatBytes(least)}; or `
+    : "";
+  return {
+    message: `the run writes up to ${formatBytes(needed)}, of which ${
+      plural(use.checkpoints, "checkpoint")
+    }, and ${formatBytes(free)} are free on the disk of ${run}`,
+    hint: `${fewer}choose an --out on another disk`,
+  };
+}

@@ -1,0 +1,127 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { quern, root, withTempDir } from "../support.ts";
+import { attempt, makeProject, run } from "./tiny_project.ts";
+
+const llama = `${root}configs/llama-5m.yaml`;
+/** No adapter is found with these. */
+const noGpu = { DENO_WEBGPU_BACKEND: Deno.build.os === "windows" ? "metal" : "dx12" };
+
+Deno.test("pretrain --dry-run --memory: says whether a card that is not here can hold the run, and what fits it", () =>
+  withTempDir(async (cwd) => {
+    const dry = (...args: string[]) =>
+      quern(["pretrain", llama, "--dry-run", "--device", "webgpu", ...args], { cwd, env: noGpu });
+    const unknown = await dry("--json");
+    const { fits, device_bytes, limits_of } = JSON.parse(unknown.stdout);
+    assert.deepEqual([fits, device_bytes, limits_of], [null, null, "assumed"]);
+    const large = await dry("--memory", "24GB", "--json");
+    assert.equal(large.code, 0, large.stderr);
+    const found = JSON.parse(large.stdout);
+    assert.deepEqual([found.fits, found.device_bytes], [true, 24e9]);
+
+    const small = await dry("--memory", "200MiB", "--json");
+    assert.equal(small.code, 4);
+    assert.equal(JSON.parse(small.stdout).fits, false);
+    const [, rows] = small.stderr.match(
+      /^error: the run needs 3.. MiB, and 190 MiB may be used of 200 MiB, as --memory says\nhint: use batch_size (\d) or less/,
+    )!;
+    const smaller = await dry("--memory", "200MiB", "--set", `batch_size=${rows}`);
+    assert.equal(smaller.code, 0, smaller.stderr);
+    assert.match(smaller.stdout, /^memory on webgpu +1\d\d MiB {2}of 200 MiB, as --memory says$/m);
+
+    const auto = ["--set", "batch_size=auto"], nobody = await dry(...auto);
+    assert.equal(nobody.code, 2);
+    assert.match(nobody.stderr, /no device is here to say what does\nhint: .*--memory 24GB/);
+    const fitted = await dry(...auto, "--memory", "1GiB");
+    assert.match(
+      fitted.stdout,
+      /^batch_size (8|16|24|32|40) = the most rows, in eights, that fit 1 GiB, as --memory says$/m,
+    );
+    for (const wrong of ["24", "24gb", "GB", "0GB", "-1GB", "1e3MB", "24GB!"]) {
+      const { code, stderr } = await dry(`--memory=${wrong}`);
+      assert.match(stderr, /Not a size such as 24GB or 22\.5GiB/);
+      assert.equal(code, 2);
+    }
+  }));
+
+Deno.test("pretrain: --memory bounds a run; the batch that the refusal names then trains; auto stays in the run's config", () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    const given = ["tiny.yaml", "--memory", "1MB", "--set", "steps=1"];
+    const large = ["--set", "batch_size=64"];
+    for (const kind of [["--dry-run"], []]) {
+      const { code, stderr } = await attempt(dir, "pretrain", ...given, ...large, ...kind);
+      assert.equal(code, 4, stderr);
+      assert.match(stderr, /may be used of 977 KiB, as --memory says\nhint: use batch_size \d+/);
+    }
+    const { stderr } = await attempt(dir, "pretrain", ...given, ...large);
+    const [, rows, parts] = stderr.match(/batch_size (\d+) or less, or accumulation (\d+)/)!;
+    const more = await attempt(
+      dir,
+      "pretrain",
+      ...given,
+      "--set",
+      `batch_size=${Number(rows) + 1}`,
+    );
+    assert.equal(more.code, 4);
+    await run(dir, "pretrain", ...given, "--set", `batch_size=${rows}`, "--out", "rows");
+    await run(
+      dir,
+      "pretrain",
+      ...given,
+      ...large,
+      "--set",
+      `accumulation=${parts}`,
+      "--out",
+      "parts",
+    );
+
+    const auto = ["tiny.yaml", "--memory", "1MB", "--set", "batch_size=auto", "--out", "fitted"];
+    const trained = await run(dir, "pretrain", ...auto, "--set", "steps=2");
+    const [, size] = trained.stderr.match(
+      /^batch_size (\d+) = the most rows, in eights, that fit/m,
+    )!;
+    assert.ok(Number(size) <= Number(rows) && Number(size) + 8 > Number(rows), `${size}, ${rows}`);
+    const written = await Deno.readTextFile(join(dir, "fitted/config.yaml"));
+    assert.match(written, new RegExp(`^batch_size: ${size}$`, "m"));
+    const resumed = await run(dir, "pretrain", "--resume", "fitted", "--set", "steps=3");
+    assert.doesNotMatch(resumed.stderr, /^batch_size/m);
+    const after = await Deno.readTextFile(join(dir, "fitted/config.yaml"));
+    assert.match(after, new RegExp(`^batch_size: ${size}\\naccumulation: 1\\nsteps: 3$`, "m"));
+  }));
+
+Deno.test("pretrain: sizes that are auto without --memory fit what is free, and no more than the data", () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    const { stdout } = await run(
+      dir,
+      "pretrain",
+      "tiny.yaml",
+      "--dry-run",
+      "--set",
+      "batch_size=auto",
+    );
+    const [, rows] = stdout.match(/^batch_size (\d+) = the most rows, in eights, that fit \d/m)!;
+    const { splits } = JSON.parse(await Deno.readTextFile(join(dir, "data/index.json")));
+    const all = Math.ceil(splits.train.tokens / 32);
+    assert.ok(Number(rows) <= all && Number(rows) > all - 8, `${rows} of ${all}`);
+    const parts = await run(dir, "pretrain", "tiny.yaml", "--set", "accumulation=auto");
+    assert.match(parts.stderr, /^accumulation 1 = the fewest equal parts that fit \d/m);
+  }));
+
+Deno.test("pretrain: a disk that cannot hold the checkpoints is said before the run, and the dry run refuses", () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    const all = ["--set", "checkpoint={every: 1, keep: 0}", "--set", "steps=1000000000000"];
+    const dry = await attempt(dir, "pretrain", "tiny.yaml", "--dry-run", "--json", ...all);
+    assert.equal(dry.code, 1);
+    const { disk_bytes, disk_free_bytes, checkpoints } = JSON.parse(dry.stdout);
+    assert.equal(checkpoints, 1e12);
+    assert.ok(disk_bytes > disk_free_bytes && disk_free_bytes > 0);
+    const said = /the run writes up to .* TiB, of which 1,000,000,000,000 checkpoints, and .* free/;
+    assert.match(dry.stderr, said);
+    const real = await run(dir, "pretrain", "tiny.yaml", ...all, "--set", "max_minutes=0.001");
+    assert.match(real.stderr, new RegExp(`^warning: ${said.source}`, "m"));
+    const two = await run(dir, "pretrain", "tiny.yaml", "--dry-run", "--json");
+    assert.equal(JSON.parse(two.stdout).checkpoints, 3);
+  }));
