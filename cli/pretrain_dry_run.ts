@@ -162,7 +162,9 @@ function describe(report: Report): string[] {
     }`
   );
   const roles = found.byRole.map(({ role, tensors, total: n, weightDecay }) =>
-    `  ${role.padEnd(20)}${total(n)}  in ${plural(tensors, "tensor")}, weight decay ${weightDecay}`
+    `  ${role.padEnd(20)}${total(n)}  in ${plural(tensors, "tensor")}, weight decay ${
+      typeof weightDecay === "number" ? weightDecay : `by schedule: ${weightDecay.kind}`
+    }`
   );
   const memory = found.memory.map(({ kind, bytes }) =>
     `  ${kind.padEnd(20)}${formatBytes(bytes).padStart(15)}`

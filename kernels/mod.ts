@@ -16,6 +16,7 @@ export * from "./layout.ts";
 export * from "./lowering.ts";
 export * from "./matmul.ts";
 export * from "./norm.ts";
+export * from "./hyper.ts";
 export * from "./optimizer.ts";
 export * from "./random.ts";
 export * from "./reduce.ts";

@@ -13,6 +13,7 @@ import { each } from "./webgpu/each.ts";
 import { globalNormKernel } from "./webgpu/global_norm.ts";
 import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.ts";
 import { adamWWasm, globalNormWasm } from "./wasm/optimizer.ts";
+import { decayWord } from "./hyper.ts";
 import adamWWgsl from "./adamw.wgsl" with { type: "text" };
 
 /**
@@ -53,23 +54,22 @@ export const globalNormOp: Kernel = defineOp({
 });
 
 export interface AdamWAttrs {
-  readonly beta1: number;
-  readonly beta2: number;
   readonly eps: number;
-  readonly weight_decay: number;
+  /** Which of the decays in `hyper` is the parameter's. */
+  readonly decay: number;
 }
 
 /**
- * AdamW (Loshchilov & Hutter 2019), as PyTorch computes it: (param, gradient, m, v, hyper [3], gate
- * [2]) → param, m, v. hyper = (lr, 1 − beta1ᵗ, 1 − beta2ᵗ); gate as from `global_norm`. Where the
- * gate's second word is 0 nothing changes. p −= lr·wd·p; m = b1·m + (1−b1)·g; v = b2·v + (1−b2)·g²;
- * p −= lr/c1 · m / (√v/√c2 + eps).
+ * AdamW (Loshchilov & Hutter 2019), as PyTorch computes it: (param, gradient, m, v, hyper, gate [2])
+ * → param, m, v. hyper = (lr, c1, c2, b1, 1 − b1, b2, 1 − b2, weight decays…), as from `packHyper`;
+ * gate as from `global_norm`. Where the gate's second word is 0 nothing changes. p −= lr·wd·p; m =
+ * b1·m + (1−b1)·g; v = b2·v + (1−b2)·g²; p −= lr/c1 · m / (√v/√c2 + eps).
  */
 export const adamWOp: Kernel = defineOp({
   name: "adamw",
   kernels: [{ name: "each", passes: (node) => [adamWPass(node)] }],
   inplace: { 0: 0, 1: 2, 2: 3 },
-  check([param, grad, m, v, hyper, gate]: readonly Spec[]) {
+  check([param, grad, m, v, hyper, gate]: readonly Spec[], attrs) {
     for (const x of [grad, m, v]) {
       expect(
         x.shape.join() === param.shape.join() && x.dtype === "f32",
@@ -77,22 +77,25 @@ export const adamWOp: Kernel = defineOp({
       );
     }
     expect(
-      param.dtype === "f32" && hyper.shape.join() === "3" && gate.shape.join() === "2",
-      "wants f32 parameters, hyper [3], gate [2]",
+      param.dtype === "f32" && hyper.shape.length === 1 && gate.shape.join() === "2",
+      "wants f32 parameters, hyper [n], gate [2]",
     );
+    const { decay } = attrs as unknown as AdamWAttrs;
+    expect(decay >= 0 && decayWord(decay) < hyper.shape[0], `finds no decay ${decay} in hyper`);
     return [param, m, v].map(({ shape }) => ({ shape, dtype: "f32" }));
   },
-  reference([param, grad, m, v, [lr, c1, c2], [scale, finite]], [newParam, newM, newV], { attrs }) {
-    const { beta1, beta2, eps, weight_decay } = attrs as unknown as AdamWAttrs;
+  reference([param, grad, m, v, hyper, [scale, finite]], [newParam, newM, newV], { attrs }) {
+    const { eps, decay } = attrs as unknown as AdamWAttrs;
+    const [lr, c1, c2, beta1, rest1, beta2, rest2] = hyper, weightDecay = hyper[decayWord(decay)];
     for (let i = 0; i < param.length; i++) {
       if (finite === 0) {
         [newParam[i], newM[i], newV[i]] = [param[i], m[i], v[i]];
         continue;
       }
       const g = grad[i] * scale,
-        first = beta1 * m[i] + (1 - beta1) * g,
-        second = beta2 * v[i] + (1 - beta2) * g * g;
-      const decayed = param[i] * (1 - lr * weight_decay);
+        first = beta1 * m[i] + rest1 * g,
+        second = beta2 * v[i] + rest2 * g * g;
+      const decayed = param[i] * (1 - lr * weightDecay);
       newM[i] = first;
       newV[i] = second;
       newParam[i] = decayed - lr / c1 * first / (Math.sqrt(second) / Math.sqrt(c2) + eps);
@@ -106,7 +109,7 @@ export const adamWOp: Kernel = defineOp({
 });
 
 function adamWPass({ inputs: [param], attrs }: OpContext): GpuPass {
-  const { beta1, beta2, eps, weight_decay } = attrs as unknown as AdamWAttrs;
+  const { eps, decay } = attrs as unknown as AdamWAttrs;
   const bindings = {
     grad: input(1),
     hyper: input(4),
@@ -115,8 +118,8 @@ function adamWPass({ inputs: [param], attrs }: OpContext): GpuPass {
     m: output(1),
     v: output(2),
   };
-  const floats = { beta1, beta2, rest1: 1 - beta1, rest2: 1 - beta2, eps, weight_decay };
-  return each(sizeOf(param.shape), adamWWgsl, bindings, { floats });
+  const numbers = { uints: { decay: decayWord(decay) }, floats: { eps } };
+  return each(sizeOf(param.shape), adamWWgsl, bindings, numbers);
 }
 
 export function globalNorm(

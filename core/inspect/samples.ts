@@ -185,11 +185,11 @@ function learning(): Sample[] {
       k.adamWOp,
       [
         ...[normal, normal, normal, positive].map((values) => f32([3, 100], values)),
-        f32([3], list(1e-2, 0.1, 0.05)),
+        f32([k.hyperSize(1)], list(1e-2, 0.1, 0.05, 0.9, 0.1, 0.95, 0.05, 0.1)),
         f32([2], list(0.5, 1)),
       ],
       ONE,
-      { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 },
+      { eps: 1e-8, decay: 0 },
     ),
   ];
 }

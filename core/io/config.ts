@@ -54,7 +54,7 @@ export function parseConfig<S extends z.ZodType>(schema: S, source: ConfigSource
   if (result.success) return result.data;
   const locate = (path: Path, key?: string) =>
     overriding(overrides, path) ?? place(offsetOf(document, path, key));
-  const issues = result.error.issues.flatMap((issue) => flatten(issue));
+  const issues = result.error.issues.flatMap((issue) => flatten(issue, data));
   throw faultsError(issues.flatMap((issue) => faultsOf(issue, data, walk, locate)));
 }
 
@@ -69,12 +69,36 @@ interface Fault {
 type Issue = z.core.$ZodIssue;
 
 /** A plain union reports its members' faults apart: those of the member that fits best are shown. */
-function flatten(issue: Issue, prefix: Path = []): Issue[] {
+function flatten(issue: Issue, data: unknown, prefix: Path = []): Issue[] {
   const path = [...prefix, ...issue.path];
   if (issue.code !== "invalid_union" || issue.errors.length === 0) return [{ ...issue, path }];
-  const depth = (issues: Issue[]) => Math.max(...issues.map((i) => i.path.length));
-  const [best] = [...issue.errors].sort((a, b) => depth(b) - depth(a) || a.length - b.length);
-  return best.flatMap((inner) => flatten(inner, path));
+  const members = issue.errors.map((member) =>
+    member.flatMap((inner) => flatten(inner, data, path))
+  );
+  const ranks = new Map(members.map((issues) => [issues, misfit(issues, path, data)]));
+  const [best] = members.sort((a, b) => {
+    const [left, right] = [ranks.get(a)!, ranks.get(b)!];
+    const place = left.findIndex((x, i) => x !== right[i]);
+    return place < 0 ? 0 : left[place] - right[place];
+  });
+  return best;
+}
+
+/** How badly a union's member fits, the weightiest first: not its type or kind at all, faults near the top, many of them. */
+function misfit(issues: readonly Issue[], path: Path, data: unknown): number[] {
+  const isOther = issues.some((issue) =>
+    issue.code === "invalid_type" && issue.path.length === path.length
+  );
+  const lacksKind = issues.some((issue) =>
+    issue.code === "invalid_union" && valueAt(data, issue.path) === undefined
+  );
+  const depth = Math.max(...issues.map((issue) => issue.path.length));
+  const faults = issues.map((issue) => issue.code === "unrecognized_keys" ? issue.keys.length : 1);
+  return [Number(isOther), Number(lacksKind), -depth, faults.reduce((a, b) => a + b)];
+}
+
+function valueAt(data: unknown, path: Path): unknown {
+  return path.reduce<unknown>((at, key) => Object(at)[key], data);
 }
 
 function faultsOf(
@@ -91,7 +115,7 @@ function faultsOf(
       message: `unknown key ${dotted([...path, key])}${suggestion(key, known)}`,
     }));
   }
-  const value = path.reduce<unknown>((at, key) => Object(at)[key], data);
+  const value = valueAt(data, path);
   const help = issue.code === "invalid_type" ? helpAt(path, data, walk) : "";
   return [{ place: locate(path), message: `${dotted(path)}: ${explain(issue, value)}${help}` }];
 }

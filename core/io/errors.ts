@@ -52,16 +52,19 @@ export function messageOf(error: unknown): string {
 
 /**
  * The candidate that `name` is probably a slip of, if one is near: at most a third of its letters
- * away, and two at least so that a swap of neighbours counts in a short name.
+ * away, and two at least so that a swap of neighbours counts in a short name; else one that the name
+ * begins with or that begins with it, by whole words (`warmup_steps`: `warmup`).
  */
 export function nearestName(name: string, candidates: Iterable<string>): string | undefined {
+  const names = [...candidates];
   let nearest: string | undefined;
   let least = Math.max(2, Math.floor(name.length / 3)) + 1;
-  for (const candidate of candidates) {
+  for (const candidate of names) {
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase());
     if (distance < least && distance < candidate.length) [nearest, least] = [candidate, distance];
   }
-  return nearest;
+  return nearest ??
+    names.find((known) => name.startsWith(`${known}_`) || known.startsWith(`${name}_`));
 }
 
 /** ` (did you mean "x"?)`, or nothing where no candidate is near. */

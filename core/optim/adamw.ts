@@ -1,13 +1,20 @@
 /** AdamW over a tree of parameters, grouped by role. */
 
 import { z } from "zod";
-import { adamW } from "../../kernels/mod.ts";
+import { adamW, hyperSize, packHyper } from "../../kernels/mod.ts";
 import { leavesOf, mapTree, type Spec, type Tensor } from "../graph/mod.ts";
 import { type ParamDescription, type Role, roles } from "../nn/mod.ts";
-import { scheduleConfig } from "./schedule.ts";
+import { type Curve, curveOf, type Schedule, scheduleOf } from "./schedule.ts";
+import type { Clock } from "./span.ts";
 
-const beta = z.number().min(0).lt(1), decay = z.number().nonnegative();
+// an id is the name in the JSON schema, where each is said once
+const nonnegative = z.number().nonnegative();
+const rate = scheduleOf(nonnegative, z.number().positive()) // a peak of 0 would train nothing
+  .meta({ id: "rate_schedule" });
+const beta = scheduleOf(z.number().min(0).lt(1)).meta({ id: "beta_schedule" });
+const decay = scheduleOf(nonnegative).meta({ id: "schedule" });
 const decayByRole = z.strictObject({
+  kind: z.never().optional(), // what has one is a schedule, even if it is misspelt
   matrix: decay.default(0),
   embedding: decay.default(0),
   gain: decay.default(0),
@@ -17,28 +24,45 @@ const decayByRole = z.strictObject({
 
 export const adamWConfig = z.strictObject({
   kind: z.literal("adamw"),
-  learning_rate: scheduleConfig,
+  learning_rate: rate,
   beta1: beta.default(0.9),
   beta2: beta.default(0.95),
   eps: z.number().positive().default(1e-8),
-  /** One number decays matrices alone: embeddings, gains, biases and routers are left. A map decays the roles that it names. */
+  /**
+   * One number or schedule decays matrices alone: embeddings, gains, biases and routers are left. A map decays the roles
+   * that it names.
+   */
   weight_decay: z.union([decay, decayByRole]).default(0.1),
   /** Gradients longer than this, all together, are shortened to it; 0 is no limit. */
-  max_norm: z.number().nonnegative().default(1),
+  max_norm: decay.default(1),
 });
 export type AdamWConfig = z.output<typeof adamWConfig>;
 
-export function decayOf({ weight_decay }: Pick<AdamWConfig, "weight_decay">, role: Role): number {
-  if (typeof weight_decay === "object") return weight_decay[role];
+type DecayConfig = Pick<AdamWConfig, "weight_decay">;
+
+export function decayOf({ weight_decay }: DecayConfig, role: Role): Schedule {
+  if (typeof weight_decay === "object" && "matrix" in weight_decay) return weight_decay[role];
   return role === "matrix" ? weight_decay : 0;
 }
 
 /** Decay by role, whole: what a resolved config says. */
-export function decayTable(config: Pick<AdamWConfig, "weight_decay">): Record<Role, number> {
+export function decayTable(config: DecayConfig): Record<Role, Schedule> {
   return Object.fromEntries(roles.map((role) => [role, decayOf(config, role)])) as Record<
     Role,
-    number
+    Schedule
   >;
+}
+
+/** The optimizer's schedules, by their place in its config. */
+export function optimizerSchedules(
+  config: AdamWConfig,
+): { path: readonly string[]; schedule: Schedule }[] {
+  const { weight_decay } = config;
+  const ofDecay = typeof weight_decay === "object" && "matrix" in weight_decay
+    ? roles.map((role) => ({ path: ["weight_decay", role], schedule: weight_decay[role] }))
+    : [{ path: ["weight_decay"], schedule: weight_decay }];
+  const plain = ["learning_rate", "beta1", "beta2", "max_norm"] as const;
+  return [...plain.map((name) => ({ path: [name], schedule: config[name] })), ...ofDecay];
 }
 
 /** First and second moments, each a tree like the parameters. */
@@ -52,13 +76,52 @@ export function momentSpecs(params: unknown): Moments<unknown> {
   return { m: spec(), v: spec() };
 }
 
-/** The scalars of update `step`, counted from 0: learning rate and bias corrections 1 − betaᵗ with t = step + 1. */
-export function hyperAt(
-  { beta1, beta2 }: Pick<AdamWConfig, "beta1" | "beta2">,
-  rate: number,
-  step: number,
-): Float32Array {
-  return Float32Array.of(rate, 1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1));
+/** The scalars of one update. */
+export interface OptimizerScalars {
+  readonly learningRate: number;
+  readonly maxNorm: number;
+  /** The rest as the kernels read it, from `packHyper`. */
+  readonly hyper: Float64Array<ArrayBuffer>;
+}
+
+/** The scalars of update `step`, counted from 0. */
+export function scalarsOf(config: AdamWConfig, clock: Clock): (step: number) => OptimizerScalars {
+  const curve = (schedule: Schedule) => curveOf(schedule, clock);
+  const [rate, norm, beta1, beta2] = [
+    config.learning_rate,
+    config.max_norm,
+    config.beta1,
+    config.beta2,
+  ].map(curve);
+  const decays = roles.map((role) => curve(decayOf(config, role)));
+  const corrections = [config.beta1, config.beta2].map((beta) => biasCorrection(beta, clock));
+  return (step) => {
+    const learning_rate = rate(step);
+    const hyper = packHyper({
+      learning_rate,
+      beta1: beta1(step),
+      beta2: beta2(step),
+      corrections: [corrections[0](step), corrections[1](step)],
+      decays: decays.map((decay) => decay(step)),
+    });
+    return { learningRate: learning_rate, maxNorm: norm(step), hyper };
+  };
+}
+
+/**
+ * What a moment of update `step` (from 0) is divided by. With m₀ = 0 and mₜ = βₜmₜ₋₁ + (1 − βₜ)gₜ the weights of all gradients
+ * in mₜ add up to 1 − β₁β₂…βₜ, exactly, whatever the betas; that is 1 − βᵗ where they are one number. The product is
+ * taken from the first update on, in order, so it is the same after a resume.
+ */
+function biasCorrection(beta: Schedule, clock: Clock): Curve {
+  if (typeof beta === "number") return (step) => 1 - beta ** (step + 1);
+  const betaAt = curveOf(beta, clock);
+  let taken = 0, product = 1;
+  return (step) => {
+    if (step + 1 < taken) [taken, product] = [0, 1];
+    while (taken <= step) product *= betaAt(taken++);
+    return 1 - product;
+  };
 }
 
 /** What an update reads: all trees have the shape of `params`. */
@@ -66,7 +129,7 @@ export interface Update {
   readonly params: unknown;
   readonly grads: unknown;
   readonly moments: Moments<unknown>;
-  /** As from `hyperAt`, [3]. */
+  /** As from `scalarsOf`. */
   readonly hyper: Tensor;
   /** As from `globalNorm`, [2]. */
   readonly gate: Tensor;
@@ -76,17 +139,14 @@ export interface Update {
 export function adamWUpdate(
   descriptions: unknown,
   { params, grads, moments, hyper, gate }: Update,
-  config: AdamWConfig,
+  { eps }: Pick<AdamWConfig, "eps">,
 ): { params: unknown; moments: Moments<unknown> } {
-  const { beta1, beta2, eps } = config;
-  const described = leavesOf<ParamDescription>(descriptions),
-    [p, g, m, v] = [params, grads, moments.m, moments.v].map((tree) => leavesOf<Tensor>(tree));
+  const described = leavesOf<ParamDescription>(descriptions);
+  const [p, g, m, v] = [params, grads, moments.m, moments.v].map((tree) => leavesOf<Tensor>(tree));
   const updated = described.map(({ leaf: { role } }, i) =>
     adamW(p[i].leaf, g[i].leaf, m[i].leaf, v[i].leaf, hyper, gate, {
-      beta1,
-      beta2,
       eps,
-      weight_decay: decayOf(config, role),
+      decay: roles.indexOf(role),
     })
   );
   const tree = (pick: "param" | "m" | "v") => {
@@ -95,3 +155,6 @@ export function adamWUpdate(
   };
   return { params: tree("param"), moments: { m: tree("m"), v: tree("v") } };
 }
+
+/** The shape of `hyper`. */
+export const hyperSpec: Spec = { shape: [hyperSize(roles.length)], dtype: "f32" };

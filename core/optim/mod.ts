@@ -1,2 +1,3 @@
 export * from "./adamw.ts";
 export * from "./schedule.ts";
+export * from "./span.ts";

@@ -2,9 +2,17 @@
 
 import { z } from "zod";
 import { packings } from "../data/batches.ts";
-import { formatBytes } from "../io/words.ts";
+import { formatBytes, plural } from "../io/words.ts";
 import { completeModel, modelConfig, type OuterSizes } from "../model/mod.ts";
-import { adamWConfig, decayTable } from "../optim/mod.ts";
+import {
+  adamWConfig,
+  type Clock,
+  decayTable,
+  evenClock,
+  misplacedPoint,
+  optimizerSchedules,
+  type Schedule,
+} from "../optim/mod.ts";
 
 const positive = z.int().positive(), counted = z.int().nonnegative();
 const orAuto = z.union([positive, z.literal("auto").meta({ examples: ["auto"] })]);
@@ -81,12 +89,38 @@ const agreements: readonly {
   },
 ];
 
+/** Every schedule of a config, with its place. */
+function schedulesOf({ optimizer }: PretrainConfig): { path: string[]; schedule: Schedule }[] {
+  return optimizerSchedules(optimizer).map(({ path, schedule }) => ({
+    path: ["optimizer", ...path],
+    schedule,
+  }));
+}
+
 export const pretrainConfig = forms.check((ctx) => {
-  for (const { path, broken } of agreements) {
-    const message = broken(ctx.value);
+  const fault = (path: (string | number)[], message: string | undefined) => {
     if (message) ctx.issues.push({ code: "custom", input: ctx.value, path, message });
+  };
+  for (const { path, broken } of agreements) fault(path, broken(ctx.value));
+  const { steps, sequence_length, batch_size } = ctx.value;
+  if (batch_size === "auto") return; // what spans of tokens are is not known yet
+  const clock = clockOf({ steps, batch_size, sequence_length });
+  for (const { path, schedule } of schedulesOf(ctx.value)) {
+    const place = misplacedPoint(schedule, clock);
+    if (place === undefined) continue;
+    fault([...path, "points", place], "comes before the point above; points go forward in time");
   }
 });
+
+/** What the spans of a run are measured by. */
+export function clockOf(
+  { steps, batch_size, sequence_length }: Pick<
+    ResolvedConfig,
+    "steps" | "batch_size" | "sequence_length"
+  >,
+): Clock {
+  return evenClock(steps, batch_size * sequence_length);
+}
 
 /** Memory that a run may use, and whose it is, for people. */
 export interface Memory {
@@ -193,11 +227,14 @@ function autoNumbers(
 }
 
 /** What a config says that its author may not have meant. */
-export function doubtsOf({ steps, optimizer: { learning_rate } }: PretrainConfig): string[] {
-  const { warmup_steps } = learning_rate;
-  if (warmup_steps < steps) return [];
+export function doubtsOf(config: ResolvedConfig): string[] {
+  const { steps, optimizer: { learning_rate } } = config;
+  if (typeof learning_rate === "number" || learning_rate.kind === "points") return [];
+  const { warmup } = learning_rate, taken = clockOf(config).stepsOf(warmup);
+  if (taken < steps) return [];
+  const inSteps = typeof warmup === "number" ? "" : ` (${plural(taken, "step")})`;
   return [
-    `the learning rate never reaches its peak: warmup_steps is ${warmup_steps}, steps ${steps}`,
+    `the learning rate never reaches its peak: warmup is ${warmup}${inSteps}, steps ${steps}`,
   ];
 }
 

@@ -1,7 +1,7 @@
 /** What a run will take, from plans alone: no device, no data, no memory. */
 
 import { bytesOf } from "../graph/mod.ts";
-import { decayOf } from "../optim/mod.ts";
+import { decayOf, type Schedule } from "../optim/mod.ts";
 import {
   countAll,
   countByPart,
@@ -19,7 +19,7 @@ import { planTraining, stateOf } from "./plans.ts";
 export interface DryRun {
   readonly params: number;
   readonly byPart: readonly PartCount[];
-  readonly byRole: readonly (RoleCount & { readonly weightDecay: number })[];
+  readonly byRole: readonly (RoleCount & { readonly weightDecay: Schedule })[];
   /** Tokens of an update, padding included. */
   readonly tokensPerUpdate: number;
   readonly flopsPerToken: number;

@@ -11,10 +11,10 @@ import {
 } from "../data/batches.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import { shellWord } from "../io/words.ts";
-import { hyperAt, valueAt } from "../optim/mod.ts";
+import { type OptimizerScalars, scalarsOf } from "../optim/mod.ts";
 import { byteCounter } from "./byte_counter.ts";
 import { type Checkpoint, saveCheckpoint } from "./checkpoint.ts";
-import { microRows } from "./config.ts";
+import { clockOf, microRows } from "./config.ts";
 import type { EndReason, TrainEvent } from "./events.ts";
 import type { PretrainJob } from "./pretrain.ts";
 import { keepCheckpoints } from "./keeping.ts";
@@ -43,6 +43,7 @@ export class Loop {
   readonly #began = performance.now();
   #logged = { at: performance.now(), tokens: 0 };
   readonly #source: BatchSource;
+  readonly #scalarsAt: (step: number) => OptimizerScalars;
 
   constructor(
     readonly job: PretrainJob,
@@ -56,6 +57,7 @@ export class Loop {
       this.#savedStep = this.step;
     }
     this.#logged = { at: performance.now(), tokens: this.#tokens };
+    this.#scalarsAt = scalarsOf(config.optimizer, clockOf(config));
     this.#source = {
       split: data.splits.train,
       rows: microRows(config),
@@ -99,11 +101,11 @@ export class Loop {
 
   /** One update, without waiting. */
   #submit(): void {
-    const { optimizer, steps } = this.job.config, cursor = this.#cursor;
+    const cursor = this.#cursor;
     const { parts, next } = this.#partsAt(cursor);
     this.#cursor = next;
-    const learningRate = valueAt(optimizer.learning_rate, this.step, steps);
-    this.trainer.update(parts, hyperAt(optimizer, learningRate, this.step));
+    const scalars = this.#scalarsAt(this.step), { learningRate } = scalars;
+    this.trainer.update(parts, scalars);
     const count = parts.reduce((sum, part) => sum + countOf(part), 0);
     this.step++;
     this.#tokens += count;

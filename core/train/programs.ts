@@ -12,7 +12,13 @@ import {
 } from "../graph/mod.ts";
 import type { LabelledRows, Model, ModelTree } from "../model/mod.ts";
 import type { TensorTree } from "../nn/mod.ts";
-import { type AdamWConfig, adamWUpdate, type Moments, momentSpecs } from "../optim/mod.ts";
+import {
+  type AdamWConfig,
+  adamWUpdate,
+  hyperSpec,
+  type Moments,
+  momentSpecs,
+} from "../optim/mod.ts";
 
 /** What rows look like on the device. */
 export interface RowShape {
@@ -58,7 +64,7 @@ interface UpdateScalars {
   readonly max_norm: Tensor;
 }
 
-const updateScalars = { hyper: spec([3]), count: spec([]), max_norm: spec([]) };
+const updateScalars = { hyper: hyperSpec, count: spec([]), max_norm: spec([]) };
 
 /** Sums of losses, and gradients of that sum. */
 function lossAndGrads(model: Model, params: Params, rows: LabelledRows) {

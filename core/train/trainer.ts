@@ -5,6 +5,7 @@ import type { Device, Executable, HostArray, StateStore } from "../device/types.
 import { exitCodes, UserError } from "../io/errors.ts";
 import type { TensorSource } from "../io/safetensors.ts";
 import { initialValues, type NamedParam, namedParams } from "../model/mod.ts";
+import type { OptimizerScalars } from "../optim/mod.ts";
 import { type Plan, planGraph } from "../plan/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { traceProbe } from "./probe.ts";
@@ -87,9 +88,9 @@ export class Trainer implements Disposable {
     );
   }
 
-  /** Submits an update on the rows of `parts`; waits for nothing. `hyper` as from `hyperAt`. */
-  update(parts: readonly Batch[], hyper: Float32Array): void {
-    const { optimizer: { max_norm }, shape } = this.#training;
+  /** Submits an update on the rows of `parts`; waits for nothing. */
+  update(parts: readonly Batch[], { hyper, maxNorm: max_norm }: OptimizerScalars): void {
+    const { shape } = this.#training;
     const scalars = { hyper, max_norm, count: parts.reduce((sum, part) => sum + countOf(part), 0) };
     if (!this.#accumulate) {
       this.#update.run({ ...rowInputs(parts[0], shape), ...scalars });

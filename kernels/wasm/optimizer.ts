@@ -18,37 +18,41 @@ import { fusedJobs } from "./fused.ts";
 import { namedJob } from "./job.ts";
 import { sumOf } from "./lanes.ts";
 import { vectorMath } from "./scalar.ts";
+import { decayWord } from "../hyper.ts";
 import { programWriter } from "../program_writer.ts";
 
 export function adamWWasm({ inputs, outputs, attrs }: OpContext, target: CpuTarget) {
   const [param, , , , hyper, gate] = inputs, size = sizeOf(param.shape);
-  const { beta1, beta2, eps, weight_decay } = attrs as Record<string, number>;
+  const { eps, decay } = attrs as Record<string, number>;
   const p = programWriter([size]);
   const [old, grad, m, v] = [0, 1, 2, 3].map(() => p.read([1]));
-  const [lr, c1, c2] = [0, 1, 2].map((word) => p.read([0], word));
+  const words = [0, 1, 2, 3, 4, 5, 6, decayWord(decay)];
+  const [lr, c1, c2, beta1, rest1, beta2, rest2, weightDecay] = words.map((word) =>
+    p.read([0], word)
+  );
   const [scale, finite] = [0, 1].map((word) => p.read([0], word));
   const { call, constant } = p;
 
   const g = call("mul", grad, scale);
-  const first = call("add", call("mul", m, constant(beta1)), call("mul", g, constant(1 - beta1)));
-  const squared = call("mul", call("square", g), constant(1 - beta2));
-  const second = call("add", call("mul", v, constant(beta2)), squared);
-  const decay = call("sub", constant(1), call("mul", lr, constant(weight_decay)));
+  const first = call("add", call("mul", m, beta1), call("mul", g, rest1));
+  const squared = call("mul", call("square", g), rest2);
+  const second = call("add", call("mul", v, beta2), squared);
+  const kept = call("sub", constant(1), call("mul", lr, weightDecay));
   const spread = call("mul", call("sqrt", second), call("rsqrt", c2));
   const step = call(
     "div",
     call("mul", first, call("div", lr, c1)),
     call("add", spread, constant(eps)),
   );
-  const moved = call("sub", call("mul", old, decay), step);
-  const kept = (now: number, before: number) => call("where", finite, now, before);
-  const program = p.finish([kept(moved, old), kept(first, m), kept(second, v)], outputs[0]);
-  const reads = [0, 1, 2, 3, 4, 4, 4, 5, 5];
+  const moved = call("sub", call("mul", old, kept), step);
+  const unless = (now: number, before: number) => call("where", finite, now, before);
+  const program = p.finish([unless(moved, old), unless(first, m), unless(second, v)], outputs[0]);
+  const reads = [0, 1, 2, 3, ...words.map(() => 4), 5, 5];
   return fusedJobs(
     program,
     reads.map(input),
     outputs.map((_, n) => output(n)),
-    [...inputs.slice(0, 4), hyper, hyper, hyper, gate, gate],
+    [...inputs.slice(0, 4), ...words.map(() => hyper), gate, gate],
     target,
   );
 }

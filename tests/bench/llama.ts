@@ -8,7 +8,7 @@ import { parseArgs } from "node:util";
 import { normals, sizeOf } from "../../core/graph/mod.ts";
 import { loadConfig } from "../../core/io/config.ts";
 import { buildModel } from "../../core/model/mod.ts";
-import { hyperAt } from "../../core/optim/mod.ts";
+import { evenClock, scalarsOf } from "../../core/optim/mod.ts";
 import { type Plan, planGraph } from "../../core/plan/mod.ts";
 import { type Device, openDevice, type StateStore } from "../../core/device/mod.ts";
 import { traceDecode, type WeightType } from "../../core/generate/programs.ts";
@@ -72,7 +72,7 @@ async function measureTraining(device: Device) {
     "rows.ids": ids,
     "rows.targets": ids.map((id) => (id * 5 + 3) % vocab),
     "rows.positions": ids.map((_, i) => i % length),
-    hyper: hyperAt(config.optimizer, 50, 1000),
+    hyper: scalarsOf(config.optimizer, evenClock(1000))(50).hyper,
     max_norm: 1,
     count,
   };

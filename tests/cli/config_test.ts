@@ -35,7 +35,8 @@ Deno.test("quern config check: faults of all files, with their places; a code fo
     await Deno.writeTextFile(join(dir, "good.yaml"), tinyYaml);
     await Deno.writeTextFile(
       join(dir, "bad.yaml"),
-      tinyYaml.replace("steps: 20", "stepz: 20").replace("batch_size: 4", "batch_size: 0"),
+      tinyYaml.replace("steps: 20", "stepz: 20").replace("batch_size: 4", "batch_size: 0")
+        .replace("warmup:", "warmup_steps:"),
     );
     const good = await run(dir, "config", "check", "good.yaml");
     assert.equal(good.stdout, "good.yaml: ok\n");
@@ -46,6 +47,7 @@ Deno.test("quern config check: faults of all files, with their places; a code fo
     assert.match(bad.stderr, /^bad\.yaml:\d+:\d+: /);
     assert.match(bad.stderr, /^bad\.yaml:10:13: batch_size: expected a number above 0, found 0$/m);
     assert.match(bad.stderr, /^bad\.yaml:11:1: unknown key stepz \(did you mean "steps"\?\)$/m);
+    assert.match(bad.stderr, /^bad\.yaml:14:58: .*warmup_steps \(did you mean "warmup"\?\)$/m);
     assert.match(bad.stderr, /^nope\.yaml: there is no such file$/m);
     assert.match(bad.stderr, /^error: 2 files of 3 cannot be used$/m);
     const json = await attempt(dir, "config", "check", "bad.yaml", "good.yaml", "--json");

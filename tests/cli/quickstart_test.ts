@@ -8,7 +8,7 @@ const quick = ["--set", "steps=3", "--set", "batch_size=2", "--set", "validation
 Deno.test("quickstart: goes the whole way and says what to try next; a second time, too", () =>
   withTempDir(async (dir) => {
     const { stdout, stderr } = await run(dir, "quickstart", ...quick);
-    assert.match(stderr, /never reaches its peak: warmup_steps is 100, steps 3/);
+    assert.match(stderr, /never reaches its peak: warmup is 100, steps 3/);
     assert.match(stderr, /^1\. wrote runs\/quickstart\/corpus\.txt: 1\.\d+ MiB/);
     assert.match(stdout, /^held-out loss +\d\.\d{3} nats a character/);
     assert.match(stdout, /^sums never seen +\d+ of 200 right$/m);

@@ -21,7 +21,7 @@ batch_size: 4
 steps: 20
 optimizer:
   kind: adamw
-  learning_rate: { kind: cosine, peak: 0.01, end: 0.001, warmup_steps: 2 }
+  learning_rate: { kind: cosine, peak: 0.01, end: 0.001, warmup: 2 }
 checkpoint: { every: 5 }
 log_every: 5
 `;

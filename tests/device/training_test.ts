@@ -11,7 +11,7 @@ import type { Device } from "../../core/device/types.ts";
 import { openWebgpu } from "../../core/device/webgpu/mod.ts";
 import { sizeOf } from "../../core/graph/mod.ts";
 import { initialValues, type Model, namedParams } from "../../core/model/mod.ts";
-import { adamWConfig } from "../../core/optim/mod.ts";
+import { adamWConfig, evenClock, scalarsOf } from "../../core/optim/mod.ts";
 import { planGraph } from "../../core/plan/mod.ts";
 import { traceUpdate } from "../../core/train/programs.ts";
 import { tinyModel, variants, vocab } from "../core/model/tiny.ts";
@@ -23,6 +23,8 @@ const optimizer = adamWConfig.parse({
   kind: "adamw",
   learning_rate: { kind: "constant", peak: 1e-2 },
 });
+
+const scalarsAt = scalarsOf(optimizer, evenClock(9));
 
 /** Losses and gradient norms of the first updates on a device, all submitted before any is read. */
 async function firstUpdates(device: Device, model: Model, updates: number) {
@@ -40,7 +42,7 @@ async function firstUpdates(device: Device, model: Model, updates: number) {
       "rows.targets": ids.map((id, i) => i % 5 === 4 ? -100 : (id + 1) % vocab),
       "rows.positions": ids.map((_, i) => i % shape.length),
       "rows.segment_ids": ids.map((_, i) => i >> 2),
-      hyper: [1e-2, 1 - 0.9 ** step, 1 - 0.95 ** step],
+      hyper: scalarsAt(step - 1).hyper,
       count: tokens,
       max_norm: 0.5,
     });

@@ -5,7 +5,6 @@
 
 import * as k from "../../kernels/mod.ts";
 import { type Graph, type Spec, spec, trace } from "../../core/graph/mod.ts";
-import { hyperAt } from "../../core/optim/mod.ts";
 import type { Machine, Named } from "../machines.ts";
 import { checkClose, type Tensors, type VectorCase } from "../vectors.ts";
 
@@ -14,8 +13,7 @@ export type CheckOptimizer = (machine: Machine, c: VectorCase) => Promise<void>;
 /** One AdamW update of named parameters: state `p.*`, `m.*`, `v.*`; uploads `g.*` and `hyper`. */
 export function adamWGraph(
   shapes: Readonly<Record<string, readonly number[]>>,
-  attrs: { beta1: number; beta2: number; eps: number },
-  decay: Readonly<Record<string, number>>,
+  eps: number,
 ): Graph {
   const specs = (prefix: string) =>
     Object.entries(shapes).map(([name, shape]): [string, Spec] => [
@@ -24,7 +22,7 @@ export function adamWGraph(
     ]);
   return trace((state: Tensors, batch: Tensors) => {
     const open = k.constant("open", [2], Float32Array.of(1, 1));
-    const next = Object.keys(shapes).flatMap((name) => {
+    const next = Object.keys(shapes).flatMap((name, decay) => {
       const { param, m, v } = k.adamW(
         state[`p.${name}`],
         batch[`g.${name}`],
@@ -32,15 +30,27 @@ export function adamWGraph(
         state[`v.${name}`],
         batch.hyper,
         open,
-        { ...attrs, weight_decay: decay[name] },
+        { eps, decay },
       );
       return [[`p.${name}`, param], [`m.${name}`, m], [`v.${name}`, v]];
     });
     return { state: Object.fromEntries(next) };
   }, {
     state: Object.fromEntries(["p", "m", "v"].flatMap(specs)),
-    batch: { ...Object.fromEntries(specs("g")), hyper: spec([3]) },
+    batch: {
+      ...Object.fromEntries(specs("g")),
+      hyper: spec([k.hyperSize(Object.keys(shapes).length)]),
+    },
   }) as Graph;
+}
+
+/** `hyper` of update `step`, from 0, with betas that stay; a decay for each of the graph's parameters. */
+export function constantHyper(
+  { beta1, beta2, ...rest }: Pick<k.AdamWScalars, "learning_rate" | "beta1" | "beta2" | "decays">,
+  step: number,
+): Float64Array {
+  const corrections = [1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1)] as const;
+  return k.packHyper({ beta1, beta2, corrections, ...rest });
 }
 
 /** Moments that are all 0, for parameters of these sizes. */
@@ -66,27 +76,23 @@ const adamw: CheckOptimizer = async (machine, c) => {
     Object.fromEntries(names.map((name) => [name, c.tensors.get(`${prefix}${name}`)!.values]));
   const graph = adamWGraph(
     Object.fromEntries(names.map((name) => [name, c.tensors.get(`in/param/${name}`)!.shape])),
-    { beta1, beta2, eps },
-    Object.fromEntries(
-      names.map((
-        name,
-      ) => [name, typeof weight_decay === "number" ? weight_decay : weight_decay[name]]),
-    ),
+    eps,
+  );
+  const decays = names.map((name) =>
+    typeof weight_decay === "number" ? weight_decay : weight_decay[name]
   );
   const params = named("in/param/");
   using session = await machine.start(graph, { ...prefixed("p", params), ...noMoments(params) });
-  for (const [step, rate] of lr_per_step.entries()) {
+  for (const [step, learning_rate] of lr_per_step.entries()) {
     await session.run({
       ...prefixed("g", named(`step${step}/in/grad/`)),
-      hyper: hyperAt({ beta1, beta2 }, rate, step),
+      hyper: constantHyper({ learning_rate, beta1, beta2, decays }, step),
     });
     for (const name of names) {
       const key = `step${step}/param/${name}`, what = `${machine.name}: ${c.id}, ${key}`;
       const found = await session.read(`p.${name}`);
-      // The step's scalars come as f32, so even double precision is f32 away in the last digits of
-      // a move.
       if (machine.name === "loops, f64") {
-        checkClose(what, found, c.tensors.get(`f64/${key}`)!.values, 1e-8, 1e-8);
+        checkClose(what, found, c.tensors.get(`f64/${key}`)!.values, 1e-12, 1e-12);
       } else {
         const { suggested_atol } = c.tolerance(key);
         checkClose(what, found, c.tensors.get(key)!.values, suggested_atol!, 1e-5);

@@ -4,6 +4,8 @@ import { didYouMean, editDistance, nearestName, UserError } from "../../../core/
 Deno.test("nearestName: finds the slip, and stays silent where nothing is near", () => {
   assert.equal(nearestName("stepz", ["steps", "seed", "out"]), "steps");
   assert.equal(nearestName("hiden_size", ["hidden_size", "head_size"]), "hidden_size");
+  assert.equal(nearestName("warmup_steps", ["start", "warmup"]), "warmup");
+  assert.equal(nearestName("decay", ["peak", "decay_steps"]), "decay_steps");
   assert.equal(nearestName("colour", ["steps", "seed"]), undefined);
   assert.equal(didYouMean("colour", ["steps"]), "");
   assert.equal(didYouMean("lr_", ["lr"]), ' (did you mean "lr"?)');

@@ -22,7 +22,14 @@ import {
   namedParams,
 } from "../../../core/model/mod.ts";
 import type { TensorTree } from "../../../core/nn/mod.ts";
-import { type AdamWConfig, adamWUpdate, hyperAt, momentSpecs } from "../../../core/optim/mod.ts";
+import {
+  type AdamWConfig,
+  adamWUpdate,
+  evenClock,
+  hyperSpec,
+  momentSpecs,
+  scalarsOf,
+} from "../../../core/optim/mod.ts";
 import { rowSpecs } from "../../../core/train/programs.ts";
 import type { Named } from "../../machines.ts";
 import { wave } from "./tiny.ts";
@@ -81,7 +88,7 @@ export function stepGraph(model: Model, config: AdamWConfig, options: StepOption
       rows: rowSpecs({ ...options, segments: true }),
       count: spec([]),
       max_norm: spec([]),
-      hyper: spec([3]),
+      hyper: hyperSpec,
     } as never,
   });
 }
@@ -148,9 +155,10 @@ export function packedRows({ rows, length }: StepOptions, vocab: number): Record
 
 /** Scalars of the first update. */
 export function firstScalars(config: AdamWConfig, targets: readonly number[]): Named {
+  const { hyper, maxNorm } = scalarsOf(config, evenClock(1))(0);
   return {
     count: [targets.filter((target) => target >= 0).length],
-    max_norm: [config.max_norm],
-    hyper: hyperAt(config, config.learning_rate.peak, 0),
+    max_norm: [maxNorm],
+    hyper,
   };
 }

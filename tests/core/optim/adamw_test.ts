@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { mapTree, sizeOf, type Spec } from "../../../core/graph/mod.ts";
-import { adamWConfig, adamWUpdate, decayTable, hyperAt } from "../../../core/optim/mod.ts";
+import {
+  adamWConfig,
+  adamWUpdate,
+  decayTable,
+  evenClock,
+  scalarsOf,
+} from "../../../core/optim/mod.ts";
 import { bias, gain, matrix, table } from "../../../core/nn/mod.ts";
 import { leavesOf, placeholder } from "../../../core/graph/mod.ts";
 import { Values } from "../model/tiny.ts";
@@ -37,7 +43,7 @@ function updated(config: unknown, finite = 1) {
     params: filled(1),
     grads: filled(0),
     moments: { m: filled(0), v: filled(0) },
-    hyper: vector(hyperAt(parsed, 0.1, 0)),
+    hyper: vector(scalarsOf(parsed, evenClock(1))(0).hyper),
     gate: vector([1, finite]),
   }, parsed);
   const found = leavesOf<never>(params);
@@ -77,4 +83,39 @@ Deno.test("adamw: a number decays matrices alone; a map decays the roles that it
 Deno.test("adamw: nothing moves where the gate says that a gradient is not finite", () => {
   const found = updated({ kind: "adamw", learning_rate, weight_decay: 0.5 }, 0);
   assert.ok(Object.values(found).every((x) => x === 1));
+});
+
+Deno.test("adamw: every scalar may be a schedule, also by role; numbers stay what they were", () => {
+  const clock = evenClock(10),
+    points = (from: number, to: number) => ({
+      kind: "points",
+      points: [[0, from], ["100%", to]],
+    });
+  const scalars = scalarsOf(
+    adamWConfig.parse({
+      kind: "adamw",
+      learning_rate: points(1, 0),
+      weight_decay: { matrix: points(0.5, 0), gain: 0.25 },
+      max_norm: points(2, 1),
+    }),
+    clock,
+  );
+  const { hyper, learningRate, maxNorm } = scalars(5);
+  assert.deepEqual([learningRate, maxNorm], [0.5, 1.5]);
+  const betas = [1 - 0.9 ** 6, 1 - 0.95 ** 6, 0.9, 1 - 0.9, 0.95, 1 - 0.95];
+  assert.deepEqual([...hyper], [0.5, ...betas, 0.25, 0, 0.25, 0, 0]);
+});
+
+Deno.test("adamw: with changing betas a moment's weights add up to its bias correction, in any order of asking", () => {
+  const beta = { kind: "linear", peak: 0.9, start: 0.5, warmup: 3, end: 0.2 };
+  const config = adamWConfig.parse({ kind: "adamw", learning_rate, beta1: beta, beta2: beta });
+  const scalars = scalarsOf(config, evenClock(8)), resumed = scalarsOf(config, evenClock(8));
+  let weights = 0; // a moment of gradients that are all 1
+  const corrections = Array.from({ length: 8 }, (_, step) => {
+    const [, first, second, beta1, rest1] = scalars(step).hyper;
+    weights = beta1 * weights + rest1;
+    assert.ok(Math.abs(first - weights) < 1e-15 && first === second, `step ${step}`);
+    return first;
+  });
+  for (const step of [5, 6, 2, 7]) assert.equal(resumed(step).hyper[1], corrections[step]);
 });

@@ -15,7 +15,7 @@ const BATCH = {
   x: rows,
   row: { shape: [2, 1, 2], dtype: "f32" as const },
   at: { shape: [2], dtype: "i32" as const },
-  hyper: { shape: [3], dtype: "f32" as const },
+  hyper: { shape: [8], dtype: "f32" as const },
   gate: { shape: [2], dtype: "f32" as const },
 };
 const numbers = (seed: number, count: number) => {
@@ -29,7 +29,7 @@ const VALUES: Record<string, number[]> = {
   x: numbers(4, 12),
   row: numbers(5, 4),
   at: [2, 0],
-  hyper: [0.1, 0.5, 0.5],
+  hyper: [0.1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.75, 0.1],
   gate: [1, 1],
 };
 
@@ -49,10 +49,8 @@ function randomStep(seed: number): Graph {
           break;
         case 1: {
           const moved = k.adamW(pick(), pick(), pick(), k.square(pick()), hyper, gate, {
-            beta1: 0.5,
-            beta2: 0.25,
             eps: 0.1,
-            weight_decay: 0.1,
+            decay: 0,
           });
           pool.push(moved.v, moved.m, moved.param);
           break;

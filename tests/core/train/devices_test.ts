@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { openShards } from "../../../core/data/shard_reader.ts";
+import { evenClock, scalarsOf } from "../../../core/optim/mod.ts";
 import { type DeviceOptions, openDevice } from "../../../core/device/mod.ts";
 import { generate, openModel } from "../../../core/generate/mod.ts";
 import { leavesOf } from "../../../core/graph/mod.ts";
@@ -102,7 +103,8 @@ webgpuTest(
       );
       await using device = await openDevice(gpu);
       const source = { split: data.splits.train, rows: 4, length: 32, seed: 1 };
-      const updated = async (rate: number) => {
+      const updated = async (learning_rate: number) => {
+        const optimizer = { ...config.optimizer, learning_rate };
         using trainer = await Trainer.create(trainingOf(config), device, 8);
         trainer.initialize(1);
         let cursor = firstCursor("documents");
@@ -112,7 +114,7 @@ webgpuTest(
             cursor = next.cursor;
             return next.batch;
           });
-          trainer.update(parts, Float32Array.of(rate, 0.1, 0.05));
+          trainer.update(parts, scalarsOf(optimizer, evenClock(9))(0));
         }
         return {
           results: await trainer.results(),

@@ -50,7 +50,7 @@ export function tinyConfig(data: string, changes: Record<string, unknown> = {}) 
     steps: 12,
     optimizer: {
       kind: "adamw",
-      learning_rate: { kind: "cosine", peak: 0.01, end: 0.001, warmup_steps: 2 },
+      learning_rate: { kind: "cosine", peak: 0.01, end: 0.001, warmup: 2 },
     },
     log_every: 1,
     seed: 3,

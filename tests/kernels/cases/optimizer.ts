@@ -27,13 +27,13 @@ export const optimizer: Case[] = [
   ...([[0.5, 1], [0, 0]] as const).map((gate): Case => ({
     name: `adamw, gate ${gate}`,
     op: k.adamWOp,
-    attrs: { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 },
+    attrs: { eps: 1e-8, decay: 1 },
     inputs: [
       f32([3, 100]),
       f32([3, 100]),
       f32([3, 100]),
       f32([3, 100], positive),
-      f32([3], list(1e-2, 0.1, 0.05)),
+      f32([9], list(1e-2, 0.1, 0.05, 0.9, 0.1, 0.95, 0.05, 7, 0.1)),
       f32([2], list(...gate)),
     ],
     tolerance: ONE,

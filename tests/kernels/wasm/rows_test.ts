@@ -115,8 +115,8 @@ Deno.test("add_integer, at_least and positions", () => {
 });
 
 Deno.test("adamw: parameters and moments in place; a closed gate changes nothing", () => {
-  const attrs = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1 };
-  const hyper = numbers(3e-3, 0.1, 0.05);
+  const attrs = { eps: 1e-8, decay: 1 };
+  const hyper = numbers(3e-3, 0.1, 0.05, 0.9, 0.1, 0.95, 0.05, 7, 0.1);
   for (const n of [...sizes, 5000]) {
     const [param, grad, m] = [1, 2, 3].map((seed) => sample([n], seed));
     const v = { ...spec([n]), values: sample([n], 4).values.map(Math.abs) };
