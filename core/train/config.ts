@@ -227,10 +227,12 @@ function autoNumbers(
 }
 
 /** What a config says that its author may not have meant. */
-export function doubtsOf(config: ResolvedConfig): string[] {
-  const { steps, optimizer: { learning_rate } } = config;
+export function doubtsOf(config: PretrainConfig): string[] {
+  const { steps, batch_size, sequence_length, optimizer: { learning_rate } } = config;
+  if (batch_size === "auto") return []; // the resolved config is asked again
   if (typeof learning_rate === "number" || learning_rate.kind === "points") return [];
-  const { warmup } = learning_rate, taken = clockOf(config).stepsOf(warmup);
+  const { warmup } = learning_rate,
+    taken = clockOf({ steps, batch_size, sequence_length }).stepsOf(warmup);
   if (taken < steps) return [];
   const inSteps = typeof warmup === "number" ? "" : ` (${plural(taken, "step")})`;
   return [
