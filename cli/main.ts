@@ -21,6 +21,11 @@ interface CommandEntry {
 
 const commands: readonly CommandEntry[] = [
   {
+    name: "fetch",
+    summary: "download data sets, tokenizers and models from the Hugging Face hub",
+    load: async () => (await import("./fetch.ts")).fetchCommand(),
+  },
+  {
     name: "tokenize",
     summary: "turn text, jsonl or parquet into token shards",
     load: async () => (await import("./tokenize.ts")).tokenizeCommand(),

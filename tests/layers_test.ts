@@ -21,6 +21,7 @@ const mayImport: Record<string, readonly string[]> = {
   "core/text": ["core/data", "core/io"],
   "core/data": ["core/text", "core/io"],
   "core/io": ["core/text", "core/data"],
+  "core/hub": ["core/io"],
   "core/train": ["core", "kernels"],
   "core/sft": ["core", "kernels"],
   "core/eval": ["core", "kernels"],

@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { makeCorpus } from "../core/data/corpus.ts";
+import { content, startHub } from "./hub.ts";
 import { quern, root, withTempDir } from "./support.ts";
 
 /** The lines of README's shell blocks, comments cut off. */
@@ -15,6 +16,14 @@ async function readmeCommands(): Promise<string[]> {
     .map((line) => line.replace(/\s+#.*$/, "").trim())
     .filter((line) => line !== "");
 }
+
+/** The repositories that README fetches from, small, on this machine. */
+const hubRepos = {
+  "datasets/roneneldan/TinyStories": {
+    files: { "TinyStories-valid.txt": { content: content("Once.\n<|endoftext|>\n"), lfs: true } },
+  },
+  "models/Qwen/Qwen3-0.6B": { files: { "tokenizer.json": { content: content("{}"), lfs: true } } },
+};
 
 /** A command line's words, quotes removed. */
 function wordsOf(line: string): string[] {
@@ -46,10 +55,12 @@ Deno.test("README: its quern commands work, one after the other", async () => {
       `ROMEO: JULIET: ${documents.join("\n")}`,
     );
     await Deno.symlink(`${root}configs`, `${cwd}/configs`);
+    await using hub = startHub(hubRepos);
+    const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: `${cwd}/huggingface`, NO_PROXY: "127.0.0.1" };
     for (const line of ours) {
       const words = wordsOf(line).slice(1);
       const less = words[0] === "pretrain" ? ["--set", "steps=20"] : [];
-      const { code, stderr } = await quern([...words, ...less], { cwd });
+      const { code, stderr } = await quern([...words, ...less], { cwd, env });
       assert.equal(code, 0, `${line}\n${stderr}`);
     }
   });

@@ -11,6 +11,11 @@ import { plainName, stdinName } from "../io/input_file.ts";
 /** What a folder's files must be called to be read. */
 const textSuffixes = [".txt", ".text", ".md", ".jsonl", ".ndjson", ".parquet"];
 
+/** Whether a file's name says that it holds text, compressed or not. */
+export function isTextName(name: string): boolean {
+  return textSuffixes.some((suffix) => plainName(name).toLowerCase().endsWith(suffix));
+}
+
 /** The files of all inputs; those of a folder or a pattern sorted by their names. */
 export async function expandInputs(inputs: readonly string[]): Promise<string[]> {
   const files: string[] = [];
@@ -39,9 +44,8 @@ async function* filesOf(folder: string): AsyncGenerator<string> {
   for await (const { name, isDirectory } of Deno.readDir(folder)) {
     if (name.startsWith(".")) continue;
     const path = join(folder, name);
-    const isText = textSuffixes.some((suffix) => plainName(name).toLowerCase().endsWith(suffix));
     if (isDirectory) yield* filesOf(path);
-    else if (isText) yield path;
+    else if (isTextName(name)) yield path;
   }
 }
 

@@ -63,6 +63,22 @@ export async function refuseLocked(folder: string): Promise<void> {
   if (!await isFree(file, owner)) throw inUse(folder, owner);
 }
 
+/**
+ * Opens a file that one process at a time writes; undefined while another has it. Where the file system has
+ * no locks nobody is kept out.
+ */
+export async function openExclusive(path: string): Promise<Deno.FsFile | undefined> {
+  for (;;) {
+    const file = await Deno.open(path, { read: true, write: true, create: true });
+    if (!await file.tryLock(true).catch(() => true)) {
+      file.close();
+      return undefined;
+    }
+    if (await isAt(file, path)) return file;
+    file.close(); // its owner renamed it in between: what is locked now is whole already
+  }
+}
+
 /** The lock's file, locked; what its last owner wrote still stands in it. */
 async function openLocked(folder: string, path: string): Promise<Deno.FsFile> {
   for (;;) {

@@ -25,7 +25,7 @@ Deno.test("quern: help, version and slips", async () => {
   assert.match(slip.stderr, /unknown command 'tokenise'\n\(Did you mean tokenize\?\)/);
   const unknown = await quern(["help", "nope"]);
   assert.equal(unknown.code, 2);
-  assert.match(unknown.stderr, /^error: unknown command 'nope'\nhint: known: tokenize, /);
+  assert.match(unknown.stderr, /^error: unknown command 'nope'\nhint: known: fetch, tokenize, /);
 });
 
 /** Flags that several commands have. */
