@@ -132,20 +132,23 @@ webgpuTest("webgpu: memory is counted and given back", async () => {
   assert.ok(device.usedBytes() <= 65536, "only staging is left");
 });
 
-webgpuTest("webgpu: memory stays flat over a thousand runs", async () => {
-  await using device = await openWebgpu();
-  const { run } = await counter(device);
-  const rounds = async (n: number) => {
-    for (let i = 0; i < n; i++) {
-      run.run({ by: 1 }, 4);
-      if (i % 10 === 9) await run.outputs();
-    }
-    return device.usedBytes();
-  };
-  const before = await rounds(50), rss = Deno.memoryUsage().rss;
-  assert.equal(await rounds(250), before);
-  assert.ok(Deno.memoryUsage().rss - rss < 40e6, "the process grows");
-});
+webgpuTest(
+  "replay: ekzhang/jax-js 81: memory stays flat over a thousand runs, on WebGPU",
+  async () => {
+    await using device = await openWebgpu();
+    const { run } = await counter(device);
+    const rounds = async (n: number) => {
+      for (let i = 0; i < n; i++) {
+        run.run({ by: 1 }, 4);
+        if (i % 10 === 9) await run.outputs();
+      }
+      return device.usedBytes();
+    };
+    const before = await rounds(50), rss = Deno.memoryUsage().rss;
+    assert.equal(await rounds(250), before);
+    assert.ok(Deno.memoryUsage().rss - rss < 40e6, "the process grows");
+  },
+);
 
 webgpuTest("webgpu: what does not fit is refused with sizes and advice", async () => {
   await using device = await openWebgpu();

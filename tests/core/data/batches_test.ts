@@ -79,6 +79,42 @@ Deno.test("replay: ml-explore/mlx-examples 843: an epoch sees every document exa
   }));
 });
 
+// nanochat PR 811: conversations longer than a row filled the packing buffer: rows of padding, no end.
+Deno.test("replay: karpathy/nanochat 811: documents longer than a row, or a batch, go on; the epoch ends", () => {
+  const sizes = fc.array(fc.oneof(fc.nat({ max: 3 }), fc.integer({ min: 20, max: 60 })), {
+    minLength: 1,
+    maxLength: 8,
+  });
+  fc.assert(fc.property(
+    fc.record({
+      sizes,
+      rows: fc.integer({ min: 1, max: 3 }),
+      length: fc.integer({ min: 1, max: 7 }),
+    }),
+    ({ sizes, rows, length }) => {
+      const documents = countingDocuments([...sizes, 50]), split = memorySplit(documents, end);
+      const perEpoch = countTargets(split, "documents");
+      assert.equal(perEpoch, documents.flat().length); // nothing is cut
+      const count = Math.ceil(perEpoch / (rows * length));
+      const { batches, cursor } = take(
+        { split, rows, length, seed: 1 },
+        count,
+        firstCursor("documents"),
+      );
+      assert.ok(cursor.packing === "documents" && cursor.epoch >= 1);
+      for (const { targets, segmentIds } of batches) {
+        assert.ok(!targets.includes(ignoredTarget) && !segmentIds.includes(0));
+      }
+      // measured once each, in order; padding only behind the last
+      const measured = [...validationBatches({ split, rows, length }, "documents")];
+      assert.equal(measured.length, count);
+      const targets = measured.flatMap(({ targets }) => Array.from(targets));
+      assert.deepEqual(targets.slice(0, perEpoch), documents.flat());
+      assert.ok(targets.slice(perEpoch).every((target) => target === ignoredTarget));
+    },
+  ));
+});
+
 Deno.test("documents: each is read after an end-of-text token and goes on in the next row", () => {
   const split = memorySplit([[1, 2, 3, 4, 5, end]], end);
   const { batch } = nextBatch({ split, rows: 2, length: 4, seed: 0 }, firstCursor("documents"));
