@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type Batch, ignoredTarget } from "../../../core/data/batches.ts";
 import { openDevice } from "../../../core/device/mod.ts";
-import { hyperAt } from "../../../core/optim/mod.ts";
+import { evenClock, type OptimizerScalars, scalarsOf } from "../../../core/optim/mod.ts";
 import { pretrainConfig, resolveConfig, Trainer, trainingOf } from "../../../core/train/mod.ts";
 import { withTempDir } from "../../support.ts";
 import { makeData, stepsOf, tinyConfig, train } from "./tiny_run.ts";
@@ -43,7 +43,7 @@ function batchOf(
 /** A trainer with first weights that matter, for `accumulation` parts of `rows` rows. */
 async function withTrainer<T>(
   { rows, accumulation }: { rows: number; accumulation: number },
-  use: (trainer: Trainer, hyper: Float32Array) => Promise<T>,
+  use: (trainer: Trainer, scalars: OptimizerScalars) => Promise<T>,
 ): Promise<T> {
   const config = resolveConfig(
     pretrainConfig.parse(
@@ -58,7 +58,7 @@ async function withTrainer<T>(
   await using device = await openDevice({ device: "cpu", blas: "off", threads: 1 });
   using trainer = await Trainer.create(trainingOf(config), device, 4);
   trainer.initialize(7);
-  return await use(trainer, hyperAt(config.optimizer, 0.01, 0));
+  return await use(trainer, scalarsOf(config.optimizer, evenClock(9))(1));
 }
 
 const document = (seed: number, size: number) =>
@@ -92,8 +92,8 @@ Deno.test("replay: transformers 37766: 8×1, 4×2 and 1×8 are one update where 
         documents.slice(part * rows, (part + 1) * rows).map((document) => [document]),
         (row, t) => isTaught(part * rows + row, t),
       ));
-    return withTrainer({ rows, accumulation }, async (trainer, hyper) => {
-      for (let step = 0; step < 3; step++) trainer.update(parts, hyper);
+    return withTrainer({ rows, accumulation }, async (trainer, scalars) => {
+      for (let step = 0; step < 3; step++) trainer.update(parts, scalars);
       const tensors = trainer.tensors().optimizer;
       const moments = await Promise.all(
         tensors.map(async ({ data }) => Array.from(await data() as Float32Array)),
