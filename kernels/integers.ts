@@ -4,9 +4,9 @@ import { apply, type Attrs, expect, sizeOf, type Spec, type Tensor } from "../co
 import { each } from "./webgpu/each.ts";
 import { defineOp, input, type Kernel, output } from "./lowering.ts";
 import addIntegerWgsl from "./add_integer.wgsl" with { type: "text" };
-import atLeastWgsl from "./at_least.wgsl" with { type: "text" };
 import positionsWgsl from "./positions.wgsl" with { type: "text" };
-import { addIntegerWasm, atLeastWasm, positionsWasm } from "./wasm/integers.ts";
+import toFloatWgsl from "./to_float.wgsl" with { type: "text" };
+import { addIntegerWasm, positionsWasm, toFloatWasm } from "./wasm/integers.ts";
 
 /** x + attrs.by, element by element, wrapping in 32 bits. */
 export const addIntegerOp: Kernel = defineOp({
@@ -56,27 +56,21 @@ export const positionsOp: Kernel = defineOp({
   wasm: positionsWasm,
 });
 
-/** i32 → f32 of the same shape: 1 where it is at least attrs.bound, else 0. */
-export const atLeastOp: Kernel = defineOp({
-  name: "at_least",
+/** i32 → the same numbers as f32, exact below 2²⁴. */
+export const toFloatOp: Kernel = defineOp({
+  name: "to_float",
   kernels: [{
     name: "each",
-    passes: ({ inputs: [x], attrs }) => [
-      each(
-        sizeOf(x.shape),
-        atLeastWgsl,
-        { x: input(0), out: output(0) },
-        { uints: { bound: attrs.bound as number } },
-      ),
+    passes: ({ inputs: [x] }) => [
+      each(sizeOf(x.shape), toFloatWgsl, { x: input(0), out: output(0) }),
     ],
   }],
-  check([x]: readonly Spec[], _: Attrs) {
+  check([x]: readonly Spec[]) {
     expect(x.dtype === "i32", "takes i32");
     return [{ shape: x.shape, dtype: "f32" }];
   },
-  reference: ([x], [out], { attrs }) =>
-    x.forEach((value, i) => out[i] = value >= (attrs.bound as number) ? 1 : 0),
-  wasm: atLeastWasm,
+  reference: ([x], [out]) => x.forEach((value, i) => out[i] = value),
+  wasm: toFloatWasm,
 });
 
 export function addInteger(x: Tensor, by: number): Tensor {
@@ -87,7 +81,7 @@ export function positionsFrom(start: Tensor, time: number): Tensor {
   return apply(positionsOp, [start], { time })[0];
 }
 
-/** 1 where an integer is at least `bound`, else 0. */
-export function atLeast(x: Tensor, bound: number): Tensor {
-  return apply(atLeastOp, [x], { bound })[0];
+/** Integers as numbers that can be compared and computed with; exact below 2²⁴. */
+export function toFloat(x: Tensor): Tensor {
+  return apply(toFloatOp, [x])[0];
 }

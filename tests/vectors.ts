@@ -51,20 +51,28 @@ export function readJson<T>(name: string): T {
   return JSON.parse(Deno.readTextFileSync(`${root}tests/vectors/${name}`));
 }
 
-const index = readJson<Index>("index.json");
+/** The cases of a folder of `tests/vectors/`, which its `index.json` describes. */
+export interface VectorSet {
+  readonly ids: readonly string[];
+  read(id: string): VectorCase;
+}
 
-/** The names of all cases. */
-export const vectorCases: readonly string[] = Object.keys(index.cases);
-
-export function readCase(id: string): VectorCase {
-  const { config, tensors: tolerances } = index.cases[id];
-  using file = openSafetensors(`${root}tests/vectors/${id}.safetensors`);
-  const tensors = [...file.tensors].map(([name, { shape }]) => {
-    const values = file.read(name);
-    if (values instanceof BigInt64Array) throw new TypeError(`${id}: ${name} is I64`);
-    return [name, { shape, values }] as const;
-  });
-  return { id, config, tensors: new Map(tensors), tolerance: (name) => tolerances[name] ?? {} };
+/** `folder` is one of a published model, or `.` for what they share. */
+export function vectorSet(folder: string): VectorSet {
+  const { cases } = readJson<Index>(`${folder}/index.json`);
+  return {
+    ids: Object.keys(cases),
+    read(id) {
+      const { config, tensors: tolerances } = cases[id];
+      using file = openSafetensors(`${root}tests/vectors/${folder}/${id}.safetensors`);
+      const tensors = [...file.tensors].map(([name, { shape }]) => {
+        const values = file.read(name);
+        if (values instanceof BigInt64Array) throw new TypeError(`${id}: ${name} is I64`);
+        return [name, { shape, values }] as const;
+      });
+      return { id, config, tensors: new Map(tensors), tolerance: (name) => tolerances[name] ?? {} };
+    },
+  };
 }
 
 /** Tensors by the second part of their vector's name. */

@@ -88,7 +88,7 @@ function moving(): Sample[] {
     sample(k.causalConvOp, [f32([2, 17, 65]), f32([3, 65])], SUM, { direction: 1 }),
     sample(k.causalConvWeightsOp, [f32([2, 17, 65]), f32([2, 17, 65])], SUM, { taps: 3 }),
     sample(k.unitLowerInverseOp, [f32([2, 33, 33], spread(-0.03, 0.03))], SUM),
-    sample(k.atLeastOp, [i32([5], list(0, 7, -9))], 0, { bound: 0 }),
+    sample(k.toFloatOp, [i32([5], list(0, 7, -9))], 0),
     sample(k.positionsOp, [i32([2], list(5, -2))], 0, { time: 3 }),
     sample(k.cacheWriteOp, [f32([2, 9, 4]), f32([2, 3, 4]), i32([2], list(1, 5))], 0),
     sample(k.embeddingOp, [f32([70, 33]), i32([2, 3], list(0, 69, 3, 7, 3))], 0),

@@ -5,13 +5,15 @@
 
 import {
   add,
-  atLeast,
+  less,
   linearCrossEntropy,
   mul,
   positionsFrom,
   reshape,
+  sub,
   sumAll,
   sumLeading,
+  toFloat,
 } from "../../kernels/mod.ts";
 import { remat, scope, type Tensor } from "../graph/mod.ts";
 import type {
@@ -190,7 +192,7 @@ export function buildModel(config: CompleteModelConfig): Model {
           undefined,
           { softcap: head.softcap, ...options },
         ));
-      const counted = atLeast(rows.targets, 0);
+      const counted = sub(1, less(toFloat(rows.targets), 0));
       const further = Object.values(aux).map((x) => sumAll(mul(x, counted)));
       return {
         objective: further.reduce(add, sum),

@@ -75,7 +75,7 @@ const calls: readonly BadCall[] = [
   bad(k.sampleOp, [f32(2, 7), f32(3), f32(4)]),
   bad(k.uniformOp, [f32(3)], { shape: [5] }),
   bad(k.addIntegerOp, [f32(3)], { by: 1 }),
-  bad(k.atLeastOp, [f32(3)], { bound: 1 }),
+  bad(k.toFloatOp, [f32(3)]),
   bad(k.positionsOp, [i32(2, 3)], { time: 1 }),
   bad(k.uniformOp, [{ shape: [4, 3], dtype: "u32" }], { shape: [5] }),
   bad(k.runningSumOp, [f32(2, 3)]),

@@ -2,21 +2,7 @@
 
 import * as k from "../../kernels/mod.ts";
 import type { Tensor } from "../../core/graph/mod.ts";
-import type { CaseResult, Tensors, VectorCase } from "../vectors.ts";
-
-export interface CaseOps {
-  readonly body: (inputs: Tensors, cotangents: Tensors, c: VectorCase) => CaseResult;
-  /**
-   * Goes through exp, log, tanh, sin or cos, for which WGSL promises less than a CPU's library: ten
-   * times the tolerance there.
-   */
-  readonly transcendental?: true;
-  /**
-   * Holds an f32 table of ours, so that even in double precision it is f32 away from the recorded
-   * f64 run.
-   */
-  readonly table?: true;
-}
+import type { CaseOps } from "../vector_tests.ts";
 
 const activation = (f: (x: Tensor) => Tensor, rest: Partial<CaseOps> = {}): CaseOps => ({
   body: ({ x }) => ({ out: { y: f(x) } }),
@@ -46,6 +32,14 @@ const crossEntropy: CaseOps = {
     const smoothing = Number(c.config.label_smoothing ?? 0);
     const counted = [...c.tensors.get("in/targets")!.values].filter((t) => t >= 0).length;
     return { out: { loss: k.div(logitsLoss(z, targets, undefined, smoothing).sum, counted) } };
+  },
+};
+
+const shortConv: CaseOps = {
+  body: ({ x, weight, bias }) => {
+    const taps = weight.shape.at(-1)!, rows = k.permute(x, [0, 2, 1]);
+    const y = k.causalConv(rows, k.permute(k.reshape(weight, [-1, taps]), [1, 0]));
+    return { out: { y: k.permute(bias ? k.add(y, bias) : y, [0, 2, 1]) } };
   },
 };
 
@@ -146,6 +140,7 @@ export const caseOps: Readonly<Record<string, CaseOps>> = {
       return { out: { nll: losses }, loss: sum };
     },
   },
+  ...Object.fromEntries([2, 3, 4].map((taps) => [`depthwise_causal_conv_k${taps}`, shortConv])),
   tied_embedding: {
     ...smooth,
     body: ({ ids, targets, weight }) => {

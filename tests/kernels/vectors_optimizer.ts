@@ -5,10 +5,9 @@
 
 import * as k from "../../kernels/mod.ts";
 import { type Graph, type Spec, spec, trace } from "../../core/graph/mod.ts";
-import type { Machine, Named } from "../machines.ts";
-import { checkClose, type Tensors, type VectorCase } from "../vectors.ts";
-
-export type CheckOptimizer = (machine: Machine, c: VectorCase) => Promise<void>;
+import type { Named } from "../machines.ts";
+import type { CheckCase } from "../vector_tests.ts";
+import { checkClose, type Tensors } from "../vectors.ts";
 
 /** One AdamW update of named parameters: state `p.*`, `m.*`, `v.*`; uploads `g.*` and `hyper`. */
 export function adamWGraph(
@@ -65,7 +64,7 @@ export function noMoments(params: Named): Named {
 const prefixed = (prefix: string, values: Named): Named =>
   Object.fromEntries(Object.entries(values).map(([name, x]) => [`${prefix}.${name}`, x]));
 
-const adamw: CheckOptimizer = async (machine, c) => {
+const adamw: CheckCase = async (machine, c) => {
   const names = ["w", "b", "s"], [beta1, beta2] = c.config.betas as number[];
   const { weight_decay, eps, lr_per_step } = c.config as {
     weight_decay: number | Record<string, number>;
@@ -101,7 +100,7 @@ const adamw: CheckOptimizer = async (machine, c) => {
   }
 };
 
-const clip: CheckOptimizer = async (machine, c) => {
+const clip: CheckCase = async (machine, c) => {
   const names = ["a", "b", "c"], limits = ["0.3", "1", "100"];
   const specs = names.map((name): [string, Spec] => [
     name,
@@ -137,7 +136,7 @@ const clip: CheckOptimizer = async (machine, c) => {
   }
 };
 
-export const optimizerCases: Readonly<Record<string, CheckOptimizer>> = {
+export const optimizerCases: Readonly<Record<string, CheckCase>> = {
   adamw,
   adamw_betas_999: adamw,
   clip_grad_norm: clip,

@@ -83,14 +83,14 @@ export const others: Case[] = [
       rough: true,
     }))
   ),
-  ...([0, -7] as const).map((bound): Case => ({
-    name: `at_least ${bound}`,
-    op: k.atLeastOp,
-    attrs: { bound },
-    inputs: [i32([5], list(0, 7, -9, -7, -(2 ** 31)))],
+  {
+    name: "to_float",
+    op: k.toFloatOp,
+    attrs: {},
+    inputs: [i32([5], list(0, 7, -9, 16777215, -(2 ** 31)))],
     tolerance: 0,
     rough: true,
-  })),
+  },
   ...[[1, 1, 1], [2, 5, 3], [1, 17, 65], [3, 2, 257]].flatMap(([batch, time, channels]): Case[] =>
     [undefined, segments].flatMap((ids) =>
       [false, true].map((reverse) => ({

@@ -6,7 +6,6 @@ import { spec } from "../../../core/graph/tensor.ts";
 import {
   adamWOp,
   addIntegerOp,
-  atLeastOp,
   cacheWriteOp,
   concatOp,
   embeddingGradOp,
@@ -19,6 +18,7 @@ import {
   rmsNormOp,
   ropeOp,
   sumLeadingOp,
+  toFloatOp,
   tokenListsOp,
   uniformOp,
 } from "../../../kernels/mod.ts";
@@ -108,9 +108,9 @@ Deno.test("concat and cache_write: elements are only moved", () => {
   }
 });
 
-Deno.test("add_integer, at_least and positions", () => {
+Deno.test("add_integer, to_float and positions", () => {
   checkWasm(addIntegerOp, [integers([5], [0, -3, 7, 100, 2])], { by: -2 }, 0);
-  checkWasm(atLeastOp, [integers([5], [0, -3, 7, -100, 2])], { bound: 0 }, 0);
+  checkWasm(toFloatOp, [integers([5], [0, -3, 7, -100, 2])], {}, 0);
   checkWasm(positionsOp, [integers([3], [0, 5, 9])], { time: 4 }, 0);
 });
 
