@@ -4,6 +4,7 @@
  * @module
  */
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import { samplingDefaults } from "../core/generate/defaults.ts";
 import type { GenerateOptions, PlacedPrompt } from "../core/generate/mod.ts";
 import { UserError } from "../core/io/errors.ts";
 import { blasOption, deviceOption, openChosenDevice, threadsOption } from "./device_options.ts";
@@ -67,19 +68,19 @@ export function generateCommand(): CommandUnknownOpts {
     .optionsGroup("Choice of tokens:")
     .addOption(
       new Option("--temperature <x>", "0 always takes the likeliest token")
-        .argParser(numberBetween(0, Infinity)).default(0.8),
+        .argParser(numberBetween(0, Infinity)).default(samplingDefaults.temperature),
     )
     .addOption(
       new Option("--top-k <n>", "choose among the k likeliest; 0 is all").argParser(wholeNumber(0))
-        .default(0),
+        .default(samplingDefaults.topK),
     )
     .addOption(
       new Option("--top-p <x>", "choose among the likeliest that together have this probability")
-        .argParser(numberBetween(0, 1)).default(1),
+        .argParser(numberBetween(0, 1)).default(samplingDefaults.topP),
     )
     .addOption(
       new Option("--min-p <x>", "choose among those so many times as probable as the likeliest")
-        .argParser(numberBetween(0, 1)).default(0),
+        .argParser(numberBetween(0, 1)).default(samplingDefaults.minP),
     )
     .addOption(penaltyOption())
     .addOption(seedOption())

@@ -201,21 +201,27 @@ async function dataFolder(
 
 /** The config that a start names, with its overrides: a file's, or of a run that is there the run's own. */
 async function loadStart(start: Start, { run, checkpoint }: BeginningAt): Promise<PretrainConfig> {
-  const { pretrainConfig, readRunConfig } = await import("../core/train/mod.ts");
+  const { readRunConfig, withSizesOf } = await import("../core/train/mod.ts");
   const { overrides, shellSeed } = start;
   if (start.kind === "resume") return await readRunConfig(run, overrides);
-  const seed = checkpoint === undefined || shellSeed === undefined
-    ? shellSeed
-    : (await readRunConfig(run)).seed;
+  const before = checkpoint === undefined ? undefined : await readRunConfig(run);
+  const seed = before && shellSeed !== undefined ? before.seed : shellSeed;
   const all = withSeed(overrides, seed, "shell");
   if (start.config === undefined) return await readRunConfig(run, all);
+  const config = await loadNamed(start.config, all);
+  return before ? withSizesOf(before, config) : config;
+}
+
+/** A config by file, or by the name of one that quern carries. */
+async function loadNamed(name: string, overrides: readonly string[]): Promise<PretrainConfig> {
+  const { pretrainConfig } = await import("../core/train/mod.ts");
   const { loadConfig, parseConfig } = await import("../core/io/config.ts");
   const { exists } = await import("../core/io/atomic.ts");
   const { builtinConfig } = await import("./builtin_configs.ts");
-  const carried = await exists(start.config) ? undefined : builtinConfig(start.config);
+  const carried = await exists(name) ? undefined : builtinConfig(name);
   return carried
-    ? parseConfig(pretrainConfig, { ...carried, overrides: all })
-    : await loadConfig(pretrainConfig, start.config, all);
+    ? parseConfig(pretrainConfig, { ...carried, overrides })
+    : await loadConfig(pretrainConfig, name, overrides);
 }
 
 type BeginningAt = Pick<Beginning, "run" | "checkpoint">;

@@ -3,7 +3,13 @@
  *
  * @module
  */
-import type { EndReason, PretrainJob, StepEvent, TrainEvent } from "../core/train/mod.ts";
+import type {
+  EndReason,
+  PretrainJob,
+  SampleEvent,
+  StepEvent,
+  TrainEvent,
+} from "../core/train/mod.ts";
 import { plural } from "../core/io/words.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { type Progress, progressLine } from "./ui/progress.ts";
@@ -97,6 +103,9 @@ class Story {
         this.#validation = event;
         progress.note(`step ${formatCount(event.step)}: ${validationText(event)}`);
         break;
+      case "sample":
+        progress.note(sampleText(event));
+        break;
       case "checkpoint":
         break;
       case "end":
@@ -126,6 +135,15 @@ class Story {
 
 function validationText({ loss, bitsPerByte }: ValidationEvent): string {
   return `validation loss ${loss.toFixed(4)}, ${bitsPerByte.toFixed(4)} bits a byte`;
+}
+
+/** The text indented under its step. Bytes that a terminal would obey are shown, not sent. */
+function sampleText({ step, prompt, text, seed }: SampleEvent): string {
+  const lines = (prompt + text).replace(
+    /(?!\n)\p{Cc}/gu,
+    (control) => control < " " ? String.fromCharCode(0x2400 + control.charCodeAt(0)) : "\ufffd",
+  );
+  return `step ${formatCount(step)}: sample, seed ${seed}\n${lines.replace(/^/gm, "  ")}`;
 }
 
 /** An event under the names that scripts see. */

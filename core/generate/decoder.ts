@@ -49,6 +49,7 @@ export class Decoder implements Disposable {
     readonly device: Device,
     readonly state: StateStore,
     readonly decode: Executable,
+    readonly owned: Disposable | undefined,
   ) {}
 
   static async create(
@@ -68,7 +69,24 @@ export class Decoder implements Disposable {
     );
     const decode = stack.use(await device.compile(plan, state, { ring: 2 * BURST }));
     stack.move();
-    return new Decoder(model, room, device, state, decode);
+    return new Decoder(model, room, device, state, decode, state);
+  }
+
+  /** Over a store that somebody else keeps, who may change the weights between texts. It has all that decoding needs. */
+  static async over(
+    state: StateStore,
+    model: Model,
+    device: Device,
+    room: Layout,
+  ): Promise<Decoder> {
+    const plan = planGraph(traceDecode(model, room), device.target);
+    const decode = await device.compile(plan, state, { ring: 2 * BURST });
+    return new Decoder(model, room, device, state, decode, undefined);
+  }
+
+  /** Tokens that are read at once where so many are left. */
+  static chunkFor(rest: number): number {
+    return Math.min(CHUNK, Math.max(SMALLEST_CHUNK, 2 ** Math.ceil(Math.log2(rest))));
   }
 
   /** How many tokens can follow prompts whose longest has `length` tokens. */
@@ -89,7 +107,7 @@ export class Decoder implements Disposable {
     const longest = Math.max(1, ...stale.map((row) => rows[row].length));
     for (let at = 0; at < longest - 1;) {
       const rest = longest - 1 - at;
-      const length = Math.min(CHUNK, Math.max(SMALLEST_CHUNK, 2 ** Math.ceil(Math.log2(rest))));
+      const length = Decoder.chunkFor(rest);
       const ids = new Int32Array(batch * length), lengths = new Int32Array(batch);
       const start = new Int32Array(batch).fill(capacity);
       for (const b of stale) {
@@ -175,7 +193,7 @@ export class Decoder implements Disposable {
   [Symbol.dispose](): void {
     for (const prefill of this.#prefills.values()) prefill[Symbol.dispose]();
     this.decode[Symbol.dispose]();
-    this.state[Symbol.dispose]();
+    this.owned?.[Symbol.dispose]();
   }
 }
 

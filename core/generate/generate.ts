@@ -6,7 +6,7 @@ import { type Alternative, likeliest } from "./alternatives.ts";
 import { type ContextPolicy, type Spent, stepsAcross } from "./context.ts";
 import { type Continuation, continuation, type TextEnd } from "./continuation.ts";
 import type { DecodedStep, Sampling } from "./decoder.ts";
-import type { OpenModel } from "./open.ts";
+import type { TextModel } from "./open.ts";
 import type { PlacedPrompt } from "./prompts.ts";
 
 export interface GenerateOptions {
@@ -61,7 +61,7 @@ export type GenerateEvent = TokenEvent | SlideEvent | EndEvent;
 
 /** A prompt's ids, with the token that begins a text where the model was trained so. More than the context only if that slides. */
 export function promptIds(
-  { tokenizer, beginning, decoder }: OpenModel,
+  { tokenizer, beginning, decoder }: TextModel,
   prompt: string,
   context: ContextPolicy = "stop",
 ): number[] {
@@ -88,7 +88,7 @@ export function promptIds(
 
 /** Sampling that counts the prompts' tokens, too, where it penalizes those. The token that begins a text is none of them. */
 export function samplingFor(
-  { tokenizer }: OpenModel,
+  { tokenizer }: TextModel,
   prompts: readonly string[],
   { sampling, penalized = "generated" }: GenerateOptions,
 ): Sampling {
@@ -100,7 +100,7 @@ export function samplingFor(
 
 /** Refuses prompts that cannot be read, by file and line, before work is done for any. */
 export function requirePrompts(
-  open: OpenModel,
+  open: TextModel,
   prompts: readonly PlacedPrompt[],
   context: ContextPolicy = "stop",
 ): void {
@@ -117,7 +117,7 @@ export function requirePrompts(
 
 /** Continues one prompt. */
 export async function* generate(
-  open: OpenModel,
+  open: TextModel,
   prompt: string,
   options: GenerateOptions,
 ): AsyncGenerator<GenerateEvent, void> {
@@ -139,7 +139,7 @@ interface Row {
  * depend on its neighbours, but for rounding in products of another size.
  */
 export async function* generateRows(
-  open: OpenModel,
+  open: TextModel,
   prompts: readonly string[],
   options: GenerateOptions,
 ): AsyncGenerator<{ row: number; event: GenerateEvent }, void> {
@@ -207,7 +207,7 @@ function logitsOf({ logits }: DecodedStep, row: number, rows: number): Float32Ar
   return logits.subarray(row * vocab, (row + 1) * vocab);
 }
 
-function likeliestTexts({ tokenizer }: OpenModel, logits: Float32Array, count: number) {
+function likeliestTexts({ tokenizer }: TextModel, logits: Float32Array, count: number) {
   return likeliest(logits, count).map(({ id, logprob }) => {
     return { id, text: tokenizer.decode([id]), logprob };
   });

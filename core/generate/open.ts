@@ -10,16 +10,20 @@ import { openModelFile, readRunConfig, resumePoint } from "../train/mod.ts";
 import { Decoder } from "./decoder.ts";
 import type { DecodeOutputs, PenaltyState, WeightType } from "./programs.ts";
 
-/** A model ready to generate; close it with `using`. The device stays the caller's. */
-export interface OpenModel extends Disposable {
-  readonly model: Model;
+/** What continuing a text takes. */
+export interface TextModel {
   readonly tokenizer: Tokenizer;
   readonly decoder: Decoder;
+  /** The token before each document in training, which a prompt gets too; undefined where there was none. */
+  readonly beginning: number | undefined;
+}
+
+/** A model ready to generate; close it with `using`. The device stays the caller's. */
+export interface OpenModel extends TextModel, Disposable {
+  readonly model: Model;
   /** The checkpoint folder, and the updates that it was trained for. */
   readonly checkpoint: string;
   readonly step: number;
-  /** The token before each document in training, which a prompt gets too; undefined where there was none. */
-  readonly beginning: number | undefined;
 }
 
 export interface OpenOptions {

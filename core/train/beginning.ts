@@ -4,6 +4,7 @@ import { exists } from "../io/atomic.ts";
 import { UserError } from "../io/errors.ts";
 import { lockFolder } from "../io/lock.ts";
 import { findCheckpoint, newestCheckpoint } from "./checkpoint.ts";
+import type { PretrainConfig } from "./config.ts";
 import { configFile, isRun, removeBrokenCheckpoints, runOf } from "./run_folder.ts";
 
 /** A run's folder and where in it training begins. Holds the lock of a folder that is there already. */
@@ -82,5 +83,15 @@ async function lockedBeginning(
     leftBy,
     removed,
     [Symbol.dispose]: () => held.dispose(),
+  };
+}
+
+/** A config to go on with: sizes that it leaves to the device are those that the run began with. */
+export function withSizesOf(before: PretrainConfig, config: PretrainConfig): PretrainConfig {
+  const { batch_size, accumulation } = config;
+  return {
+    ...config,
+    batch_size: batch_size === "auto" ? before.batch_size : batch_size,
+    accumulation: accumulation === "auto" ? before.accumulation : accumulation,
   };
 }

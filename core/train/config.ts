@@ -13,6 +13,7 @@ import {
   optimizerSchedules,
   type Schedule,
 } from "../optim/mod.ts";
+import { samplesConfig } from "./samples_config.ts";
 
 const positive = z.int().positive(), counted = z.int().nonnegative();
 const orAuto = z.union([positive, z.literal("auto").meta({ examples: ["auto"] })]);
@@ -53,6 +54,8 @@ const forms = z.strictObject({
     /** Besides them so many with the lowest validation loss, which is then measured before each save. */
     keep_best: counted.default(0),
   }).default({ every: 0, keep: 2, keep_best: 0 }),
+  /** Texts while the model trains. */
+  samples: samplesConfig.prefault({}),
   /** Steps between lines of `metrics.jsonl`. */
   log_every: positive.default(10),
   /** First weights and the order of the data. */

@@ -14,6 +14,7 @@ import type { Plan, Target } from "../plan/mod.ts";
 import type { ResolvedConfig } from "./config.ts";
 import { type DiskUse, diskUse } from "./disk.ts";
 import { trainingOf } from "./pretrain.ts";
+import { samplingPlans } from "./sampler.ts";
 import { planTraining, stateOf } from "./plans.ts";
 
 export interface DryRun {
@@ -34,7 +35,12 @@ export interface DryRun {
 export function dryRun(config: ResolvedConfig, target: Target): DryRun {
   const training = trainingOf(config), params = namedParams(training.model.params);
   const plans = planTraining(training, target);
-  const all = [plans.update, plans.losses, ...(plans.accumulate ? [plans.accumulate] : [])];
+  const all = [
+    plans.update,
+    plans.losses,
+    ...(plans.accumulate ? [plans.accumulate] : []),
+    ...samplingPlans(config, training.model, target),
+  ];
   const { accumulation, batch_size, sequence_length } = config;
   const ofUpdate = (pick: keyof Plan["totals"]) =>
     plans.update.totals[pick] + accumulation * (plans.accumulate?.totals[pick] ?? 0);
@@ -61,6 +67,7 @@ const purposes: Readonly<Record<string, string>> = {
   m: "first moments",
   v: "second moments",
   grads: "gradient sums",
+  model: "caches of samples",
 };
 
 function memoryOf(plans: readonly Plan[], { alignment, slack }: Target): DryRun["memory"] {

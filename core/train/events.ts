@@ -1,5 +1,7 @@
 /** What happens in a training run, for whoever shows it. */
 
+import type { StopReason } from "../generate/generate.ts";
+
 export interface StepEvent {
   readonly kind: "step";
   /** Updates done, this one included. */
@@ -12,6 +14,19 @@ export interface StepEvent {
   /** Targets trained on since the run's first step. */
   readonly tokens: number;
   readonly tokensPerSecond: number;
+}
+
+/** A text from the weights of a step. */
+export interface SampleEvent {
+  readonly kind: "sample";
+  readonly step: number;
+  readonly prompt: string;
+  /** What came after the prompt. */
+  readonly text: string;
+  readonly reason: StopReason;
+  readonly tokens: number;
+  /** Gives the same text again. */
+  readonly seed: number;
 }
 
 export type TrainEvent =
@@ -31,6 +46,7 @@ export type TrainEvent =
     readonly targets: number;
     readonly bitsPerByte: number;
   }
+  | SampleEvent
   | { readonly kind: "checkpoint"; readonly step: number; readonly path: string }
   | { readonly kind: "end"; readonly step: number; readonly reason: EndReason };
 

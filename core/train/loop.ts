@@ -18,7 +18,8 @@ import { clockOf, microRows } from "./config.ts";
 import type { EndReason, TrainEvent } from "./events.ts";
 import type { PretrainJob } from "./pretrain.ts";
 import { keepCheckpoints } from "./keeping.ts";
-import { appendMetrics } from "./run_folder.ts";
+import { appendMetrics, appendSample } from "./run_folder.ts";
+import type { Sampler } from "./sampler.ts";
 import { countOf, type Trainer } from "./trainer.ts";
 
 /** An update that was submitted and whose result has not been read. */
@@ -48,6 +49,7 @@ export class Loop {
   constructor(
     readonly job: PretrainJob,
     readonly trainer: Trainer,
+    readonly sampler: Sampler | undefined,
     checkpoint: Checkpoint | undefined,
   ) {
     const { config, data } = job;
@@ -67,11 +69,14 @@ export class Loop {
   }
 
   async *run(): AsyncGenerator<TrainEvent, void> {
-    const { steps, log_every, validation, checkpoint } = this.job.config;
+    const { steps, log_every, validation, checkpoint, samples } = this.job.config;
     for (let reason = this.#endReason(steps);; reason = this.#endReason(steps)) {
       if (reason) {
         yield* this.#read();
-        if (reason !== "interrupted") yield* this.#validate();
+        if (reason !== "interrupted") {
+          yield* this.#validate();
+          yield* this.#sample();
+        }
         yield* this.#save();
         yield { kind: "end", step: this.step, reason };
         return;
@@ -85,6 +90,10 @@ export class Loop {
       if (isDue(validation.every) || (isSaved && checkpoint.keep_best > 0)) {
         yield* this.#read();
         yield* this.#validate();
+      }
+      if (isDue(samples.every)) {
+        yield* this.#read();
+        yield* this.#sample();
       }
       if (isSaved) yield* this.#save();
       await turn();
@@ -199,6 +208,16 @@ export class Loop {
       bits_per_byte: bitsPerByte,
     });
     yield { kind: "validation", step, loss, targets, bitsPerByte };
+  }
+
+  async *#sample(): AsyncGenerator<TrainEvent, void> {
+    if (!this.sampler) return;
+    const started = performance.now();
+    for await (const event of this.sampler.sample(this.step)) {
+      appendSample(this.job.beginning.run, event);
+      yield event;
+    }
+    this.#logged.at += performance.now() - started;
   }
 
   async *#save(): AsyncGenerator<TrainEvent, void> {

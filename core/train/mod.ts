@@ -9,5 +9,6 @@ export * from "./keeping.ts";
 export * from "./plans.ts";
 export * from "./pretrain.ts";
 export * from "./run_folder.ts";
+export * from "./sampler.ts";
 export * from "./schema.ts";
 export * from "./trainer.ts";

@@ -17,6 +17,7 @@ import { Loop } from "./loop.ts";
 import { keepCheckpoints } from "./keeping.ts";
 import type { Training } from "./plans.ts";
 import { createRun, readRunConfig, reopenRun, restartRun, type Session } from "./run_folder.ts";
+import { Sampler, samplingPlans } from "./sampler.ts";
 import { Trainer } from "./trainer.ts";
 
 /** A run to be made or continued. */
@@ -79,7 +80,11 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
   requireTargets(data.splits.train, config.data.packing, config.sequence_length);
   requireMeasurable(config, data);
   const session: Session = { ...job.session, device: device.info };
-  using trainer = await Trainer.create(trainingOf(config), device, ringOf(config));
+  const training = trainingOf(config), { model } = training;
+  const others = samplingPlans(config, model, device.target);
+  using trainer = await Trainer.create(training, device, ringOf(config), others);
+  const { state } = trainer;
+  using sampler = await Sampler.create(config, data.tokenizer, { model, device, state });
   using held = new DisposableStack();
   if (checkpoint) {
     trainer.restore(checkpoint);
@@ -94,7 +99,7 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
       held.use(await lockFolder(run));
     }
   }
-  const loop = new Loop(job, trainer, checkpoint);
+  const loop = new Loop(job, trainer, sampler, checkpoint);
   yield { kind: "start", step: loop.step, deviceBytes: device.usedBytes() };
   yield* loop.run();
 }

@@ -12,9 +12,11 @@ import { shellWord } from "../io/words.ts";
 import { indexFileName } from "../data/shard_index.ts";
 import { checkpointsFolder, findCheckpoint, hasCheckpoint, isCheckpoint } from "./checkpoint.ts";
 import { type PretrainConfig, pretrainConfig, type ResolvedConfig } from "./config.ts";
+import type { SampleEvent } from "./events.ts";
 import { appendRecord, cutBack, type StepRecord } from "./records.ts";
 
 export const configFile = "config.yaml", metricsFile = "metrics.jsonl";
+export const samplesFile = "samples.jsonl";
 const manifestFile = "manifest.json";
 
 /** How a process came to work on a run. */
@@ -79,6 +81,7 @@ export async function restartRun(
   await Deno.mkdir(checkpointsFolder(run), { recursive: true });
   const files = firstFiles(config, data, session);
   for (const [name, text] of files) await writeFileAtomic(join(run, name), text);
+  await cutBack(join(run, samplesFile), 0);
 }
 
 /** Adds a continued session to the manifest, writes the config it goes on with, and cuts the metrics back to its first step. */
@@ -95,7 +98,7 @@ export async function reopenRun(
     manifest(config, data, [...sessions, entry(session, step)]),
   );
   await writeFileAtomic(join(run, configFile), stringify(config));
-  await cutBack(join(run, metricsFile), step);
+  for (const name of [metricsFile, samplesFile]) await cutBack(join(run, name), step);
 }
 
 function entry({ version, command, device }: Session, from_step: number) {
@@ -158,6 +161,11 @@ export async function removeBrokenCheckpoints(run: string): Promise<string[]> {
 /** Adds a line to a run's metrics. */
 export function appendMetrics(run: string, record: StepRecord): void {
   appendRecord(join(run, metricsFile), record);
+}
+
+/** Adds a line to a run's samples. */
+export function appendSample(run: string, { kind: _, ...record }: SampleEvent): void {
+  appendRecord(join(run, samplesFile), record);
 }
 
 /** The run folder that a path means: itself, or that of a checkpoint. */

@@ -23,9 +23,10 @@ export interface UpdateResult {
 
 export class Trainer implements Disposable {
   readonly params: readonly NamedParam[];
+  /** Weights at `params.`, moments, and what the other plans keep. */
+  readonly state: StateStore;
   readonly #training: Training;
   readonly #device: Device;
-  readonly #state: StateStore;
   readonly #update: Executable;
   readonly #accumulate: Executable | undefined;
   readonly #losses: Executable;
@@ -38,20 +39,30 @@ export class Trainer implements Disposable {
   ) {
     this.#training = training;
     this.#device = device;
-    this.#state = state;
+    this.state = state;
     this.#update = executables.update;
     this.#accumulate = executables.accumulate;
     this.#losses = executables.losses;
     this.params = namedParams(training.model.params);
   }
 
-  /** `ring`: updates whose results are kept until they are read. */
-  static async create(training: Training, device: Device, ring: number): Promise<Trainer> {
+  /** `ring`: updates whose results are kept until they are read. `others`: plans that share the state. */
+  static async create(
+    training: Training,
+    device: Device,
+    ring: number,
+    others: readonly Plan[] = [],
+  ): Promise<Trainer> {
     const plans = planTraining(training, device.target);
     using stack = new DisposableStack();
     const state = stack.use(
       device.createState(
-        stateOf([plans.update, plans.losses, ...(plans.accumulate ? [plans.accumulate] : [])]),
+        stateOf([
+          plans.update,
+          plans.losses,
+          ...(plans.accumulate ? [plans.accumulate] : []),
+          ...others,
+        ]),
       ),
     );
     const compile = async (plan: Plan, ring: number) =>
@@ -68,18 +79,18 @@ export class Trainer implements Disposable {
   /** First weights; moments are zero. */
   initialize(seed: number): void {
     for (const param of this.params) {
-      this.#state.write(`params.${param.path}`, initialValues(param, seed));
+      this.state.write(`params.${param.path}`, initialValues(param, seed));
     }
-    this.#state.write("healthy", [1]);
+    this.state.write("healthy", [1]);
   }
 
   /** Weights and moments of a checkpoint. A tensor that is missing, too many or of another shape is an error. */
   restore({ model, optimizer }: Checkpoint): void {
     const fill = (file: Checkpoint["model"], prefix: string, entries: readonly Entry[]) =>
-      fillState(this.#state, file, prefix, entries);
+      fillState(this.state, file, prefix, entries);
     fill(model, "params.", this.params.map((param) => ({ ...param, name: param.path })));
     fill(optimizer, "", this.#moments());
-    this.#state.write("healthy", [1]);
+    this.state.write("healthy", [1]);
   }
 
   #moments(): Entry[] {
@@ -136,7 +147,7 @@ export class Trainer implements Disposable {
     const { graph, names } = traceProbe(model, shape);
     using probe = await this.#device.compile(
       planGraph(graph, this.#device.target),
-      this.#state,
+      this.state,
       { ring: 1 },
     );
     for (const part of parts) {
@@ -154,7 +165,7 @@ export class Trainer implements Disposable {
       name,
       shape,
       dtype: "F32",
-      data: () => this.#state.read(key),
+      data: () => this.state.read(key),
     });
     return {
       model: this.params.map(({ path, shape }) => source({ name: path, shape }, `params.${path}`)),
@@ -166,7 +177,7 @@ export class Trainer implements Disposable {
     this.#losses[Symbol.dispose]();
     this.#accumulate?.[Symbol.dispose]();
     this.#update[Symbol.dispose]();
-    this.#state[Symbol.dispose]();
+    this.state[Symbol.dispose]();
   }
 }
 

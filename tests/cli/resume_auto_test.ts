@@ -22,6 +22,9 @@ Deno.test("pretrain --resume auto: begins, goes on, and says when nothing is lef
     const more = ["--out", "mine", ...steps(7)];
     const shell = await quern([...auto, ...more, ...cpuOptions], { cwd: dir, env });
     assert.equal(shell.code, 0, shell.stderr);
+    // what the config leaves to the device stays what it was when the run began
+    await run(dir, ...auto, "--out", "mine", ...steps(8), "--set", "batch_size=auto");
+    assert.match(await Deno.readTextFile(join(dir, "mine/config.yaml")), /^batch_size: 4$/m);
     const other = await attempt(dir, ...auto, ...more, "--seed", "9");
     assert.equal(other.code, 2);
     assert.match(other.stderr, /^error: mine: seed cannot change within a run: it is 0, not 9$/m);

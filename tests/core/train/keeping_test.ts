@@ -88,7 +88,7 @@ Deno.test("pretrain: keep_best measures before each save, and what is best is kn
     // a rate that destroys what the first steps learned: the best is not the newest
     const optimizer = {
       kind: "adamw",
-      learning_rate: { kind: "linear", peak: 0.01, end: 3, warmup_steps: 0 },
+      learning_rate: { kind: "linear", peak: 0.01, end: 3 },
     };
     const checkpoint = { every: 3, keep: 1, keep_best: 1 };
     const config = tinyConfig(data, { steps: 9, optimizer, checkpoint });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { makeCorpus } from "../../../core/data/corpus.ts";
 import { openShards } from "../../../core/data/shard_reader.ts";
 import { tokenizeFiles } from "../../../core/data/tokenize.ts";
-import { openDevice } from "../../../core/device/mod.ts";
+import { type DeviceOptions, openDevice } from "../../../core/device/mod.ts";
 import {
   newRun,
   pretrain,
@@ -64,17 +64,21 @@ export interface RunOptions {
   readonly resume?: boolean;
   /** Asks the run to stop once it has done so many steps. */
   readonly stopAfter?: number;
+  /** The cpu device with one thread unless given. */
+  readonly on?: DeviceOptions;
 }
+
+const cpu: DeviceOptions = { device: "cpu", blas: "off", threads: 1 };
 
 /** Trains, and returns all events. */
 export async function train(
   config: unknown,
-  { run, resume = false, stopAfter }: RunOptions,
+  { run, resume = false, stopAfter, on = cpu }: RunOptions,
 ): Promise<TrainEvent[]> {
   using beginning = resume ? await resumeRun(run) : newRun(run);
   const parsed = pretrainConfig.parse(config);
   using data = await openShards(parsed.data.path);
-  await using device = await openDevice({ device: "cpu", blas: "off", threads: 1 });
+  await using device = await openDevice(on);
   const controller = new AbortController(), events: TrainEvent[] = [];
   const job = {
     config: resolveConfig(parsed, data.index.vocab_size),

@@ -1,0 +1,93 @@
+/** Texts from weights in training: a decoder over the trainer's own state, of which it changes nothing that training reads. */
+
+import type { Device, StateStore } from "../device/types.ts";
+import { Decoder } from "../generate/decoder.ts";
+import { generate, requirePrompts } from "../generate/generate.ts";
+import type { TextModel } from "../generate/open.ts";
+import { hasPenalties } from "../generate/penalties.ts";
+import { type Layout, traceDecode, tracePrefill } from "../generate/programs.ts";
+import { philox, streamOf } from "../graph/mod.ts";
+import type { Model } from "../model/mod.ts";
+import { type Plan, planGraph, type Target } from "../plan/mod.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import type { ResolvedConfig } from "./config.ts";
+import type { SampleEvent } from "./events.ts";
+import type { SamplesConfig } from "./samples_config.ts";
+
+/** The cache is as long as in generation, so that a checkpoint gives the same text there. */
+function layoutOf(model: Model, { penalty }: SamplesConfig): Layout {
+  return {
+    batch: 1,
+    capacity: model.dims.max_position_embeddings,
+    weights: "f32",
+    penalties: hasPenalties(penalty) ? "counted" : "none",
+  };
+}
+
+/** What is planned for samples besides training: the state that they need, and for a dry run their memory. None if they are off. */
+export function samplingPlans<L>(
+  { samples }: ResolvedConfig,
+  model: Model,
+  target: Target<L>,
+): Plan<L>[] {
+  if (samples.every === 0) return [];
+  const layout = layoutOf(model, samples);
+  // no tokenizer makes more tokens than bytes; one more begins a document
+  const longest = Math.max(...samples.prompts.map((text) => new TextEncoder().encode(text).length));
+  const chunk = Decoder.chunkFor(Math.min(longest + 1, layout.capacity));
+  return [traceDecode(model, layout), tracePrefill(model, layout, chunk)].map((graph) =>
+    planGraph(graph, target)
+  );
+}
+
+/** Continues a config's prompts with the weights that a store holds at the time. */
+export class Sampler implements Disposable {
+  private constructor(
+    readonly config: ResolvedConfig,
+    readonly open: TextModel,
+  ) {}
+
+  /** Undefined where the config wants no samples. A prompt that the model cannot read is an error. */
+  static async create(
+    config: ResolvedConfig,
+    tokenizer: Tokenizer,
+    { model, device, state }: { model: Model; device: Device; state: StateStore },
+  ): Promise<Sampler | undefined> {
+    const { samples, data } = config;
+    if (samples.every === 0) return undefined;
+    const decoder = await Decoder.over(state, model, device, layoutOf(model, samples));
+    const beginning = data.packing === "documents" ? tokenizer.endOfText : undefined;
+    const open = { tokenizer, decoder, beginning };
+    using stack = new DisposableStack();
+    stack.use(decoder);
+    requirePrompts(
+      open,
+      samples.prompts.map((text, i) => ({ text, where: `samples.prompts[${i}]` })),
+    );
+    stack.move();
+    return new Sampler(config, open);
+  }
+
+  /** A text for each prompt, what `quern generate` would make of it with the event's seed. */
+  async *sample(step: number): AsyncGenerator<SampleEvent, void> {
+    const { samples, seed: runSeed } = this.config;
+    const { temperature, top_k: topK, top_p: topP, min_p: minP, penalty, stop } = samples;
+    const [first] = philox(0, step, streamOf("samples"), 0, runSeed, 0);
+    for (const [i, prompt] of samples.prompts.entries()) {
+      const seed = (first + i) >>> 0;
+      const sampling = { temperature, topK, topP, minP, seed, penalties: penalty };
+      const options = { maxTokens: samples.max_tokens, sampling, stops: stop };
+      let text = "";
+      for await (const event of generate(this.open, prompt, options)) {
+        text += event.text;
+        if (event.kind !== "end") continue;
+        const { reason, tokens } = event;
+        yield { kind: "sample", step, prompt, text, reason, tokens, seed };
+      }
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.open.decoder[Symbol.dispose]();
+  }
+}
