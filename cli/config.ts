@@ -7,6 +7,7 @@ import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import { didYouMean, exitCodes, UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
 import { builtinConfig, builtinConfigs, summaryOf } from "./builtin_configs.ts";
+import { printFolded } from "./ui/terminal.ts";
 
 const help = `
 Examples:
@@ -39,7 +40,8 @@ function listCommand() {
       const width = Math.max(...builtinConfigs.map(({ name }) => name.length));
       for (const config of builtinConfigs) {
         const summary = summaryOf(config), { name } = config;
-        console.log(json ? JSON.stringify({ name, summary }) : `${name.padEnd(width)}  ${summary}`);
+        if (json) console.log(JSON.stringify({ name, summary }));
+        else printFolded(`${name.padEnd(width)}  ${summary}`);
       }
     });
 }
@@ -97,7 +99,7 @@ function checkCommand() {
       for (const result of results) {
         if (json) console.log(JSON.stringify(result));
         else if (!result.valid) console.error(result.message);
-        else if (!quiet) console.log([`${result.file}: ok`, ...result.notes].join("\n"));
+        else if (!quiet) printFolded([`${result.file}: ok`, ...result.notes].join("\n"));
       }
       const broken = results.filter(({ valid }) => !valid).length;
       if (broken === 0) return;

@@ -17,6 +17,7 @@ import {
 } from "./device_options.ts";
 import { formatBytes } from "./ui/numbers.ts";
 import { version } from "./version.ts";
+import { printFolded } from "./ui/terminal.ts";
 
 const help = `
 Every op runs on the device and is held against its plain loop in double precision. Exit codes: 0 all is
@@ -39,9 +40,8 @@ export function doctorCommand(): CommandUnknownOpts {
     .addHelpText("after", help)
     .action(async ({ json, quiet, ...choice }) => {
       const report = await examine(choice);
-      console.log(
-        json ? JSON.stringify(jsonOf(report)) : quiet ? verdict(report) : describe(report),
-      );
+      if (json) console.log(JSON.stringify(jsonOf(report)));
+      else printFolded(quiet ? verdict(report) : describe(report));
       refuseWrong(report);
     });
 }

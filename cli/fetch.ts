@@ -4,12 +4,13 @@
  * @module
  */
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
-import type { Hub, Listing, RemoteFile } from "../core/hub/mod.ts";
+import type { Hub, HubSettings, Listing, RemoteFile } from "../core/hub/mod.ts";
 import { formatBytes, plural } from "../core/io/words.ts";
 import { type Conversation, FetchStory } from "./fetch_progress.ts";
 import { numberBetween, parsePath, wholeNumber } from "./options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { version } from "./version.ts";
+import { printFolded } from "./ui/terminal.ts";
 
 const help = `
 <repo> is owner/name, hf:datasets/owner/name@revision/path, or an address as a browser shows it.
@@ -17,7 +18,7 @@ const help = `
 "data/*.json" that folder's.
 Without --out files lie in the cache that Hugging Face's own tools use: HF_HUB_CACHE, HF_HOME/hub or
 ~/.cache/huggingface/hub. With it, they lie in that folder alone.
-What is there already is not fetched again, and a download that was cut off goes on where it stopped.
+What is there already is not fetched again; a download that was cut off goes on where it stopped.
 stdout gets the path: of the file, if it is one, else of the folder.
 
 HF_ENDPOINT says where the hub is, HF_TOKEN (else HF_HOME/token) who asks, and with
@@ -44,7 +45,10 @@ export function fetchCommand(): CommandUnknownOpts {
     .addOption(patternOption("--exclude <pattern>", "no files like this; repeatable"))
     .option("--out <folder>", "put the files there instead of in the cache", parsePath)
     .option("--overwrite", "replace other files that are there", false)
-    .option("--list", "show the files with their sizes; download nothing", false)
+    .addOption(
+      new Option("--list", "show the files with their sizes; download nothing")
+        .conflicts(["out", "overwrite"]).default(false),
+    )
     .addOption(
       new Option("--parallel <n>", "files at a time").argParser(wholeNumber(1)).default(4),
     )
@@ -55,7 +59,10 @@ export function fetchCommand(): CommandUnknownOpts {
     .option("--json", "one JSON object a line for everything that happens", false)
     .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
-    .action(async (name, files, options) => {
+    .action(async (name, files, options, command) => {
+      if (options.overwrite && options.out === undefined) {
+        return command.error("error: option '--overwrite' is for files in '--out <folder>'");
+      }
       const { openRepo, chooseFiles, parseReference, readSettings, repoName } = await import(
         "../core/hub/mod.ts"
       );
@@ -67,13 +74,7 @@ export function fetchCommand(): CommandUnknownOpts {
         "what came is kept: the same command goes on from there",
       );
       const story = new FetchStory(options);
-      const hub: Hub = {
-        ...settings,
-        agent: `quern/${version}`,
-        patience: { stallMs: options.timeout * 1000, waitMs: 500, attempts: 5 },
-        signal: interruption.signal,
-        onRetry: (retry) => story.retry(retry),
-      };
+      const hub = hubFor(settings, options.timeout, { signal: interruption.signal, story });
       const { listing, fromCache } = await openRepo(hub, repo, cache);
       const include = [...path === undefined ? [] : [path], ...files, ...options.include ?? []];
       const exclude = options.exclude ?? [];
@@ -82,6 +83,20 @@ export function fetchCommand(): CommandUnknownOpts {
       if (options.list) return printListing(chosen, options, story);
       await fetchAndTell(hub, { listing, chosen, cache, options }, story);
     });
+}
+
+function hubFor(
+  settings: HubSettings,
+  timeoutSeconds: number,
+  { signal, story }: { readonly signal: AbortSignal; readonly story: FetchStory },
+): Hub {
+  return {
+    ...settings,
+    agent: `quern/${version}`,
+    patience: { stallMs: timeoutSeconds * 1000, waitMs: 500, attempts: 5 },
+    signal,
+    onRetry: (retry) => story.retry(retry),
+  };
 }
 
 function patternOption<const Flags extends string>(flags: Flags, description: string) {
@@ -132,7 +147,7 @@ function printListing(files: readonly RemoteFile[], { json }: Conversation, stor
   }
   const sizes = files.map(({ size }) => formatBytes(size));
   const width = Math.max(...sizes.map(({ length }) => length));
-  console.log(files.map(({ path }, i) => `${sizes[i].padStart(width)}  ${path}`).join("\n"));
+  printFolded(files.map(({ path }, i) => `${sizes[i].padStart(width)}  ${path}`).join("\n"));
   const total = files.reduce((sum, { size }) => sum + size, 0);
   story.note(`${plural(files.length, "file")}, ${formatBytes(total)}`);
 }

@@ -5,10 +5,12 @@
  *
  * @module
  */
+import process from "node:process";
 import { Command, CommanderError, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import { exitCodes, nearestName, UserError } from "../core/io/errors.ts";
 import { refuseSwallowedFlags } from "./options.ts";
 import { explainError } from "./ui/errors.ts";
+import { columnsOf } from "./ui/terminal.ts";
 import { version } from "./version.ts";
 
 /** A command's name and its line in `quern --help`, unless scripts alone use it; `load` brings its file. */
@@ -88,6 +90,8 @@ async function buildProgram(args: readonly string[]): Promise<Command> {
     .version(version)
     .enablePositionalOptions() // an option belongs to the command that it follows
     .exitOverride()
+    .configureHelp({ minWidthToWrap: 20 })
+    .configureOutput({ getOutHelpWidth: () => columnsOf(process.stdout) ?? 80 })
     .showSuggestionAfterError()
     .showHelpAfterError("(add --help for usage)")
     .addHelpText("after", examples);

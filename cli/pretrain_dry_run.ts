@@ -18,6 +18,7 @@ import {
   type RunMemory,
 } from "./run_memory.ts";
 import { formatBytes, formatCount, formatQuantity } from "./ui/numbers.ts";
+import { printFolded } from "./ui/terminal.ts";
 
 /** What a run would be made from. */
 export interface DryJob {
@@ -51,7 +52,7 @@ export async function printDryRun(
   const shortage = await diskShortage(config, run), freeBytes = await freeBytesAt(run);
   const report: Report = { config, found, target, memory, fits, limitsOf, freeBytes };
   if (choice.form === "json") console.log(JSON.stringify(namesOf(report)));
-  else console.log([...describe(report), ...await notesOn(given, resolved)].join("\n"));
+  else printFolded([...describe(report), ...await notesOn(given, resolved)].join("\n"));
   if (fits === false) throw tooLarge(found.totalBytes, memory!, config, target);
   if (shortage) {
     throw new UserError(shortage.message, { hint: shortage.hint, exitCode: exitCodes.failed });

@@ -15,6 +15,7 @@ import { type Conversation, showTraining } from "./pretrain_progress.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { version } from "./version.ts";
+import { printFolded } from "./ui/terminal.ts";
 
 const help = `
 Writes about 2 MB of short stories and sums, tokenizes them, trains a small model for about a minute on
@@ -62,7 +63,8 @@ export function quickstartCommand(): CommandUnknownOpts {
       const story = await tell(run, device);
       const correct = await answer(run, device, heldOut);
       const result = { ...trained, run, story, correct, asked: heldOut.length };
-      console.log(json ? JSON.stringify(jsonOf(result)) : describe(result));
+      if (json) console.log(JSON.stringify(jsonOf(result)));
+      else printFolded(describe(result));
     });
 }
 

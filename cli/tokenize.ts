@@ -14,6 +14,7 @@ import { tokenizeTrainCommand } from "./tokenize_train.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
+import { printFolded } from "./ui/terminal.ts";
 
 const help = `
 Inputs: text and jsonl, plain, .gz or .zst; parquet; "data/*.jsonl"; a folder with all such files
@@ -90,7 +91,7 @@ export function tokenizeCommand(): CommandUnknownOpts {
       const result = await runWithProgress(job, options.quiet ? "quiet" : "normal");
       const seconds = (performance.now() - startedAt) / 1000;
       if (options.json) console.log(JSON.stringify(summaryOf(job, result, seconds)));
-      else if (!options.quiet) console.log(describe(job, result, seconds));
+      else if (!options.quiet) printFolded(describe(job, result, seconds));
       const missing = missingSplit(job, result);
       if (missing !== undefined && !options.quiet) console.error(`note: ${missing}`);
     });

@@ -17,6 +17,7 @@ import { defaultFields, fieldOption, formatOption, onErrorOption } from "./readi
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
+import { printFolded } from "./ui/terminal.ts";
 
 const help = `
 Learns a byte-level BPE, as GPT-2's: all bytes, then the commonest joins, then <|endoftext|>.
@@ -63,7 +64,7 @@ export function tokenizeTrainCommand(): CommandUnknownOpts {
       const result = await runWithProgress(job, quiet ? "quiet" : "normal");
       const seconds = (performance.now() - startedAt) / 1000;
       if (json) console.log(JSON.stringify(summaryOf(job, result, seconds)));
-      else if (!quiet) console.log(describe(job, result, seconds));
+      else if (!quiet) printFolded(describe(job, result, seconds));
       if (!quiet && result.tokenizer.vocabSize < vocabSize) {
         console.error(`note: the vocabulary is smaller than asked: no more pairs occur twice`);
       }

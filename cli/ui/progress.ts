@@ -4,6 +4,7 @@
  * @module
  */
 import process from "node:process";
+import { columnsOf, cutToWidth } from "./terminal.ts";
 
 /** Shows the latest state of some work on stderr. */
 export interface Progress {
@@ -29,21 +30,28 @@ export function progressLine(
   { terminalMs = 100, pipeMs = 5000 }: ProgressPace = {},
 ): Progress {
   if (verbosity === "quiet") return silent;
-  return process.stderr.isTTY ? terminalProgress(terminalMs) : pipeProgress(pipeMs);
+  const redraws = process.stderr.isTTY && Deno.env.get("TERM") !== "dumb";
+  return redraws ? terminalProgress(terminalMs) : pipeProgress(pipeMs);
 }
 
 function terminalProgress(everyMs: number): Progress {
-  let shownAt = -Infinity;
-  const clear = "\r\x1b[2K";
+  let shownAt = -Infinity, clear = "";
   return {
     update(line) {
       if (performance.now() - shownAt < everyMs) return;
       shownAt = performance.now();
-      const columns = process.stderr.columns || 80;
-      say(clear + line().slice(0, columns - 1)); // a wrapped line cannot be redrawn
+      const columns = columnsOf(process.stderr) ?? 80;
+      say(clear + cutToWidth(line(), columns - 1)); // a wrapped line cannot be redrawn
+      clear = "\r\x1b[2K";
     },
-    note: (line) => say(`${clear}${line}\n`),
-    end: () => say(clear),
+    note(line) {
+      say(`${clear}${line}\n`);
+      clear = "";
+    },
+    end() {
+      say(clear);
+      clear = "";
+    },
   };
 }
 

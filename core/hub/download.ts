@@ -171,7 +171,10 @@ async function goOn(hub: Hub, listing: Listing, file: RemoteFile, filling: Filli
   }
 }
 
-/** Where in the file an answer begins: at 0, unless the server took the range; undefined if it is of another file. */
+/**
+ * Where in the file an answer begins: at 0, unless the server took the range; undefined if it is of another
+ * file.
+ */
 function firstByte({ status, headers }: Answer, { size }: RemoteFile): number | undefined {
   if (status === 416) return undefined;
   if (status !== 206) return 0;

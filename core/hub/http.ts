@@ -74,7 +74,10 @@ export interface Request {
   readonly repo: Repo;
 }
 
-/** An answer with a good status, or 416 for a range that the file does not have; reading it, too, is given up when nothing comes. */
+/**
+ * An answer with a good status, or 416 for a range that the file does not have. Reading it, too, is given up when
+ * nothing comes.
+ */
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;

@@ -74,6 +74,11 @@ Deno.test("quern fetch: a data set's files by pattern, in a folder that tokenize
     assert.equal(list.stdout, " 10 B  README.md\n570 B  data/a.jsonl\n 13 B  data/b.jsonl\n");
     assert.match(list.stderr, /3 files, 593 B\n$/);
     assert.equal(slip.code, 2);
+    const clash = await Promise.all([
+      fetch("o/stories", "--list", "--out", "x"),
+      fetch("o/stories", "--overwrite"),
+    ]);
+    assert.deepEqual(clash.map(({ code }) => code), [2, 2]);
     assert.match(slip.stderr, /^error: o\/stories: this is a data set\nhint: add --dataset\n$/);
     const { code, stdout, stderr } = await fetch(
       ...["hf:datasets/o/stories", "--include", "*.jsonl", "--out", "data/s", "--json"],
