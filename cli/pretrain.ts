@@ -7,7 +7,7 @@ import { basename, join } from "node:path";
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { shellWord } from "../core/io/words.ts";
-import type { Beginning, PretrainConfig } from "../core/train/mod.ts";
+import type { Beginning, OpenData, PretrainConfig } from "../core/train/mod.ts";
 import {
   blasOption,
   type DeviceChoice,
@@ -81,7 +81,7 @@ export function pretrainCommand(): CommandUnknownOpts {
         : { kind: "resume", path: refuseNew(resume, config, out), ...from };
       if (options.dryRun) {
         const at = await lookAt(start), given = await loadStart(start, at);
-        const job = { given, data: await readFacts(given), run: at.run, notesOn };
+        const job = { given, data: await readFacts(at, given), run: at.run, notesOn };
         await printDryRun(job, { ...options, form: json ? "json" : "text" });
         return;
       }
@@ -138,24 +138,21 @@ export async function pretrainWith(
   choice: DeviceChoice & RunMemory,
   conversation: Conversation,
 ): Promise<string> {
-  const { openShards } = await import("../core/data/shard_reader.ts");
-  const { diskShortage, pretrain } = await import("../core/train/mod.ts");
+  const { diskShortage, openData, pretrain } = await import("../core/train/mod.ts");
   const say = (line: string) => conversation.quiet || conversation.json || console.error(line);
   using interruption = listenForInterrupt("interrupted");
   using beginning = await beginningOf(start);
   const { run } = beginning, config = await loadStart(start, beginning);
-  using data = await openShards(await dataFolder(beginning, config, say));
-  requireVocabulary(config.model.vocab_size, data.index.vocab_size);
+  using data = await openData(config.data, await dataFolders(beginning, config, say));
+  requireVocabulary(config.model.vocab_size, data.vocabSize);
   await using device = await openChosenDevice(choice);
-  const { target } = device, facts = factsOf(data), { memory } = choice;
+  const { target } = device, facts = factsOf(data, config.data.packing), { memory } = choice;
   const resolved = await resolveWithin(config, { target, device, data: facts, memory });
   await requireWithin(resolved.config, target, memory);
   for (const line of await notesOn(config, resolved)) say(line);
   const shortage = await diskShortage(resolved.config, run);
   if (shortage) say(`warning: ${shortage.message}; ${shortage.hint}`);
-  if (data.splits.val.tokens === 0) {
-    say("no validation loss: the data hold nothing out (quern tokenize --val-fraction)");
-  }
+  for (const line of await unmeasured(data)) say(line);
   const job = {
     config: resolved.config,
     data,
@@ -185,18 +182,30 @@ async function beginningOf(start: Start): Promise<Beginning> {
   return start.kind === "new" ? newRun(run) : await resumeOrBegin(run);
 }
 
-async function dataFolder(
-  { run, checkpoint }: Beginning,
+async function dataFolders(
+  { run, checkpoint }: BeginningAt,
   config: PretrainConfig,
   say: (line: string) => void,
-): Promise<string> {
-  if (checkpoint === undefined) return config.data.path;
-  const { findData } = await import("../core/train/mod.ts");
-  const folder = await findData(run, config);
-  if (folder !== config.data.path) {
-    say(`data.path ${config.data.path} is not here; taken from where it was: ${folder}`);
+): Promise<string[]> {
+  const { dataPaths, findData, pathField } = await import("../core/train/mod.ts");
+  const paths = dataPaths(config.data);
+  if (checkpoint === undefined) return paths;
+  const folders = await findData(run, config);
+  for (const [i, folder] of folders.entries()) {
+    if (folder === paths[i]) continue;
+    const field = pathField(config.data, i);
+    say(`${field} ${paths[i]} is not here; taken from where it was: ${folder}`);
   }
-  return folder;
+  return folders;
+}
+
+/** Says whose validation loss there will not be. */
+async function unmeasured({ sources, isMixture }: OpenData): Promise<string[]> {
+  const { holdsOut } = await import("../core/train/mod.ts");
+  return sources.filter((source) => !holdsOut(source)).map(({ name }) => {
+    const whose = isMixture ? ` of ${name}: it holds` : ": the data hold";
+    return `no validation loss${whose} nothing out (quern tokenize --val-fraction)`;
+  });
 }
 
 /** The config that a start names, with its overrides: a file's, or of a run that is there the run's own. */
@@ -247,15 +256,16 @@ async function notesOn(given: PretrainConfig, { config, memory }: Resolved): Pro
 }
 
 /** Data need not be there where the config says the vocabulary. */
-async function readFacts(
-  { model: { vocab_size }, data: { path } }: PretrainConfig,
-): Promise<DataFacts> {
-  const { openShards } = await import("../core/data/shard_reader.ts");
+async function readFacts(beginning: BeginningAt, config: PretrainConfig): Promise<DataFacts> {
+  const { openData } = await import("../core/train/mod.ts");
   const { exists } = await import("../core/io/atomic.ts");
-  if (vocab_size !== undefined && !await exists(path)) return { vocab_size };
-  using data = await openShards(path);
-  requireVocabulary(vocab_size, data.index.vocab_size);
-  return factsOf(data);
+  const { vocab_size } = config.model;
+  const folders = await dataFolders(beginning, config, console.error);
+  const areThere = await Promise.all(folders.map(exists));
+  if (vocab_size !== undefined && areThere.includes(false)) return { vocab_size };
+  using data = await openData(config.data, folders);
+  requireVocabulary(vocab_size, data.vocabSize);
+  return factsOf(data, config.data.packing);
 }
 
 function requireVocabulary(ofModel: number | undefined, ofData: number): void {

@@ -8,8 +8,15 @@ import type { Device } from "../core/device/mod.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
 import type { Target } from "../core/plan/mod.ts";
-import type { DryRun, Memory, PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
+import type {
+  DryRun,
+  Memory,
+  PretrainConfig,
+  ResolvedConfig,
+  SourcePlan,
+} from "../core/train/mod.ts";
 import { type DeviceChoice, openChosenDevice } from "./device_options.ts";
+import { describeData, namesOfSource } from "./pretrain_sources.ts";
 import {
   type DataFacts,
   memoryOf,
@@ -35,7 +42,7 @@ export async function printDryRun(
   { given, data, run, notesOn }: DryJob,
   choice: DeviceChoice & RunMemory & { readonly form: "json" | "text" },
 ): Promise<void> {
-  const { diskShortage, dryRun, roomOf, tooLarge, withFittingSizes } = await import(
+  const { diskShortage, dryRun, planSources, roomOf, tooLarge, withFittingSizes } = await import(
     "../core/train/mod.ts"
   );
   const { freeBytesAt } = await import("../core/io/disk.ts");
@@ -50,7 +57,8 @@ export async function printDryRun(
   const memory = memoryOf(target, choice.memory);
   const fits = memory && found.totalBytes <= roomOf(target, memory.bytes);
   const shortage = await diskShortage(config, run), freeBytes = await freeBytesAt(run);
-  const report: Report = { config, found, target, memory, fits, limitsOf, freeBytes };
+  const sources = planSources(config, data.epochTargets);
+  const report: Report = { config, sources, found, target, memory, fits, limitsOf, freeBytes };
   if (choice.form === "json") console.log(JSON.stringify(namesOf(report)));
   else printFolded([...describe(report), ...await notesOn(given, resolved)].join("\n"));
   if (fits === false) throw tooLarge(found.totalBytes, memory!, config, target);
@@ -110,6 +118,7 @@ async function openHere(choice: DeviceChoice & RunMemory): Promise<Device | unde
 /** What is printed. */
 interface Report {
   readonly config: ResolvedConfig;
+  readonly sources: readonly SourcePlan[];
   readonly found: DryRun;
   readonly target: Target;
   readonly memory: Memory | undefined;
@@ -121,7 +130,7 @@ interface Report {
 
 /** Names that scripts rely on. */
 function namesOf(report: Report): Record<string, unknown> {
-  const { config, found, target, memory, fits, limitsOf, freeBytes } = report;
+  const { config, sources, found, target, memory, fits, limitsOf, freeBytes } = report;
   const { batch_size, accumulation, sequence_length, steps } = config, { disk } = found;
   return {
     device: target.kind,
@@ -150,11 +159,12 @@ function namesOf(report: Report): Record<string, unknown> {
     metrics_bytes: disk.metricsBytes,
     disk_bytes: disk.totalBytes,
     disk_free_bytes: freeBytes ?? null,
+    data: sources.map(namesOfSource),
   };
 }
 
 function describe(report: Report): string[] {
-  const { config, found, target, freeBytes } = report, { disk } = found;
+  const { config, sources, found, target, freeBytes } = report, { disk } = found;
   const { batch_size, sequence_length, accumulation, steps } = config;
   const total = (n: number) => formatCount(n).padStart(15);
   const parts = found.byPart.map(({ part, total: n, byRole }) =>
@@ -184,6 +194,7 @@ function describe(report: Report): string[] {
     `the run               ${plural(steps, "update")}: ${
       formatQuantity(steps * found.tokensPerUpdate)
     } tokens, ${formatQuantity(steps * found.tokensPerUpdate * found.flopsPerToken)}FLOPs`,
+    ...describeData(sources, config.data),
     `memory on ${target.kind.padEnd(12)}${formatBytes(found.totalBytes).padStart(15)}  ${
       memoryText(report)
     }`,

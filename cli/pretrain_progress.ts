@@ -5,12 +5,14 @@
  */
 import type {
   EndReason,
+  Measured,
   PretrainJob,
   SampleEvent,
   StepEvent,
   TrainEvent,
 } from "../core/train/mod.ts";
 import { plural } from "../core/io/words.ts";
+import { givenText } from "./pretrain_sources.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { type Progress, progressLine } from "./ui/progress.ts";
 
@@ -22,6 +24,7 @@ export interface Conversation {
   readonly summary: boolean;
 }
 
+type EndEvent = Extract<TrainEvent, { kind: "end" }>;
 type ValidationEvent = Extract<TrainEvent, { kind: "validation" }>;
 
 /** How a run ended. */
@@ -29,6 +32,8 @@ export interface Ending {
   readonly reason: EndReason;
   readonly step: number;
   readonly validation: ValidationEvent | undefined;
+  /** Of a mixture: the targets that each source gave since the run's first step. */
+  readonly given: Readonly<Record<string, number>> | undefined;
   /** Over the whole of this process's training, measuring and saving included. */
   readonly tokensPerSecond: number;
 }
@@ -55,13 +60,13 @@ export async function showTraining(
   return ending;
 }
 
-function summaryOf({ reason, step, validation }: Ending, seconds: number): string {
+function summaryOf({ reason, step, validation, given }: Ending, seconds: number): string {
   if (reason === "finished") {
     return `finished before: ${plural(step, "step")} are done; nothing was changed`;
   }
   return `step ${formatCount(step)}${reason === "time" ? " (max_minutes)" : ""}${
     validation ? `, ${validationText(validation)}` : ""
-  }, ${formatDuration(seconds)}`;
+  }, ${formatDuration(seconds)}${given ? `\n${givenText(given)}` : ""}`;
 }
 
 /** What is known of a run so far. */
@@ -70,7 +75,7 @@ class Story {
   #firstStep = 0;
   #bytes = 0;
   #validation: ValidationEvent | undefined;
-  #end: { reason: EndReason; step: number } = { reason: "steps", step: 0 };
+  #end: Omit<EndEvent, "kind"> = { reason: "steps", step: 0 };
 
   constructor(readonly job: PretrainJob) {}
 
@@ -125,16 +130,25 @@ class Story {
   ending(): Ending {
     const { batch_size, sequence_length } = this.job.config;
     const tokens = (this.#end.step - this.#firstStep) * batch_size * sequence_length;
+    const { reason, step, tokensBySource } = this.#end;
     return {
-      ...this.#end,
+      reason,
+      step,
+      given: tokensBySource,
       validation: this.#validation,
       tokensPerSecond: tokens / this.seconds(),
     };
   }
 }
 
-function validationText({ loss, bitsPerByte }: ValidationEvent): string {
-  return `validation loss ${loss.toFixed(4)}, ${bitsPerByte.toFixed(4)} bits a byte`;
+function validationText({ bySource, ...all }: ValidationEvent): string {
+  const text = ({ loss, bitsPerByte }: Measured) =>
+    `validation loss ${loss.toFixed(4)}, ${bitsPerByte.toFixed(4)} bits a byte`;
+  if (!bySource) return text(all);
+  const short = ({ loss, bitsPerByte }: Measured) =>
+    `${loss.toFixed(4)}, ${bitsPerByte.toFixed(4)}`;
+  const parts = Object.entries(bySource).map(([name, one]) => `${name} ${short(one)}`);
+  return `${text(all)} (${parts.join("; ")})`;
 }
 
 /** The text indented under its step. Bytes that a terminal would obey are shown, not sent. */
@@ -146,12 +160,16 @@ function sampleText({ step, prompt, text, seed }: SampleEvent): string {
   return `step ${formatCount(step)}: sample, seed ${seed}\n${lines.replace(/^/gm, "  ")}`;
 }
 
-/** An event under the names that scripts see. */
-function jsonOf(event: TrainEvent): Record<string, unknown> {
+/** An event under the names that scripts see; sources keep theirs. */
+function jsonOf(value: object): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(event).map(([name, value]) => [
+    Object.entries(value).map(([name, value]) => [
       name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-      value,
+      name === "bySource" ? mapValues(value, jsonOf) : value,
     ]),
   );
+}
+
+function mapValues<V, R>(map: Readonly<Record<string, V>>, f: (value: V) => R): Record<string, R> {
+  return Object.fromEntries(Object.entries(map).map(([name, value]) => [name, f(value)]));
 }

@@ -137,14 +137,14 @@ interface Trained {
 }
 
 async function train({ run, device, conversation, ...from }: TrainingJob): Promise<Trained> {
-  const { openShards } = await import("../core/data/shard_reader.ts");
   const { countAll, buildModel, namedParams } = await import("../core/model/mod.ts");
-  const { doubtsOf, newRun, pretrain } = await import("../core/train/mod.ts");
+  const { doubtsOf, newRun, openData, pretrain } = await import("../core/train/mod.ts");
   const { factsOf, resolveWithin } = await import("./run_memory.ts");
-  using data = await openShards(from.data);
-  using interruption = listenForInterrupt("interrupted");
   const given = await readConfig(from.data, from.overrides), { target } = device;
-  const { config } = await resolveWithin(given, { target, device, data: factsOf(data) });
+  using data = await openData(given.data);
+  using interruption = listenForInterrupt("interrupted");
+  const facts = factsOf(data, given.data.packing);
+  const { config } = await resolveWithin(given, { target, device, data: facts });
   const parameters = countAll(namedParams(buildModel(config.model).params));
   if (!conversation.quiet) {
     for (const doubt of doubtsOf(config)) console.error(`note: ${doubt}`);

@@ -5,10 +5,10 @@
  */
 import { Option } from "@commander-js/extra-typings";
 import type { Device } from "../core/device/mod.ts";
-import type { ShardReader } from "../core/data/shard_reader.ts";
+import { countTargets, type Packing } from "../core/data/batches.ts";
 import { UserError } from "../core/io/errors.ts";
 import type { Target } from "../core/plan/mod.ts";
-import type { Memory, PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
+import type { Memory, OpenData, PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
 import { parseBytes } from "./options.ts";
 
 /** `--memory`: what the device has, or what a run may use of it. */
@@ -68,15 +68,16 @@ export interface RunMemory {
   readonly memory?: number | undefined;
 }
 
-/** What is known of the data before they are read; sizes only where they are there. */
+/** What is known of the data before they are read; all but the vocabulary only where they are there. */
 export interface DataFacts {
   readonly vocab_size: number;
-  readonly trainTokens?: number;
-  readonly valTokens?: number;
+  /** Targets of an epoch of each source, in order. */
+  readonly epochTargets?: readonly number[];
 }
 
-export function factsOf({ index: { vocab_size, splits: { train, val } } }: ShardReader): DataFacts {
-  return { vocab_size, trainTokens: train.tokens, valTokens: val.tokens };
+export function factsOf({ sources, vocabSize }: OpenData, packing: Packing): DataFacts {
+  const epochTargets = sources.map(({ shards }) => countTargets(shards.splits.train, packing));
+  return { vocab_size: vocabSize, epochTargets };
 }
 
 /** Whom sizes must fit. */
@@ -100,12 +101,12 @@ export async function resolveWithin(
   const { anyRows, fitSizes, hasAutoSizes, resolveConfig, roomOf } = await import(
     "../core/train/mod.ts"
   );
-  const { vocab_size, trainTokens } = data;
+  const { vocab_size, epochTargets } = data;
   if (!hasAutoSizes(given)) return { config: resolveConfig(given, vocab_size) };
   const memory = await freeMemory(target, device, size), room = roomOf(target, memory.bytes);
-  const mostRows = trainTokens === undefined
+  const mostRows = epochTargets === undefined
     ? anyRows
-    : Math.ceil(trainTokens / given.sequence_length);
+    : Math.ceil(epochTargets.reduce((a, b) => a + b, 0) / given.sequence_length);
   return { config: fitSizes(given, { target, room, vocab_size, mostRows }), memory };
 }
 

@@ -81,7 +81,12 @@ export function nextBatch(source: BatchSource, cursor: Cursor): { batch: Batch; 
   return { batch, cursor: next };
 }
 
-function fillRow({ split, seed, length }: BatchSource, row: Row, cursor: Cursor): Cursor {
+/** Fills the next training row; returns the cursor behind it. */
+export function fillRow(
+  { split, seed, length }: Omit<BatchSource, "rows">,
+  row: Row,
+  cursor: Cursor,
+): Cursor {
   if (cursor.packing === "documents") {
     return packRow(
       split,
@@ -144,9 +149,14 @@ function documentTargets(split: SplitReader, tokens: number): number {
 }
 
 /** One row of a batch, as views of its arrays. */
-type Row = Pick<Batch, "ids" | "targets" | "segmentIds" | "positions">;
+export type Row = Pick<Batch, "ids" | "targets" | "segmentIds" | "positions">;
 
-function emptyBatch(split: SplitReader, rows: number, length: number): Batch {
+/** Rows of padding. */
+export function emptyBatch(
+  split: Pick<SplitReader, "endOfText">,
+  rows: number,
+  length: number,
+): Batch {
   const size = rows * length;
   return {
     rows,
@@ -158,7 +168,7 @@ function emptyBatch(split: SplitReader, rows: number, length: number): Batch {
   };
 }
 
-function rowOf({ length, ids, targets, segmentIds, positions }: Batch, row: number): Row {
+export function rowOf({ length, ids, targets, segmentIds, positions }: Batch, row: number): Row {
   const [from, to] = [row * length, (row + 1) * length];
   return {
     ids: ids.subarray(from, to),
@@ -226,8 +236,13 @@ function fillSegment(row: Row, place: { at: number; segment: number }, tokens: I
   for (let i = 0; i < count; i++) row.positions[at + i] = i;
 }
 
-/** Refuses a split that fills no row. */
-export function requireTargets(split: SplitReader, packing: Packing, length: number): void {
+/** Refuses a split that fills no row; `folder` names it where there are several. */
+export function requireTargets(
+  split: SplitReader,
+  packing: Packing,
+  length: number,
+  folder?: string,
+): void {
   const { tokens, documents, endOfText } = split;
   const unlearned = packing === "windows" ? length : endOfText === undefined ? documents : 0;
   if (tokens > unlearned) return;
@@ -235,6 +250,9 @@ export function requireTargets(split: SplitReader, packing: Packing, length: num
     `the ${split.name} split has ${
       plural(tokens, "token")
     }: too few for rows of ${length} (${packing})`,
-    { hint: "use more text or shorter rows (sequence_length)" },
+    {
+      ...(folder === undefined ? {} : { where: folder }),
+      hint: "use more text or shorter rows (sequence_length)",
+    },
   );
 }

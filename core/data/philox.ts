@@ -10,7 +10,7 @@
 type Words4 = readonly [number, number, number, number];
 
 /** What a draw is for: different purposes never share random numbers. */
-export const purposes = { order: 1, window: 2, validation: 3, corpus: 4 } as const;
+export const purposes = { order: 1, window: 2, validation: 3, corpus: 4, source: 5 } as const;
 
 /** Four random 32-bit words for a counter of four words and a key of two. */
 export function philox(counter: Words4, key: readonly [number, number]): Words4 {

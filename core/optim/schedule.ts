@@ -97,6 +97,14 @@ function throughPoints({ points, interpolate }: Extract<Form, { kind: "points" }
   };
 }
 
+/** Steps at which the form of a schedule changes: between two of them it rises, falls or stays. */
+export function knotsOf(schedule: Schedule, clock: Clock): number[] {
+  if (typeof schedule === "number") return [];
+  if (schedule.kind === "points") return schedule.points.map(([span]) => clock.stepsOf(span));
+  const decay = "decay" in schedule ? [clock.steps - clock.stepsOf(schedule.decay)] : [];
+  return [clock.stepsOf(schedule.warmup), ...decay];
+}
+
 /** The spans in a schedule, each with its place there. */
 export function spansOf(schedule: Schedule): { path: (string | number)[]; span: Span }[] {
   if (typeof schedule === "number") return [];

@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { z } from "zod";
 import type { Cursor } from "../data/batches.ts";
+import type { MixtureCursor } from "../data/mixture.ts";
 import { exists, replaceFolder, writeFileAtomic } from "../io/atomic.ts";
 import { exitCodes, messageOf, UserError } from "../io/errors.ts";
 import {
@@ -28,6 +29,14 @@ const cursorSchema = z.discriminatedUnion("packing", [
   }),
 ]) satisfies z.ZodType<Cursor>;
 
+const mixtureSchema = z.strictObject({
+  sources: z.array(z.strictObject({
+    credit: z.number(),
+    tokens: z.int().min(0),
+    cursor: cursorSchema,
+  })).min(1).readonly(),
+}) satisfies z.ZodType<MixtureCursor>;
+
 const stateSchema = z.strictObject({
   format: z.literal("quern-checkpoint"),
   version: z.literal(1),
@@ -36,11 +45,14 @@ const stateSchema = z.strictObject({
   /** Targets trained on. */
   tokens: z.int().min(0),
   /** Where the data go on. */
-  cursor: cursorSchema,
+  cursor: z.union([cursorSchema, mixtureSchema]),
   /** Nats a token, where it was measured at this step. */
   validation_loss: z.number().optional(),
-  /** Names the data and the tokenizer that the cursor belongs to. */
-  data_sha256: z.string(),
+  /** Names the data, each source of a mixture, and the tokenizer that the cursor belongs to. */
+  data_sha256: z.union([
+    z.string(),
+    z.array(z.strictObject({ path: z.string(), sha256: z.string() })).min(1).readonly(),
+  ]),
   tokenizer_sha256: z.string(),
   files: z.record(z.string(), z.strictObject({ bytes: z.int(), sha256: z.string() })),
 });

@@ -1,7 +1,6 @@
 /** The schema of a pretraining config, and what it means once the data are known. */
 
 import { z } from "zod";
-import { packings } from "../data/batches.ts";
 import { formatBytes, plural } from "../io/words.ts";
 import { completeModel, modelConfig, type OuterSizes } from "../model/mod.ts";
 import {
@@ -14,18 +13,14 @@ import {
   type Schedule,
 } from "../optim/mod.ts";
 import { samplesConfig } from "./samples_config.ts";
+import { dataConfig, dataFault, restFault } from "./data_config.ts";
 
 const positive = z.int().positive(), counted = z.int().nonnegative();
 const orAuto = z.union([positive, z.literal("auto").meta({ examples: ["auto"] })]);
 
 const forms = z.strictObject({
   model: modelConfig,
-  data: z.strictObject({
-    /** A folder that `quern tokenize` wrote. */
-    path: z.string().min(1),
-    /** `documents`: each once an epoch, packed, kept apart. `windows`: random windows of the text as one long row. */
-    packing: z.enum(packings).default("documents"),
-  }),
+  data: dataConfig,
   /** Tokens of a row. */
   sequence_length: positive,
   /** Rows of an update. `auto`: as many as fit the device that the run begins on, and no more than the data have. */
@@ -93,11 +88,22 @@ const agreements: readonly {
 ];
 
 /** Every schedule of a config, with its place. */
-function schedulesOf({ optimizer }: PretrainConfig): { path: string[]; schedule: Schedule }[] {
-  return optimizerSchedules(optimizer).map(({ path, schedule }) => ({
-    path: ["optimizer", ...path],
-    schedule,
-  }));
+function schedulesOf({ optimizer, data: { sources = [] } }: PretrainConfig): PlacedSchedule[] {
+  return [
+    ...optimizerSchedules(optimizer).map(({ path, schedule }) => ({
+      path: ["optimizer", ...path],
+      schedule,
+    })),
+    ...sources.map(({ weight }, i) => ({
+      path: ["data", "sources", i, "weight"],
+      schedule: weight,
+    })),
+  ];
+}
+
+interface PlacedSchedule {
+  readonly path: (string | number)[];
+  readonly schedule: Schedule;
 }
 
 export const pretrainConfig = forms.check((ctx) => {
@@ -105,6 +111,7 @@ export const pretrainConfig = forms.check((ctx) => {
     if (message) ctx.issues.push({ code: "custom", input: ctx.value, path, message });
   };
   for (const { path, broken } of agreements) fault(path, broken(ctx.value));
+  fault(...dataFault(ctx.value.data));
   const { steps, sequence_length, batch_size } = ctx.value;
   if (batch_size === "auto") return; // what spans of tokens are is not known yet
   const clock = clockOf({ steps, batch_size, sequence_length });
@@ -113,6 +120,7 @@ export const pretrainConfig = forms.check((ctx) => {
     if (place === undefined) continue;
     fault([...path, "points", place], "comes before the point above; points go forward in time");
   }
+  fault(["data", "sources"], restFault(ctx.value.data, clock));
 });
 
 /** What the spans of a run are measured by. */

@@ -1,6 +1,7 @@
 /** What happens in a training run, for whoever shows it. */
 
 import type { StopReason } from "../generate/generate.ts";
+import type { HeldOut } from "./validation.ts";
 
 export interface StepEvent {
   readonly kind: "step";
@@ -14,6 +15,8 @@ export interface StepEvent {
   /** Targets trained on since the run's first step. */
   readonly tokens: number;
   readonly tokensPerSecond: number;
+  /** Of a mixture: the targets by source. */
+  readonly tokensBySource?: Readonly<Record<string, number>>;
 }
 
 /** A text from the weights of a step. */
@@ -38,17 +41,15 @@ export type TrainEvent =
   /** The run was begun before and has no checkpoint: it is started over. */
   | { readonly kind: "restart" }
   | StepEvent
-  | {
-    readonly kind: "validation";
-    readonly step: number;
-    /** Mean loss of the targets, in nats. */
-    readonly loss: number;
-    readonly targets: number;
-    readonly bitsPerByte: number;
-  }
+  | { readonly kind: "validation"; readonly step: number } & HeldOut
   | SampleEvent
   | { readonly kind: "checkpoint"; readonly step: number; readonly path: string }
-  | { readonly kind: "end"; readonly step: number; readonly reason: EndReason };
+  | {
+    readonly kind: "end";
+    readonly step: number;
+    readonly reason: EndReason;
+    readonly tokensBySource?: Readonly<Record<string, number>>;
+  };
 
 /** `steps`: all done; `finished`: they were before; `time`: max_minutes are over; `interrupted`: the signal asked. */
 export type EndReason = "steps" | "finished" | "time" | "interrupted";

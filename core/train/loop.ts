@@ -1,26 +1,22 @@
 /** The loop of a run: updates, readings, measurements and checkpoints in their order. */
 
 import { setImmediate } from "node:timers";
-import {
-  type Batch,
-  type BatchSource,
-  type Cursor,
-  firstCursor,
-  nextBatch,
-  validationBatches,
-} from "../data/batches.ts";
+import type { Batch } from "../data/batches.ts";
+import { type DataCursor, nextRows, type RowSource } from "../data/mixture.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import { shellWord } from "../io/words.ts";
 import { type OptimizerScalars, scalarsOf } from "../optim/mod.ts";
-import { byteCounter } from "./byte_counter.ts";
 import { type Checkpoint, saveCheckpoint } from "./checkpoint.ts";
 import { clockOf, microRows } from "./config.ts";
+import { fingerprintOf, firstDataCursor, tokensBySource } from "./data.ts";
+import { sharesOf } from "./data_config.ts";
 import type { EndReason, TrainEvent } from "./events.ts";
 import type { PretrainJob } from "./pretrain.ts";
 import { keepCheckpoints } from "./keeping.ts";
 import { appendMetrics, appendSample } from "./run_folder.ts";
 import type { Sampler } from "./sampler.ts";
 import { countOf, type Trainer } from "./trainer.ts";
+import { measureHeldOut, validationRecord } from "./validation.ts";
 
 /** An update that was submitted and whose result has not been read. */
 interface Submitted {
@@ -29,21 +25,23 @@ interface Submitted {
   readonly count: number;
   readonly tokens: number;
   /** Where its rows begin, for the search of what was not finite. */
-  readonly cursor: Cursor;
+  readonly cursor: DataCursor;
+  /** Where the rows after it begin. */
+  readonly next: DataCursor;
 }
 
 /** Where a run stands, and how it goes on. Lives as long as `pretrain` runs. */
 export class Loop {
   step = 0;
   #tokens = 0;
-  #cursor: Cursor;
+  #cursor: DataCursor;
   #submitted: Submitted[] = [];
   #reading: { results: ReturnType<Trainer["results"]>; of: Submitted[] } | undefined;
   #savedStep = -1;
   #measured: { readonly step: number; readonly loss: number } | undefined;
   readonly #began = performance.now();
   #logged = { at: performance.now(), tokens: 0 };
-  readonly #source: BatchSource;
+  readonly #source: RowSource;
   readonly #scalarsAt: (step: number) => OptimizerScalars;
 
   constructor(
@@ -53,7 +51,7 @@ export class Loop {
     checkpoint: Checkpoint | undefined,
   ) {
     const { config, data } = job;
-    this.#cursor = checkpoint?.state.cursor ?? firstCursor(config.data.packing);
+    this.#cursor = checkpoint?.state.cursor ?? firstDataCursor(data, config.data.packing);
     if (checkpoint) {
       ({ step: this.step, tokens: this.#tokens } = checkpoint.state);
       this.#savedStep = this.step;
@@ -61,10 +59,11 @@ export class Loop {
     this.#logged = { at: performance.now(), tokens: this.#tokens };
     this.#scalarsAt = scalarsOf(config.optimizer, clockOf(config));
     this.#source = {
-      split: data.splits.train,
+      splits: data.sources.map(({ shards }) => shards.splits.train),
       rows: microRows(config),
       length: config.sequence_length,
       seed: config.seed,
+      sharesAt: sharesOf(config.data, clockOf(config)),
     };
   }
 
@@ -78,7 +77,8 @@ export class Loop {
           yield* this.#sample();
         }
         yield* this.#save();
-        yield { kind: "end", step: this.step, reason };
+        const tokens = tokensBySource(this.job.data, this.#cursor);
+        yield { kind: "end", step: this.step, reason, ...(tokens && { tokensBySource: tokens }) };
         return;
       }
       this.#submit();
@@ -111,21 +111,22 @@ export class Loop {
   /** One update, without waiting. */
   #submit(): void {
     const cursor = this.#cursor;
-    const { parts, next } = this.#partsAt(cursor);
+    const { parts, next } = this.#partsAt(cursor, this.step);
     this.#cursor = next;
     const scalars = this.#scalarsAt(this.step), { learningRate } = scalars;
     this.trainer.update(parts, scalars);
     const count = parts.reduce((sum, part) => sum + countOf(part), 0);
     this.step++;
     this.#tokens += count;
-    this.#submitted.push({ step: this.step, learningRate, count, tokens: this.#tokens, cursor });
+    const { step } = this, tokens = this.#tokens;
+    this.#submitted.push({ step, learningRate, count, tokens, cursor, next });
   }
 
-  /** The rows of the update that begins at a cursor. */
-  #partsAt(cursor: Cursor): { parts: Batch[]; next: Cursor } {
+  /** The rows of the update that begins at a cursor, after `step` updates. */
+  #partsAt(cursor: DataCursor, step: number): { parts: Batch[]; next: DataCursor } {
     const parts: Batch[] = [];
     for (let i = 0; i < this.job.config.accumulation; i++) {
-      const { batch, cursor: next } = nextBatch(this.#source, cursor);
+      const { batch, cursor: next } = nextRows(this.#source, cursor, step);
       parts.push(batch);
       cursor = next;
     }
@@ -151,14 +152,14 @@ export class Loop {
     this.#reading = undefined;
     const found = await results;
     for (const [i, { lossSum, norm, isHealthy }] of found.entries()) {
-      const { step, learningRate, count, tokens, cursor } = of[i];
-      if (!isHealthy) throw await this.#diverged(step, this.#partsAt(cursor).parts);
+      const { step, learningRate, count, tokens, cursor, next } = of[i];
+      if (!isHealthy) throw await this.#diverged(step, this.#partsAt(cursor, step - 1).parts);
       const { log_every, steps } = this.job.config;
       if (step % log_every !== 0 && step !== steps) continue;
       const now = performance.now(), seconds = (now - this.#logged.at) / 1000;
       const tokensPerSecond = (tokens - this.#logged.tokens) / seconds;
       this.#logged = { at: now, tokens };
-      const loss = lossSum / count;
+      const loss = lossSum / count, bySource = tokensBySource(this.job.data, next);
       appendMetrics(this.job.beginning.run, {
         step,
         loss,
@@ -166,8 +167,10 @@ export class Loop {
         learning_rate: learningRate,
         tokens,
         tokens_per_second: Math.round(tokensPerSecond),
+        ...(bySource && { tokens_by_source: bySource }),
       });
-      yield { kind: "step", step, loss, norm, learningRate, tokens, tokensPerSecond };
+      const told = { step, loss, norm, learningRate, tokens, tokensPerSecond };
+      yield { kind: "step", ...told, ...(bySource && { tokensBySource: bySource }) };
     }
   }
 
@@ -187,27 +190,20 @@ export class Loop {
   }
 
   async *#validate(): AsyncGenerator<TrainEvent, void> {
-    const { config, data: { splits: { val } } } = this.job;
-    if (val.tokens === 0) return;
+    const { config, data, beginning: { run } } = this.job;
     const { step } = this, started = performance.now();
-    const { max_tokens } = config.validation;
     const { rows, length } = this.#source;
-    const bytes = byteCounter(this.job.data.tokenizer, val);
-    const batches = validationBatches(
-      { split: val, rows, length },
-      config.data.packing,
-      max_tokens || Infinity,
-    );
-    const { loss, targets } = await this.trainer.measure(bytes.watch(batches));
-    const bitsPerByte = loss * targets / Math.LN2 / bytes.counted();
-    this.#logged.at += performance.now() - started; // measuring is not training
-    this.#measured = { step, loss };
-    appendMetrics(this.job.beginning.run, {
-      step,
-      validation_loss: loss,
-      bits_per_byte: bitsPerByte,
+    const found = await measureHeldOut(this.trainer, data, {
+      rows,
+      length,
+      packing: config.data.packing,
+      maxTokens: config.validation.max_tokens,
     });
-    yield { kind: "validation", step, loss, targets, bitsPerByte };
+    if (!found) return;
+    this.#logged.at += performance.now() - started; // measuring is not training
+    this.#measured = { step, loss: found.loss };
+    appendMetrics(run, { step, ...validationRecord(found) });
+    yield { kind: "validation", step, ...found };
   }
 
   async *#sample(): AsyncGenerator<TrainEvent, void> {
@@ -230,7 +226,7 @@ export class Loop {
       tokens: this.#tokens,
       cursor: this.#cursor,
       ...(this.#measured?.step === step && { validation_loss: this.#measured.loss }),
-      data_sha256: data.hash,
+      data_sha256: fingerprintOf(data),
       tokenizer_sha256: data.tokenizer.hash,
     };
     const path = await saveCheckpoint(run, progress, this.trainer.tensors());

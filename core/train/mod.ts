@@ -1,6 +1,8 @@
 export * from "./beginning.ts";
 export * from "./checkpoint.ts";
 export * from "./config.ts";
+export * from "./data.ts";
+export * from "./data_config.ts";
 export * from "./disk.ts";
 export * from "./dry_run.ts";
 export * from "./events.ts";
@@ -12,3 +14,4 @@ export * from "./run_folder.ts";
 export * from "./sampler.ts";
 export * from "./schema.ts";
 export * from "./trainer.ts";
+export * from "./validation.ts";

@@ -1,16 +1,17 @@
 /** Pretraining as a stream of events: what happens is yielded, nothing is printed. */
 
 import { isDeepStrictEqual } from "node:util";
-import { requireTargets } from "../data/batches.ts";
-import type { ShardReader } from "../data/shard_reader.ts";
+import { packingOf } from "../data/mixture.ts";
 import type { Device } from "../device/types.ts";
-import { exitCodes, UserError } from "../io/errors.ts";
+import { UserError } from "../io/errors.ts";
 import { lockFolder } from "../io/lock.ts";
 import { plural } from "../io/words.ts";
 import { buildModel } from "../model/mod.ts";
 import type { Beginning } from "./beginning.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
-import { microRows, type ResolvedConfig } from "./config.ts";
+import { clockOf, microRows, type ResolvedConfig } from "./config.ts";
+import { restFault } from "./data_config.ts";
+import { type OpenData, requireAllTargets, requireSameData } from "./data.ts";
 import type { TrainEvent } from "./events.ts";
 import { withFittingSizes } from "./fit.ts";
 import { Loop } from "./loop.ts";
@@ -19,11 +20,12 @@ import type { Training } from "./plans.ts";
 import { createRun, readRunConfig, reopenRun, restartRun, type Session } from "./run_folder.ts";
 import { Sampler, samplingPlans } from "./sampler.ts";
 import { Trainer } from "./trainer.ts";
+import { holdsOut } from "./validation.ts";
 
 /** A run to be made or continued. */
 export interface PretrainJob {
   readonly config: ResolvedConfig;
-  readonly data: ShardReader;
+  readonly data: OpenData;
   readonly device: Device;
   /** Its folder, and where in it training begins. */
   readonly beginning: Beginning;
@@ -77,7 +79,8 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
       return;
     }
   }
-  requireTargets(data.splits.train, config.data.packing, config.sequence_length);
+  requireAllTargets(data, config.data.packing, config.sequence_length);
+  requireWeights(config);
   requireMeasurable(config, data);
   const session: Session = { ...job.session, device: device.info };
   const training = trainingOf(config), { model } = training;
@@ -109,18 +112,15 @@ function ringOf({ log_every }: ResolvedConfig): number {
   return 2 * log_every + 1;
 }
 
-function requireSameData({ path, state }: Checkpoint, data: ShardReader): void {
-  if (state.data_sha256 === data.hash) return;
-  throw new UserError("the run was trained on other data than are there now", {
-    where: data.folder,
-    hint: `${path} belongs to an index.json with the hash ${state.data_sha256.slice(0, 12)}`,
-    exitCode: exitCodes.failed,
-  });
+/** The config's check did this before, unless the batch size was not known. */
+function requireWeights(config: ResolvedConfig): void {
+  const fault = restFault(config.data, clockOf(config));
+  if (fault) throw new UserError(fault, { where: "data.sources" });
 }
 
 /** The best checkpoints are those with the lowest validation loss. */
-function requireMeasurable({ checkpoint: { keep_best } }: ResolvedConfig, data: ShardReader) {
-  if (keep_best === 0 || data.splits.val.tokens > 0) return;
+function requireMeasurable({ checkpoint: { keep_best } }: ResolvedConfig, data: OpenData) {
+  if (keep_best === 0 || data.sources.some(holdsOut)) return;
   throw new UserError("no checkpoint is the best: the data hold nothing out to measure with", {
     where: "checkpoint.keep_best",
     hint: "set it to 0, or hold text out: quern tokenize --val-fraction",
@@ -139,8 +139,9 @@ function requireMoreSteps(run: string, { state: { step } }: Checkpoint, config: 
 }
 
 function requireSamePacking({ state: { cursor } }: Checkpoint, { data }: ResolvedConfig): void {
-  if (cursor.packing === data.packing) return;
-  throw new UserError(`the run packs ${cursor.packing}, not ${data.packing}`, {
+  const packing = packingOf(cursor);
+  if (packing === data.packing) return;
+  throw new UserError(`the run packs ${packing}, not ${data.packing}`, {
     where: "data.packing",
     hint: "packing cannot change within a run",
   });

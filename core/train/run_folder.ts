@@ -3,7 +3,6 @@
 import { basename, dirname, join, resolve } from "node:path";
 import { stringify } from "yaml";
 import type { DeviceInfo } from "../device/types.ts";
-import type { ShardReader } from "../data/shard_reader.ts";
 import { exists, removePartials, writeFileAtomic, writeFolderAtomic } from "../io/atomic.ts";
 import { loadConfig } from "../io/config.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
@@ -12,6 +11,8 @@ import { shellWord } from "../io/words.ts";
 import { indexFileName } from "../data/shard_index.ts";
 import { checkpointsFolder, findCheckpoint, hasCheckpoint, isCheckpoint } from "./checkpoint.ts";
 import { type PretrainConfig, pretrainConfig, type ResolvedConfig } from "./config.ts";
+import type { OpenData, OpenSource } from "./data.ts";
+import { dataPaths } from "./data_config.ts";
 import type { SampleEvent } from "./events.ts";
 import { appendRecord, cutBack, type StepRecord } from "./records.ts";
 
@@ -30,7 +31,7 @@ export interface Session {
 export async function createRun(
   run: string,
   config: ResolvedConfig,
-  data: ShardReader,
+  data: OpenData,
   session: Session,
 ): Promise<void> {
   if (await exists(run)) throw await takenError(run);
@@ -62,10 +63,10 @@ async function takenError(run: string): Promise<UserError> {
 }
 
 /** The files that a run begins with. */
-function firstFiles(config: ResolvedConfig, data: ShardReader, session: Session) {
+function firstFiles(config: ResolvedConfig, data: OpenData, session: Session) {
   return new Map([
     [configFile, stringify(config)],
-    [data.index.tokenizer.file, data.tokenizer.file],
+    [data.sources[0].shards.index.tokenizer.file, data.tokenizer.file],
     [metricsFile, ""],
     [manifestFile, manifest(config, data, [entry(session, 0)])],
   ]);
@@ -75,7 +76,7 @@ function firstFiles(config: ResolvedConfig, data: ShardReader, session: Session)
 export async function restartRun(
   run: string,
   config: ResolvedConfig,
-  data: ShardReader,
+  data: OpenData,
   session: Session,
 ): Promise<void> {
   await Deno.mkdir(checkpointsFolder(run), { recursive: true });
@@ -88,7 +89,7 @@ export async function restartRun(
 export async function reopenRun(
   run: string,
   config: ResolvedConfig,
-  data: ShardReader,
+  data: OpenData,
   session: Session,
   step: number,
 ): Promise<void> {
@@ -105,20 +106,31 @@ function entry({ version, command, device }: Session, from_step: number) {
   return { started: new Date().toISOString(), from_step, version, command, device };
 }
 
-function manifest(config: ResolvedConfig, data: ShardReader, sessions: readonly unknown[]): string {
+function manifest(config: ResolvedConfig, data: OpenData, sessions: readonly unknown[]): string {
   const contents = {
     format: "quern-run",
     seed: config.seed,
-    data: { path: config.data.path, absolute_path: resolve(data.folder), sha256: data.hash },
+    data: data.isMixture ? { sources: data.sources.map(recordOf) } : recordOf(data.sources[0]),
     tokenizer: { kind: data.tokenizer.kind, sha256: data.tokenizer.hash },
     sessions,
   };
   return `${JSON.stringify(contents, null, 2)}\n`;
 }
 
-/** What is read of a manifest; runs of older versions lack the absolute path. */
+function recordOf({ path, shards: { folder, hash } }: OpenSource): DataRecord {
+  return { path, absolute_path: resolve(folder), sha256: hash };
+}
+
+/** A folder of data in a manifest; runs of older versions lack the absolute path. */
+interface DataRecord {
+  readonly path: string;
+  readonly absolute_path?: string;
+  readonly sha256: string;
+}
+
+/** What is read of a manifest. */
 interface Manifest {
-  readonly data: { readonly path: string; readonly absolute_path?: string };
+  readonly data: DataRecord | { readonly sources: readonly DataRecord[] };
   readonly sessions: readonly unknown[];
 }
 
@@ -126,12 +138,18 @@ async function readManifest(run: string): Promise<Manifest> {
   return JSON.parse(await Deno.readTextFile(join(run, manifestFile))) as Manifest;
 }
 
-/** Where a run's data are: where its config says, else where they were when it was last trained. */
-export async function findData(run: string, { data: { path } }: PretrainConfig): Promise<string> {
-  if (await exists(join(path, indexFileName))) return path;
-  const { data } = await readManifest(run), before = data.absolute_path;
-  const isThere = before !== undefined && await exists(join(before, indexFileName));
-  return data.path === path && isThere ? before : path;
+/** Where a run's data are, in order: where its config says, else where they were when it was last trained. */
+export async function findData(run: string, { data }: PretrainConfig): Promise<string[]> {
+  const holdsData = (folder: string) => exists(join(folder, indexFileName));
+  const { data: before } = await readManifest(run);
+  const records = "sources" in before ? before.sources : [before];
+  return await Promise.all(
+    dataPaths(data).map(async (path) => {
+      if (await holdsData(path)) return path;
+      const known = records.find((record) => record.path === path)?.absolute_path;
+      return known !== undefined && await holdsData(known) ? known : path;
+    }),
+  );
 }
 
 /** Whether a folder is a run's. */

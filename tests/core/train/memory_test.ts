@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { openShards } from "../../../core/data/shard_reader.ts";
 import { openDevice } from "../../../core/device/mod.ts";
-import { newRun, pretrain, pretrainConfig, resolveConfig } from "../../../core/train/mod.ts";
+import {
+  newRun,
+  openData,
+  pretrain,
+  pretrainConfig,
+  resolveConfig,
+} from "../../../core/train/mod.ts";
 import { withTempDir } from "../../support.ts";
 import { makeData, tinyConfig } from "./tiny_run.ts";
 
@@ -18,9 +23,9 @@ Deno.test("replay: jax-js 81: 1,000 steps with measuring and saving leave device
       validation: { every: 100 },
       checkpoint: { every: 250, keep: 1 },
     }));
-    using data = await openShards(path);
+    using data = await openData(config.data);
     await using device = await openDevice({ device: "cpu", blas: "off", threads: 1 });
-    const resolved = resolveConfig(config, data.index.vocab_size);
+    const resolved = resolveConfig(config, data.vocabSize);
     const used = new Set<number>(), resident: number[] = [];
     const run = join(dir, "run");
     for await (

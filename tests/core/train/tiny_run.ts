@@ -2,11 +2,11 @@
 
 import { join } from "node:path";
 import { makeCorpus } from "../../../core/data/corpus.ts";
-import { openShards } from "../../../core/data/shard_reader.ts";
 import { tokenizeFiles } from "../../../core/data/tokenize.ts";
 import { type DeviceOptions, openDevice } from "../../../core/device/mod.ts";
 import {
   newRun,
+  openData,
   pretrain,
   pretrainConfig,
   resolveConfig,
@@ -77,11 +77,11 @@ export async function train(
 ): Promise<TrainEvent[]> {
   using beginning = resume ? await resumeRun(run) : newRun(run);
   const parsed = pretrainConfig.parse(config);
-  using data = await openShards(parsed.data.path);
+  using data = await openData(parsed.data);
   await using device = await openDevice(on);
   const controller = new AbortController(), events: TrainEvent[] = [];
   const job = {
-    config: resolveConfig(parsed, data.index.vocab_size),
+    config: resolveConfig(parsed, data.vocabSize),
     data,
     device,
     beginning,
