@@ -6,7 +6,8 @@
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import { samplingDefaults } from "../core/generate/defaults.ts";
 import type { GenerateOptions, PlacedPrompt } from "../core/generate/mod.ts";
-import { UserError } from "../core/io/errors.ts";
+import { exitCodes, UserError } from "../core/io/errors.ts";
+import { plural } from "../core/io/words.ts";
 import { blasOption, deviceOption, openChosenDevice, threadsOption } from "./device_options.ts";
 import { continueMany } from "./generate_many.ts";
 import { continueOne } from "./generate_one.ts";
@@ -139,11 +140,14 @@ export function generateCommand(): CommandUnknownOpts {
         : await namedCheckpoint(run, options.checkpoint);
       await using device = await openChosenDevice(options);
       const isOne = options.n === 1 && options.prompts === undefined;
+      const batch = isOne ? 1 : Math.min(options.batch, options.n * prompts.length);
       using model = await openModel(path, device, {
         weights: options.weights,
-        batch: isOne ? 1 : Math.min(options.batch, options.n * prompts.length),
+        batch,
         outputs: options.alternatives > 0 ? "logits" : "tokens",
         penalties: hasPenalties(penalties) ? "counted" : "none",
+      }).catch((error) => {
+        throw batch > 1 ? withBatchHint(error, batch) : error;
       });
       const verbosity = options.quiet ? "quiet" : "normal";
       if (isOne) {
@@ -154,6 +158,18 @@ export function generateCommand(): CommandUnknownOpts {
         await continueMany(model, { prompts, n: options.n }, settings, { format, verbosity });
       }
     });
+}
+
+/** Where the memory does not suffice, `--batch` is what a user can change. */
+function withBatchHint(error: unknown, batch: number): unknown {
+  const isTooMuch = error instanceof Error &&
+    Reflect.get(error, "exitCode") === exitCodes.outOfMemory;
+  if (!isTooMuch) return error;
+  return new UserError(`${plural(batch, "continuation")} at once do not fit: ${error.message}`, {
+    hint: "use a smaller --batch",
+    exitCode: exitCodes.outOfMemory,
+    cause: error,
+  });
 }
 
 interface PromptOptions {

@@ -18,7 +18,8 @@ export function parseNumber(text: string): number {
 export function wholeNumber(least: number): (text: string) => number {
   return (text) => {
     const value = parseNumber(text);
-    if (!Number.isSafeInteger(value) || value < least) {
+    if (value > Number.MAX_SAFE_INTEGER) throw new InvalidArgumentError("Too large.");
+    if (!Number.isInteger(value) || value < least) {
       throw new InvalidArgumentError(`Not a whole number of at least ${least}.`);
     }
     return value;

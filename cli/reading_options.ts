@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Option } from "@commander-js/extra-typings";
+import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
 
 /** `--format`. */
 export function formatOption() {
@@ -19,7 +19,10 @@ export function fieldOption() {
   return new Option(
     "--field <name>",
     'field of a record that holds the text; repeat it to join several (default: "text")',
-  ).argParser((name: string, before: readonly string[] | undefined) => [...before ?? [], name]);
+  ).argParser((name: string, before: readonly string[] | undefined) => {
+    if (name === "") throw new InvalidArgumentError("It may not be empty.");
+    return [...before ?? [], name];
+  });
 }
 
 /** `--on-error`. */

@@ -5,7 +5,7 @@
  */
 import process from "node:process";
 import { styleText } from "node:util";
-import { type ExitCode, exitCodes, messageOf } from "../../core/io/errors.ts";
+import { type ExitCode, exitCodes, messageOf, UserError } from "../../core/io/errors.ts";
 
 /** An error's message for a terminal, and the code to exit with. */
 export interface Explanation {
@@ -20,6 +20,16 @@ export interface Explanation {
 export function explainError(error: unknown): Explanation {
   const stack = Deno.env.get("QUERN_DEBUG") && error instanceof Error ? `\n${error.stack}` : "";
   const exitCode = exitCodeOf(error);
+  if (exitCode === undefined && isOutOfMemory(error)) {
+    const hint = "make the model, the rows or the batch smaller";
+    return explainError(
+      new UserError(`out of memory: ${messageOf(error)}`, {
+        hint,
+        exitCode: exitCodes.outOfMemory,
+        cause: error,
+      }),
+    );
+  }
   const { where, message, hint } = exitCode === undefined ? refusal(error) : {
     where: textField(error, "where"),
     message: messageOf(error),
@@ -68,6 +78,14 @@ function refusal(error: unknown): Parts {
   const where = path?.replace(/(^|[\\/])\.([^\\/]+)\.partial-\d+-[0-9a-f]+/, "$1$2");
   const [message, hint = fallback] = known;
   return { where, message, hint };
+}
+
+/** An array that the engine could not make. */
+function isOutOfMemory(error: unknown): boolean {
+  return error instanceof RangeError &&
+    /^(Array buffer allocation failed|Invalid (typed array|array buffer) length)/i.test(
+      error.message,
+    );
 }
 
 function exitCodeOf(error: unknown): ExitCode | undefined {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf } from "../io/errors.ts";
+import { jsonFault } from "../io/errors.ts";
 import { readInput } from "../io/input_file.ts";
 import { decodeUtf8, splitLines } from "../io/lines.ts";
 import type { Attempt, ReadOptions } from "./documents.ts";
@@ -30,7 +30,7 @@ function textOfLine(line: string, fields: readonly string[], where: string): str
   try {
     record = JSON.parse(line);
   } catch (error) {
-    throw recordFault(`not JSON: ${messageOf(error)}`, where);
+    throw recordFault(jsonFault(error), where);
   }
   if (typeof record !== "object" || record === null || Array.isArray(record)) {
     throw recordFault("not a JSON object", where);

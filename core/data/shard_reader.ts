@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { exists } from "../io/atomic.ts";
-import { exitCodes, messageOf, UserError } from "../io/errors.ts";
+import { exitCodes, jsonFault, messageOf, UserError } from "../io/errors.ts";
 import { loadTokenizer } from "../text/load.ts";
 import { sha256, type Tokenizer } from "../text/tokenizer.ts";
 import {
@@ -105,7 +105,7 @@ function parseIndex(text: string, folder: string): ShardIndex {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new UserError(`not JSON: ${messageOf(error)}`, { where, exitCode: exitCodes.failed });
+    throw new UserError(jsonFault(error), { where, exitCode: exitCodes.failed });
   }
   const parsed = shardIndexSchema.safeParse(value);
   if (parsed.success) return parsed.data;

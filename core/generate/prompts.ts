@@ -1,6 +1,6 @@
 /** Prompts as people keep them: a file that is one, or a file with one a line. `-` is stdin. */
 
-import { didYouMean, exitCodes, messageOf, UserError } from "../io/errors.ts";
+import { didYouMean, exitCodes, jsonFault, messageOf, UserError } from "../io/errors.ts";
 import { byteOrderMarkLength, decodeUtf8, joinBytes, splitLines } from "../io/lines.ts";
 
 export interface PlacedPrompt {
@@ -9,12 +9,14 @@ export interface PlacedPrompt {
   readonly where?: string;
 }
 
+const hint = "convert it to UTF-8, for example with iconv";
+
 /** A whole file. The line feed at its end, which editors and shells add, is no part of the prompt. */
 export async function readPrompt(path: string): Promise<PlacedPrompt> {
   const pieces: Uint8Array[] = [];
   for await (const piece of await chunksOf(path)) pieces.push(piece);
   const whole = joinBytes(pieces), offset = byteOrderMarkLength(whole);
-  const text = textOf(whole.subarray(offset), { file: nameOf(path), line: 1, offset });
+  const text = decodeUtf8(whole.subarray(offset), { file: nameOf(path), line: 1, offset, hint });
   return { text: text.replace(/\r?\n$/, ""), where: nameOf(path) };
 }
 
@@ -26,7 +28,8 @@ export async function readPrompts(path: string): Promise<PlacedPrompt[]> {
   const file = nameOf(path), prompts: PlacedPrompt[] = [];
   let isJsonl = /\.(jsonl|ndjson)$/i.test(path);
   for await (const { bytes, number, offset } of splitLines(await chunksOf(path))) {
-    const line = textOf(bytes, { file, line: number, offset }), where = `${file}:${number}`;
+    const line = decodeUtf8(bytes, { file, line: number, offset, hint }),
+      where = `${file}:${number}`;
     if (path === "-" && number === 1) isJsonl = isObject(line);
     if (!isJsonl) prompts.push({ text: line, where });
     else if (line.trim() !== "") prompts.push({ text: promptOf(line, where), where });
@@ -53,20 +56,6 @@ async function chunksOf(path: string): Promise<AsyncIterable<Uint8Array>> {
   }
 }
 
-function textOf(bytes: Uint8Array, origin: Parameters<typeof decodeUtf8>[1]): string {
-  try {
-    return decodeUtf8(bytes, origin);
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    throw new UserError(error.message, {
-      ...(error.where !== undefined && { where: error.where }),
-      hint: "convert it to UTF-8, for example with iconv",
-      exitCode: exitCodes.failed,
-      cause: error,
-    });
-  }
-}
-
 function isObject(line: string): boolean {
   try {
     return line.trimStart().startsWith("{") && typeof JSON.parse(line) === "object";
@@ -86,7 +75,7 @@ function promptOf(line: string, where: string): string {
   try {
     record = JSON.parse(line);
   } catch (error) {
-    throw fault(`not JSON: ${messageOf(error)}`);
+    throw fault(jsonFault(error));
   }
   if (typeof record !== "object" || record === null) throw fault("not a JSON object");
   if (!("prompt" in record)) {

@@ -18,6 +18,7 @@ import {
 import type { z } from "zod";
 import { applyOverride, type Override, parseOverride } from "./config_overrides.ts";
 import { exitCodes, messageOf, nearestName, UserError } from "./errors.ts";
+import { decodeUtf8 } from "./lines.ts";
 import { type Path, type SchemaWalk, schemaWalk } from "./schema_walk.ts";
 
 /** A config's text, the name to call it by, and the `a.b=c` of every `--set`. */
@@ -86,8 +87,9 @@ function flatten(issue: Issue, data: unknown, prefix: Path = []): Issue[] {
 
 /** How badly a union's member fits, the weightiest first: not its type or kind at all, faults near the top, many of them. */
 function misfit(issues: readonly Issue[], path: Path, data: unknown): number[] {
+  const isThere = valueAt(data, path) !== undefined; // what is missing is of no type
   const isOther = issues.some((issue) =>
-    issue.code === "invalid_type" && issue.path.length === path.length
+    isThere && issue.code === "invalid_type" && issue.path.length === path.length
   );
   const lacksKind = issues.some((issue) =>
     issue.code === "invalid_union" && valueAt(data, issue.path) === undefined
@@ -181,7 +183,7 @@ function limitOf(issue: LimitIssue): string {
 function shown(value: unknown): string {
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object" && value !== null) return "a map";
-  const text = JSON.stringify(value) ?? String(value);
+  const text = typeof value === "number" ? String(value) : JSON.stringify(value) ?? String(value);
   return text.length > 40 ? `${text.slice(0, 40)}…` : text;
 }
 
@@ -252,13 +254,20 @@ function caret(place: Place): string {
 
 async function readText(file: string): Promise<string> {
   try {
-    return await Deno.readTextFile(file);
+    const origin = { file, line: 1, offset: 0, hint: "convert it to UTF-8" };
+    return decodeUtf8(await Deno.readFile(file), origin);
   } catch (error) {
+    const { where = file, hint } = error instanceof UserError ? error : {};
     const reason = error instanceof Deno.errors.NotFound
       ? "there is no such file"
       : error instanceof Deno.errors.IsADirectory
       ? "this is a folder, a config file is expected"
       : messageOf(error);
-    throw new UserError(reason, { where: file, exitCode: exitCodes.usage, cause: error });
+    throw new UserError(reason, {
+      where,
+      exitCode: exitCodes.usage,
+      cause: error,
+      ...(hint !== undefined && { hint }),
+    });
   }
 }

@@ -50,6 +50,11 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** Why a text is no JSON, in one line: the parser quotes the text, line feeds and all. */
+export function jsonFault(error: unknown): string {
+  return `not JSON: ${messageOf(error).replaceAll(/\s+/g, " ")}`;
+}
+
 /**
  * The candidate that `name` is probably a slip of, if one is near: at most a third of its letters
  * away, and two at least so that a swap of neighbours counts in a short name; else one that the name

@@ -58,6 +58,8 @@ export interface BytesOrigin {
   line: number;
   /** The position of the first byte in the file, counted from 0. */
   offset: number;
+  /** What to try; how such text is left out of data unless given. */
+  hint?: string;
 }
 
 /** Decodes UTF-8 and keeps every character; an invalid byte is an error that names file, line and byte. */
@@ -78,7 +80,8 @@ function invalidByte(bytes: Uint8Array, at: number, origin: BytesOrigin): UserEr
     `not valid UTF-8: byte 0x${byte} at offset ${origin.offset + at} of the file`,
     {
       where: `${origin.file}:${line}`,
-      hint: "convert the file to UTF-8, or leave such text out with --on-error skip",
+      hint: origin.hint ??
+        "convert the file to UTF-8, or leave such text out with --on-error skip",
       exitCode: exitCodes.failed,
     },
   );

@@ -4,7 +4,7 @@
  * @module
  */
 import { join } from "node:path";
-import { exitCodes, messageOf, UserError } from "../io/errors.ts";
+import { exitCodes, jsonFault, messageOf, UserError } from "../io/errors.ts";
 import { byteTokenizer, characterTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** The name of a tokenizer's file in a data or run folder. */
@@ -12,8 +12,16 @@ export const tokenizerFileName = "tokenizer.json";
 
 /** Loads the tokenizer in a file, or in the `tokenizer.json` of a folder. */
 export async function loadTokenizer(path: string): Promise<Tokenizer> {
-  const file = await isFolder(path) ? join(path, tokenizerFileName) : path;
-  return await parseTokenizer(await readText(file), file);
+  return await isFolder(path)
+    ? await readTokenizer(
+      join(path, tokenizerFileName),
+      "the data that a model learned has it: copy it from there",
+    )
+    : await readTokenizer(path, "give byte, character, or the path of a tokenizer.json");
+}
+
+async function readTokenizer(file: string, hint: string): Promise<Tokenizer> {
+  return await parseTokenizer(await readText(file, hint), file);
 }
 
 /** The tokenizer that a file's text describes; `where` names the file in errors. */
@@ -49,7 +57,7 @@ function parseJson(text: string, where: string): Record<string, unknown> {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new UserError(`not JSON: ${messageOf(error)}`, { where, cause: error });
+    throw new UserError(jsonFault(error), { where, cause: error });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new UserError("not a tokenizer: a JSON object is expected", { where });
@@ -66,14 +74,14 @@ async function isFolder(path: string): Promise<boolean> {
   }
 }
 
-async function readText(file: string): Promise<string> {
+async function readText(file: string, hint: string): Promise<string> {
   try {
     return await Deno.readTextFile(file);
   } catch (error) {
     const missing = error instanceof Deno.errors.NotFound;
     throw new UserError(missing ? "there is no such tokenizer file" : messageOf(error), {
       where: file,
-      hint: "give byte, character, or the path of a tokenizer.json",
+      hint,
       cause: error,
     });
   }

@@ -10,7 +10,7 @@ import { z } from "zod";
 import type { Cursor } from "../data/batches.ts";
 import type { MixtureCursor } from "../data/mixture.ts";
 import { exists, replaceFolder, writeFileAtomic } from "../io/atomic.ts";
-import { exitCodes, messageOf, UserError } from "../io/errors.ts";
+import { exitCodes, jsonFault, messageOf, UserError } from "../io/errors.ts";
 import {
   openSafetensors,
   type SafetensorsFile,
@@ -150,7 +150,10 @@ export async function findCheckpoint(path: string): Promise<string> {
   if (!await exists(config)) {
     throw new UserError(
       await exists(path) ? "neither a run folder nor a checkpoint" : "there is no such folder",
-      { where: path },
+      {
+        where: path,
+        hint: "give the folder that quern pretrain wrote, or one of its checkpoints/",
+      },
     );
   }
   const newest = await exists(folder) ? (await savedSteps(folder)).at(-1) : undefined;
@@ -223,7 +226,7 @@ export async function readState(path: string): Promise<CheckpointState> {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw broken(`not JSON: ${messageOf(error)}`, error);
+    throw broken(jsonFault(error), error);
   }
   const parsed = stateSchema.safeParse(value);
   if (!parsed.success) throw broken(`not a checkpoint's state: ${z.prettifyError(parsed.error)}`);
