@@ -137,7 +137,8 @@ function namesOf(report: Report): Record<string, unknown> {
     ...limitsOf === undefined ? {} : { limits_of: limitsOf },
     parameters: found.params,
     parts: found.byPart.map(({ part, total, byRole }) => ({ part, total, by_role: byRole })),
-    roles: found.byRole.map(({ role, tensors, total, weightDecay }) => ({
+    optimizer_groups: found.groups.map(({ kind, role, tensors, total, weightDecay }) => ({
+      kind,
       role,
       tensors,
       total,
@@ -172,8 +173,8 @@ function describe(report: Report): string[] {
       Object.entries(byRole).map(([role, n]) => `${role} ${formatCount(n)}`).join(", ")
     }`
   );
-  const roles = found.byRole.map(({ role, tensors, total: n, weightDecay }) =>
-    `  ${role.padEnd(20)}${total(n)}  in ${plural(tensors, "tensor")}, weight decay ${
+  const groups = found.groups.map(({ kind, role, tensors, total: n, weightDecay }) =>
+    `  ${role.padEnd(20)}${total(n)}  in ${plural(tensors, "tensor")}, ${kind}, weight decay ${
       typeof weightDecay === "number" ? weightDecay : `by schedule: ${weightDecay.kind}`
     }`
   );
@@ -185,7 +186,7 @@ function describe(report: Report): string[] {
     `parameters            ${total(found.params)}`,
     ...parts,
     "optimizer groups",
-    ...roles,
+    ...groups,
     `an update             ${plural(batch_size, "row")} of ${sequence_length}${parted}: ${
       plural(found.tokensPerUpdate, "token")
     }, ${formatQuantity(found.flopsPerToken)}FLOPs a token, ${

@@ -38,6 +38,15 @@ export function scheduleOf(value: z.ZodNumber, peak = value) {
   ]);
 }
 
+// An id is the name in the JSON schema, where each is said once.
+
+/** A learning rate: a peak of 0 would train nothing. */
+export const rateConfig = scheduleOf(z.number().nonnegative(), z.number().positive())
+  .meta({ id: "rate_schedule" });
+
+/** A schedule of values that are at least 0. */
+export const nonnegativeSchedule = scheduleOf(z.number().nonnegative()).meta({ id: "schedule" });
+
 /** A schedule whose values may be anything. */
 export const scheduleConfig = scheduleOf(z.number());
 export type Schedule = z.output<typeof scheduleConfig>;

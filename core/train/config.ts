@@ -4,11 +4,12 @@ import { z } from "zod";
 import { formatBytes, plural } from "../io/words.ts";
 import { completeModel, modelConfig, type OuterSizes } from "../model/mod.ts";
 import {
-  adamWConfig,
   type Clock,
-  decayTable,
+  completeOptimizer,
   evenClock,
+  learningRates,
   misplacedPoint,
+  optimizerConfig,
   optimizerSchedules,
   type Schedule,
 } from "../optim/mod.ts";
@@ -34,7 +35,7 @@ const forms = z.strictObject({
   steps: positive,
   /** Ends the run after so many minutes, if the steps are not done before. 0 is no limit. */
   max_minutes: z.number().nonnegative().default(0),
-  optimizer: z.discriminatedUnion("kind", [adamWConfig]),
+  optimizer: optimizerConfig,
   validation: z.strictObject({
     /** Steps between measurements; 0 measures at the end only. */
     every: counted.default(0),
@@ -169,7 +170,7 @@ export function resolveConfig(
       vocab_size,
       max_position_embeddings: config.sequence_length,
     }),
-    optimizer: { ...config.optimizer, weight_decay: decayTable(config.optimizer) },
+    optimizer: completeOptimizer(config.optimizer),
   };
 }
 
@@ -239,16 +240,18 @@ function autoNumbers(
 
 /** What a config says that its author may not have meant. */
 export function doubtsOf(config: PretrainConfig): string[] {
-  const { steps, batch_size, sequence_length, optimizer: { learning_rate } } = config;
+  const { steps, batch_size, sequence_length, optimizer } = config;
   if (batch_size === "auto") return []; // the resolved config is asked again
-  if (typeof learning_rate === "number" || learning_rate.kind === "points") return [];
-  const { warmup } = learning_rate,
-    taken = clockOf({ steps, batch_size, sequence_length }).stepsOf(warmup);
-  if (taken < steps) return [];
-  const inSteps = typeof warmup === "number" ? "" : ` (${plural(taken, "step")})`;
-  return [
-    `the learning rate never reaches its peak: warmup is ${warmup}${inSteps}, steps ${steps}`,
-  ];
+  const clock = clockOf({ steps, batch_size, sequence_length });
+  return learningRates(optimizer).flatMap(({ schedule }) => {
+    if (typeof schedule === "number" || schedule.kind === "points") return [];
+    const { warmup } = schedule, taken = clock.stepsOf(warmup);
+    if (taken < steps) return [];
+    const inSteps = typeof warmup === "number" ? "" : ` (${plural(taken, "step")})`;
+    return [
+      `the learning rate never reaches its peak: warmup is ${warmup}${inSteps}, steps ${steps}`,
+    ];
+  });
 }
 
 /** Rows that are on the device at once. */

@@ -2,7 +2,9 @@
 
 import { bytesInside, freeBytesAt } from "../io/disk.ts";
 import { formatBytes, plural } from "../io/words.ts";
-import { buildModel, countAll, namedParams } from "../model/mod.ts";
+import { sizeOf } from "../graph/mod.ts";
+import { buildModel, namedParams } from "../model/mod.ts";
+import { bindOptimizer } from "../optim/mod.ts";
 import { checkpointsFolder } from "./checkpoint.ts";
 import type { ResolvedConfig } from "./config.ts";
 
@@ -16,8 +18,7 @@ export interface DiskUse {
 }
 
 export function diskUse(config: ResolvedConfig): DiskUse {
-  // weights and two moments, four bytes each
-  const checkpointBytes = 12 * countAll(namedParams(buildModel(config.model).params));
+  const checkpointBytes = checkpointBytesOf(config);
   const checkpoints = checkpointsAtOnce(config), metricsBytes = metricsBytesOf(config);
   return {
     checkpointBytes,
@@ -25,6 +26,14 @@ export function diskUse(config: ResolvedConfig): DiskUse {
     metricsBytes,
     totalBytes: checkpoints * checkpointBytes + metricsBytes,
   };
+}
+
+/** Weights and all that the optimizer keeps, four bytes each. */
+function checkpointBytesOf({ model, optimizer }: ResolvedConfig): number {
+  const params = namedParams(buildModel(model).params);
+  const kept = Object.values(bindOptimizer(optimizer, params).buffers)
+    .flatMap((buffer) => Object.values(buffer));
+  return 4 * [...params, ...kept].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 }
 
 /** A new checkpoint is whole before an old one goes. */

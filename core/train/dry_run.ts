@@ -1,11 +1,10 @@
 /** What a run will take, from plans alone: no device, no data, no memory. */
 
-import { bytesOf } from "../graph/mod.ts";
-import { decayOf, type Schedule } from "../optim/mod.ts";
+import { bytesOf, sizeOf } from "../graph/mod.ts";
+import type { Schedule } from "../optim/mod.ts";
 import {
   countAll,
   countByPart,
-  countByRole,
   namedParams,
   type PartCount,
   type RoleCount,
@@ -20,7 +19,11 @@ import { planTraining, stateOf } from "./plans.ts";
 export interface DryRun {
   readonly params: number;
   readonly byPart: readonly PartCount[];
-  readonly byRole: readonly (RoleCount & { readonly weightDecay: Schedule })[];
+  /** What each optimizer trains, by role. */
+  readonly groups: readonly (RoleCount & {
+    readonly kind: string;
+    readonly weightDecay: Schedule;
+  })[];
   /** Tokens of an update, padding included. */
   readonly tokensPerUpdate: number;
   readonly flopsPerToken: number;
@@ -49,9 +52,12 @@ export function dryRun(config: ResolvedConfig, target: Target): DryRun {
   return {
     params: countAll(params),
     byPart: countByPart(params),
-    byRole: countByRole(params).map((count) => ({
-      ...count,
-      weightDecay: decayOf(config.optimizer, count.role),
+    groups: training.optimizer.summary.map(({ kind, role, params, weightDecay }) => ({
+      kind,
+      role,
+      tensors: params.length,
+      total: params.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
+      weightDecay,
     })),
     tokensPerUpdate,
     flopsPerToken: ofUpdate("flops") / tokensPerUpdate,
@@ -66,6 +72,9 @@ const purposes: Readonly<Record<string, string>> = {
   params: "parameters",
   m: "first moments",
   v: "second moments",
+  m1: "fast averages",
+  m2: "slow averages",
+  momentum: "momentum",
   grads: "gradient sums",
   model: "caches of samples",
 };

@@ -2,7 +2,7 @@
 
 import type { Graph } from "../graph/mod.ts";
 import type { Model } from "../model/mod.ts";
-import type { AdamWConfig } from "../optim/mod.ts";
+import type { Optimizer } from "../optim/mod.ts";
 import { type NamedSpec, type Plan, planGraph, type Target } from "../plan/mod.ts";
 import {
   type RowShape,
@@ -15,7 +15,7 @@ import {
 /** What training is made from, apart from the data. */
 export interface Training {
   readonly model: Model;
-  readonly optimizer: AdamWConfig;
+  readonly optimizer: Optimizer;
   /** Rows on the device at once. */
   readonly shape: RowShape;
   /** Parts of an update. */

@@ -6,7 +6,8 @@ import type { Device } from "../device/types.ts";
 import { UserError } from "../io/errors.ts";
 import { lockFolder } from "../io/lock.ts";
 import { plural } from "../io/words.ts";
-import { buildModel } from "../model/mod.ts";
+import { buildModel, namedParams } from "../model/mod.ts";
+import { bindOptimizer } from "../optim/mod.ts";
 import type { Beginning } from "./beginning.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { clockOf, microRows, type ResolvedConfig } from "./config.ts";
@@ -35,9 +36,10 @@ export interface PretrainJob {
 }
 
 export function trainingOf(config: ResolvedConfig): Training {
+  const model = buildModel(config.model);
   return {
-    model: buildModel(config.model),
-    optimizer: config.optimizer,
+    model,
+    optimizer: bindOptimizer(config.optimizer, namedParams(model.params)),
     shape: {
       rows: microRows(config),
       length: config.sequence_length,

@@ -12,13 +12,7 @@ import {
 } from "../graph/mod.ts";
 import type { LabelledRows, Model, ModelTree } from "../model/mod.ts";
 import type { TensorTree } from "../nn/mod.ts";
-import {
-  type AdamWConfig,
-  adamWUpdate,
-  hyperSpec,
-  type Moments,
-  momentSpecs,
-} from "../optim/mod.ts";
+import type { ByPath, Optimizer } from "../optim/mod.ts";
 
 /** What rows look like on the device. */
 export interface RowShape {
@@ -45,16 +39,17 @@ function paramSpecs(model: Model): unknown {
 
 type Params = ModelTree<TensorTree>;
 
-/** What an update reads and replaces. `healthy` turns 0 at the first gradient that is not finite, and then nothing changes any more. */
+/**
+ * What an update reads and replaces, besides the optimizer's buffers, which stand beside them by name. `healthy` turns
+ * 0 at the first gradient that is not finite, and then nothing changes any more.
+ */
 interface TrainState {
   readonly params: Params;
-  readonly m: unknown;
-  readonly v: unknown;
   readonly healthy: Tensor;
 }
 
-function trainStateSpecs(model: Model) {
-  return { params: paramSpecs(model), ...momentSpecs(model.params), healthy: spec([]) };
+function trainStateSpecs(model: Model, optimizer: Optimizer) {
+  return { params: paramSpecs(model), ...optimizer.buffers, healthy: spec([]) };
 }
 
 /** Scalars of an update; `count` is the number of targets that the gradients were summed over. */
@@ -64,7 +59,7 @@ interface UpdateScalars {
   readonly max_norm: Tensor;
 }
 
-const updateScalars = { hyper: hyperSpec, count: spec([]), max_norm: spec([]) };
+const updateScalars = ({ hyper }: Optimizer) => ({ hyper, count: spec([]), max_norm: spec([]) });
 
 /** Sums of losses, and gradients of that sum. */
 function lossAndGrads(model: Model, params: Params, rows: LabelledRows) {
@@ -77,8 +72,8 @@ function lossAndGrads(model: Model, params: Params, rows: LabelledRows) {
 
 function update(
   model: Model,
-  config: AdamWConfig,
-  state: TrainState,
+  optimizer: Optimizer,
+  { params, healthy, ...buffers }: TrainState & Record<string, unknown>,
   grads: unknown,
   { hyper, count, max_norm }: UpdateScalars,
 ) {
@@ -87,30 +82,45 @@ function update(
     count,
     max_norm,
   );
-  const open = mul(gate, state.healthy);
-  const moments: Moments<unknown> = { m: state.m, v: state.v };
-  const next = adamWUpdate(
-    model.params,
-    { params: state.params, grads, moments, hyper, gate: open },
-    config,
-  );
-  const healthy = reshape(slice(open, 0, 1, 1), []);
-  return { state: { params: next.params, ...next.moments, healthy }, norm, healthy };
+  const open = mul(gate, healthy);
+  const next = optimizer.update({
+    params: byPath(params),
+    grads: byPath(grads),
+    buffers: Object.fromEntries(
+      Object.keys(optimizer.buffers).map((name) => [name, buffers[name] as ByPath<Tensor>]),
+    ),
+    hyper,
+    gate: open,
+  });
+  const after = reshape(slice(open, 0, 1, 1), []);
+  return {
+    state: {
+      params: mapTree(model.params, (_: Spec, path) => next.params[path]),
+      ...next.buffers,
+      healthy: after,
+    },
+    norm,
+    healthy: after,
+  };
+}
+
+function byPath(tree: unknown): ByPath<Tensor> {
+  return Object.fromEntries(leavesOf<Tensor>(tree).map(({ path, leaf }) => [path, leaf]));
 }
 
 /** A whole update in one plan: outputs `loss_sum`, `norm` of the mean gradient before clipping, `healthy`. */
-export function traceUpdate(model: Model, config: AdamWConfig, shape: RowShape): Graph {
+export function traceUpdate(model: Model, optimizer: Optimizer, shape: RowShape): Graph {
   return trace((state, batch) => {
     const { params, rows } = typed(state, batch);
     const { sum, grads } = lossAndGrads(model, params, rows);
-    const next = update(model, config, typedState(state), grads, batch as UpdateScalars);
+    const next = update(model, optimizer, typedState(state), grads, batch as UpdateScalars);
     return {
       state: next.state,
       outputs: { loss_sum: sum, norm: next.norm, healthy: next.healthy },
     };
   }, {
-    state: trainStateSpecs(model) as Record<string, Spec>,
-    batch: { rows: rowSpecs(shape), ...updateScalars },
+    state: trainStateSpecs(model, optimizer) as Record<string, Spec>,
+    batch: { rows: rowSpecs(shape), ...updateScalars(optimizer) },
   });
 }
 
@@ -136,21 +146,24 @@ export function traceAccumulate(model: Model, shape: RowShape): Graph {
 }
 
 function sumSpecs(model: Model) {
-  return { grads: momentSpecs(model.params).m, loss_sum: spec([]) };
+  return {
+    grads: mapTree(model.params, ({ shape }: Spec) => spec(shape)),
+    loss_sum: spec([]),
+  };
 }
 
 /** The update that the parts add up to: outputs as of `traceUpdate`. */
-export function traceApply(model: Model, config: AdamWConfig): Graph {
+export function traceApply(model: Model, optimizer: Optimizer): Graph {
   return trace((state, batch) => {
     const { grads, loss_sum } = state as unknown as { grads: unknown; loss_sum: Tensor };
-    const next = update(model, config, typedState(state), grads, batch);
+    const next = update(model, optimizer, typedState(state), grads, batch);
     return {
       state: next.state,
       outputs: { loss_sum, norm: next.norm, healthy: next.healthy },
     };
   }, {
-    state: { ...trainStateSpecs(model), ...sumSpecs(model) } as Record<string, Spec>,
-    batch: updateScalars,
+    state: { ...trainStateSpecs(model, optimizer), ...sumSpecs(model) } as Record<string, Spec>,
+    batch: updateScalars(optimizer),
   });
 }
 
@@ -171,6 +184,6 @@ function typed(state: unknown, batch: unknown): { params: Params; rows: Labelled
   return { params, rows };
 }
 
-function typedState(state: unknown): TrainState {
-  return state as TrainState;
+function typedState(state: unknown): TrainState & Record<string, unknown> {
+  return state as TrainState & Record<string, unknown>;
 }

@@ -76,7 +76,7 @@ export class Trainer implements Disposable {
     return trainer;
   }
 
-  /** First weights; moments are zero. */
+  /** First weights; all that the optimizer keeps is zero. */
   initialize(seed: number): void {
     for (const param of this.params) {
       this.state.write(`params.${param.path}`, initialValues(param, seed));
@@ -84,18 +84,18 @@ export class Trainer implements Disposable {
     this.state.write("healthy", [1]);
   }
 
-  /** Weights and moments of a checkpoint. A tensor that is missing, too many or of another shape is an error. */
+  /** Weights and the optimizer's buffers of a checkpoint. A tensor that is missing, too many or of another shape is an error. */
   restore({ model, optimizer }: Checkpoint): void {
     const fill = (file: Checkpoint["model"], prefix: string, entries: readonly Entry[]) =>
       fillState(this.state, file, prefix, entries);
     fill(model, "params.", this.params.map((param) => ({ ...param, name: param.path })));
-    fill(optimizer, "", this.#moments());
+    fill(optimizer, "", this.#buffers());
     this.state.write("healthy", [1]);
   }
 
-  #moments(): Entry[] {
-    return ["m", "v"].flatMap((moment) =>
-      this.params.map(({ path, shape }) => ({ name: `${moment}.${path}`, shape }))
+  #buffers(): Entry[] {
+    return Object.entries(this.#training.optimizer.buffers).flatMap(([buffer, specs]) =>
+      Object.entries(specs).map(([path, { shape }]) => ({ name: `${buffer}.${path}`, shape }))
     );
   }
 
@@ -169,7 +169,7 @@ export class Trainer implements Disposable {
     });
     return {
       model: this.params.map(({ path, shape }) => source({ name: path, shape }, `params.${path}`)),
-      optimizer: this.#moments().map((entry) => source(entry, entry.name)),
+      optimizer: this.#buffers().map((entry) => source(entry, entry.name)),
     };
   }
 

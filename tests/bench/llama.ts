@@ -7,8 +7,8 @@
 import { parseArgs } from "node:util";
 import { normals, sizeOf } from "../../core/graph/mod.ts";
 import { loadConfig } from "../../core/io/config.ts";
-import { buildModel } from "../../core/model/mod.ts";
-import { evenClock, scalarsOf } from "../../core/optim/mod.ts";
+import { buildModel, namedParams } from "../../core/model/mod.ts";
+import { bindOptimizer, evenClock, scalarsOf } from "../../core/optim/mod.ts";
 import { type Plan, planGraph } from "../../core/plan/mod.ts";
 import { type Device, openDevice, type StateStore } from "../../core/device/mod.ts";
 import { traceDecode, type WeightType } from "../../core/generate/programs.ts";
@@ -36,7 +36,8 @@ const config = resolveConfig(
 );
 const model = buildModel(config.model),
   length = config.sequence_length,
-  vocab = model.dims.vocab_size;
+  vocab = model.dims.vocab_size,
+  optimizer = bindOptimizer(config.optimizer, namedParams(model.params));
 
 await using device = await openDevice({
   device: values.device as "cpu" | "webgpu",
@@ -60,7 +61,7 @@ function start(device: Device, plan: Plan): StateStore {
 async function measureTraining(device: Device) {
   const began = performance.now(), before = device.usedBytes();
   const plan = planGraph(
-    traceUpdate(model, config.optimizer, { rows, length, segments: false }),
+    traceUpdate(model, optimizer, { rows, length, segments: false }),
     device.target,
   );
   const planMs = performance.now() - began;

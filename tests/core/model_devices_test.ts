@@ -5,9 +5,15 @@
 import assert from "node:assert/strict";
 import { PlanError, planGraph, type PlanOptions } from "../../core/plan/mod.ts";
 import { assumedLimits, webgpuTarget } from "../../core/device/webgpu/mod.ts";
-import { adamWConfig } from "../../core/optim/mod.ts";
+import { bindOptimizer, optimizerConfig } from "../../core/optim/mod.ts";
 import { traceUpdate } from "../../core/train/programs.ts";
-import { buildModel, completeModel, type Model, modelConfig } from "../../core/model/mod.ts";
+import {
+  buildModel,
+  completeModel,
+  type Model,
+  modelConfig,
+  namedParams,
+} from "../../core/model/mod.ts";
 import { webgpuTest } from "../support.ts";
 import { cpuMachine, type Machine, type Named, plainLoops, webgpuMachine } from "../machines.ts";
 import { tinyModel, vocab } from "./model/tiny.ts";
@@ -43,7 +49,7 @@ const models: Readonly<Record<string, Record<string, unknown>>> = {
 // After the first step of Adam a weight moves by the rate's full size in its gradient's direction,
 // however small that is, and where it is nearly 0 rounding decides; with this eps such gradients
 // move their weights little.
-const optimizer = adamWConfig.parse({
+const optimizer = optimizerConfig.parse({
   kind: "adamw",
   learning_rate: { kind: "constant", peak: 0.01 },
   eps: 1e-3,
@@ -191,7 +197,8 @@ Deno.test("replay: stable-diffusion-webgpu 1; onnxruntime PR 25962: a matrix bey
     const config = modelConfig.parse({ ...llama, hidden_size: 1024, num_hidden_layers: 1 });
     const model = buildModel(completeModel(config, { vocab_size, max_position_embeddings: 64 }));
     const shape = { rows: batch_size, length: 64, segments: false };
-    return planGraph(traceUpdate(model, optimizer, shape), webgpuTarget(limits));
+    const bound = bindOptimizer(optimizer, namedParams(model.params));
+    return planGraph(traceUpdate(model, bound, shape), webgpuTarget(limits));
   };
   planned(32_768, 1); // 128 MiB to the byte; logits are never whole
   const refused = (vocab_size: number, batch_size: number, pattern: RegExp) =>

@@ -11,7 +11,7 @@ import type { Device } from "../../core/device/types.ts";
 import { openWebgpu } from "../../core/device/webgpu/mod.ts";
 import { sizeOf } from "../../core/graph/mod.ts";
 import { initialValues, type Model, namedParams } from "../../core/model/mod.ts";
-import { adamWConfig, evenClock, scalarsOf } from "../../core/optim/mod.ts";
+import { bindOptimizer, evenClock, optimizerConfig, scalarsOf } from "../../core/optim/mod.ts";
 import { planGraph } from "../../core/plan/mod.ts";
 import { traceUpdate } from "../../core/train/programs.ts";
 import { tinyModel, variants, vocab } from "../core/model/tiny.ts";
@@ -19,7 +19,7 @@ import { webgpuTest } from "../support.ts";
 
 const shape = { rows: 2, length: 7, segments: true };
 const tokens = shape.rows * shape.length;
-const optimizer = adamWConfig.parse({
+const optimizer = optimizerConfig.parse({
   kind: "adamw",
   learning_rate: { kind: "constant", peak: 1e-2 },
 });
@@ -28,7 +28,10 @@ const scalarsAt = scalarsOf(optimizer, evenClock(9));
 
 /** Losses and gradient norms of the first updates on a device, all submitted before any is read. */
 async function firstUpdates(device: Device, model: Model, updates: number) {
-  const plan = planGraph(traceUpdate(model, optimizer, shape), device.target);
+  const plan = planGraph(
+    traceUpdate(model, bindOptimizer(optimizer, namedParams(model.params)), shape),
+    device.target,
+  );
   using state = device.createState(plan.state);
   for (const param of namedParams(model.params)) {
     state.write(`params.${param.path}`, initialValues(param, 7).map((x) => 4 * x));

@@ -23,11 +23,9 @@ import {
 } from "../../../core/model/mod.ts";
 import type { TensorTree } from "../../../core/nn/mod.ts";
 import {
-  type AdamWConfig,
-  adamWUpdate,
+  bindOptimizer,
   evenClock,
-  hyperSpec,
-  momentSpecs,
+  type OptimizerConfig,
   scalarsOf,
 } from "../../../core/optim/mod.ts";
 import { rowSpecs } from "../../../core/train/programs.ts";
@@ -47,9 +45,10 @@ type Params = ModelTree<TensorTree>;
  * One update that hands out all it knows: `loss`, `losses`, `norm`, and the gradient of each
  * parameter as `grad.<path>`.
  */
-export function stepGraph(model: Model, config: AdamWConfig, options: StepOptions): Graph {
+export function stepGraph(model: Model, config: OptimizerConfig, options: StepOptions): Graph {
   const { compute = "f32" } = options;
   const params = mapTree(model.params, ({ shape }: Spec) => spec(shape));
+  const optimizer = bindOptimizer(config, namedParams(model.params));
   return trace((state: Record<string, unknown>, batch: Record<string, unknown>) => {
     const rows = batch.rows as LabelledRows;
     const loss = (masters: Params) => {
@@ -66,15 +65,20 @@ export function stepGraph(model: Model, config: AdamWConfig, options: StepOption
       batch.count as Tensor,
       batch.max_norm as Tensor,
     );
-    const next = adamWUpdate(model.params, {
-      params: state.params,
-      grads,
-      moments: { m: state.m, v: state.v },
+    const byPath = (tree: unknown) =>
+      Object.fromEntries(leavesOf<Tensor>(tree).map(({ path, leaf }) => [path, leaf]));
+    const next = optimizer.update({
+      params: byPath(state.params),
+      grads: byPath(grads),
+      buffers: state as never,
       hyper: batch.hyper as Tensor,
       gate,
-    }, config);
+    });
     return {
-      state: { params: next.params, ...next.moments },
+      state: {
+        params: mapTree(model.params, (_: Spec, path) => next.params[path]),
+        ...next.buffers,
+      },
       outputs: {
         loss: value,
         losses: extra,
@@ -83,12 +87,12 @@ export function stepGraph(model: Model, config: AdamWConfig, options: StepOption
       },
     };
   }, {
-    state: { params, ...momentSpecs(model.params) } as never,
+    state: { params, ...optimizer.buffers } as never,
     batch: {
       rows: rowSpecs({ ...options, segments: true }),
       count: spec([]),
       max_norm: spec([]),
-      hyper: hyperSpec,
+      hyper: optimizer.hyper,
     } as never,
   });
 }
@@ -154,7 +158,7 @@ export function packedRows({ rows, length }: StepOptions, vocab: number): Record
 }
 
 /** Scalars of the first update. */
-export function firstScalars(config: AdamWConfig, targets: readonly number[]): Named {
+export function firstScalars(config: OptimizerConfig, targets: readonly number[]): Named {
   const { hyper, maxNorm } = scalarsOf(config, evenClock(1))(0);
   return {
     count: [targets.filter((target) => target >= 0).length],

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { mapTree, sizeOf, type Spec } from "../../../core/graph/mod.ts";
+import { mapTree, sizeOf, type Spec, type Tensor } from "../../../core/graph/mod.ts";
+import { namedParams } from "../../../core/model/mod.ts";
 import {
-  adamWConfig,
-  adamWUpdate,
-  decayTable,
+  bindOptimizer,
+  completeOptimizer,
   evenClock,
+  optimizerConfig,
   scalarsOf,
 } from "../../../core/optim/mod.ts";
 import { bias, gain, matrix, table } from "../../../core/nn/mod.ts";
@@ -28,7 +29,7 @@ const described = {
 const learning_rate = { kind: "constant", peak: 0.1 };
 
 function updated(config: unknown, finite = 1) {
-  const parsed = adamWConfig.parse(config), values = new Values();
+  const parsed = optimizerConfig.parse(config), values = new Values();
   const filled = (value: number) =>
     values.tree<unknown>(
       mapTree(described, ({ shape }: Spec) => ({ shape, dtype: "f32" })),
@@ -39,16 +40,20 @@ function updated(config: unknown, finite = 1) {
     values.map.set(tensor, numbers);
     return tensor;
   };
-  const { params } = adamWUpdate(described, {
-    params: filled(1),
-    grads: filled(0),
-    moments: { m: filled(0), v: filled(0) },
+  const byPath = (value: number) =>
+    Object.fromEntries(
+      leavesOf<Tensor>(filled(value)).map(({ path, leaf }) => [path, leaf]),
+    );
+  const { params } = bindOptimizer(parsed, namedParams(described)).update({
+    params: byPath(1),
+    grads: byPath(0),
+    buffers: { m: byPath(0), v: byPath(0) },
     hyper: vector(scalarsOf(parsed, evenClock(1))(0).hyper),
     gate: vector([1, finite]),
-  }, parsed);
-  const found = leavesOf<never>(params);
+  });
+  const paths = Object.keys(params);
   return Object.fromEntries(
-    values.run(found.map(({ leaf }) => leaf)).map((x, i) => [found[i].path, x[0]]),
+    values.run(Object.values(params)).map((x, i) => [paths[i], x[0]]),
   );
 }
 
@@ -71,7 +76,8 @@ Deno.test("adamw: a number decays matrices alone; a map decays the roles that it
     gain: 0.95,
     bias: 1,
   });
-  assert.deepEqual(decayTable(adamWConfig.parse({ kind: "adamw", learning_rate })), {
+  const complete = completeOptimizer(optimizerConfig.parse({ kind: "adamw", learning_rate }));
+  assert.deepEqual("weight_decay" in complete && complete.weight_decay, {
     matrix: 0.1,
     embedding: 0,
     gain: 0,
@@ -92,7 +98,7 @@ Deno.test("adamw: every scalar may be a schedule, also by role; numbers stay wha
       points: [[0, from], ["100%", to]],
     });
   const scalars = scalarsOf(
-    adamWConfig.parse({
+    optimizerConfig.parse({
       kind: "adamw",
       learning_rate: points(1, 0),
       weight_decay: { matrix: points(0.5, 0), gain: 0.25 },
@@ -108,7 +114,7 @@ Deno.test("adamw: every scalar may be a schedule, also by role; numbers stay wha
 
 Deno.test("adamw: with changing betas a moment's weights add up to its bias correction, in any order of asking", () => {
   const beta = { kind: "linear", peak: 0.9, start: 0.5, warmup: 3, end: 0.2 };
-  const config = adamWConfig.parse({ kind: "adamw", learning_rate, beta1: beta, beta2: beta });
+  const config = optimizerConfig.parse({ kind: "adamw", learning_rate, beta1: beta, beta2: beta });
   const scalars = scalarsOf(config, evenClock(8)), resumed = scalarsOf(config, evenClock(8));
   let weights = 0; // a moment of gradients that are all 1
   const corrections = Array.from({ length: 8 }, (_, step) => {

@@ -34,14 +34,14 @@ Deno.test("dry run: the memory that it says is what training then uses, within 5
 });
 
 Deno.test("dry run: FLOPs a token are six for each weight of a matrix, and attention's", async () => {
-  const { params, flopsPerToken, byRole, tokensPerUpdate } = dryRun(
+  const { params, flopsPerToken, groups, tokensPerUpdate } = dryRun(
     await benchmark(),
     gpu,
   );
   assert.equal(params, 5_401_856);
   assert.equal(tokensPerUpdate, 2048);
   // the tied table is the head's matrix too
-  const matrices = byRole.filter(({ role }) => role === "matrix" || role === "embedding")
+  const matrices = groups.filter(({ role }) => role === "matrix" || role === "embedding")
     .reduce((sum, { total }) => sum + total, 0);
   const attention = 6 * 14 * 8 * 32 * 257 / 2; // layers, 4 + 10 FLOPs, heads, width, keys seen
   const ratio = flopsPerToken / (6 * matrices + attention);
