@@ -42,6 +42,7 @@ const BURST = 16, BURST_MS = 50;
 
 export class Decoder implements Disposable {
   readonly #prefills = new Map<number, Executable>();
+  #isClaimed = false;
 
   private constructor(
     readonly model: Model,
@@ -87,6 +88,15 @@ export class Decoder implements Disposable {
   /** Tokens that are read at once where so many are left. */
   static chunkFor(rest: number): number {
     return Math.min(CHUNK, Math.max(SMALLEST_CHUNK, 2 ** Math.ceil(Math.log2(rest))));
+  }
+
+  /** For one generation, until it ends: caches hold one text of each row, so a second would spoil both. */
+  claim(): Disposable {
+    if (this.#isClaimed) {
+      throw new Error("the model is making a text: wait for its end, or open the model once more");
+    }
+    this.#isClaimed = true;
+    return { [Symbol.dispose]: () => void (this.#isClaimed = false) };
   }
 
   /** How many tokens can follow prompts whose longest has `length` tokens. */

@@ -149,6 +149,7 @@ export async function* generateRows(
     throw new RangeError(`opened for ${batch} prompts, given ${prompts.length}`);
   }
   const ids = prompts.map((prompt) => promptIds(open, prompt, context));
+  using _claim = decoder.claim();
   const rows = ids.map(({ length }): Row => ({
     promptTokens: length,
     limit: context === "slide" ? maxTokens : Math.min(maxTokens, decoder.roomAfter(length)),

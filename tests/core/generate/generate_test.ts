@@ -424,6 +424,19 @@ Deno.test("generate: penalties count what was generated, from the start of each 
     await assert.rejects(collect(generate(plain, "On", penalized)), /opened without count/);
   }));
 
+Deno.test("generate: a model makes one text at a time, and says so", () =>
+  withModel(async (open) => {
+    using model = await open();
+    const options = { maxTokens: 9, sampling: greedy },
+      start = () => generate(model, "On", options);
+    const { text } = await collect(start());
+    const [first, second] = await Promise.allSettled([collect(start()), collect(start())]);
+    assert.ok(first.status === "fulfilled" && first.value.text === text);
+    assert.ok(second.status === "rejected" && /is making a text/.test(second.reason.message));
+    for await (const _ of start()) break; // one that is left early is over
+    assert.equal((await collect(start())).text, text);
+  }));
+
 Deno.test("generate: stops when asked", () =>
   withModel(async (open) => {
     using model = await open();
