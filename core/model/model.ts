@@ -19,13 +19,14 @@ import { remat, scope, type Tensor } from "../graph/mod.ts";
 import type {
   Applied,
   Dims,
+  NoiseUse,
   ParamTree,
   Room,
   RunContext,
   SpecTree,
   TensorTree,
 } from "../nn/mod.ts";
-import { bindParts } from "./bind.ts";
+import { bindParts, type Parts } from "./bind.ts";
 import type { CompleteModelConfig } from "./config.ts";
 import { passLayers, type StepRunner } from "./passes.ts";
 import { readScalars, scalarsOf, type ScheduledScalar } from "./scalars.ts";
@@ -34,7 +35,7 @@ import { readScalars, scalarsOf, type ScheduledScalar } from "./scalars.ts";
 export interface RunValues {
   /** f32 [n]: the values of `Model.scalars`, in their order; left out of models without. */
   readonly scalars?: Tensor | undefined;
-  /** Keys u32 [batch, 3] of each row's random numbers; left out where nothing is drawn. */
+  /** Keys u32 [batch, 3] of each row's random numbers, where `Model.noise` asks for them. */
   readonly noise?: Tensor | undefined;
 }
 
@@ -105,6 +106,8 @@ export interface Model {
   readonly params: ModelTree<ParamTree>;
   /** Values that follow a schedule; rows bring them in this order. */
   readonly scalars: readonly ScheduledScalar[];
+  /** When rows must bring keys of random numbers. */
+  readonly noise: NoiseUse;
   /**
    * → hidden states [batch, time, channels], after the last norm, and what the parts tell of each
    * token besides, [batch, time, …].
@@ -180,6 +183,7 @@ export function buildModel(config: CompleteModelConfig): Model {
       head: head.params,
     },
     scalars,
+    noise: noiseOf(parts),
     apply,
     loss(params, rows, options = {}) {
       const { hidden, aux, metrics } = apply(params, rows);
@@ -234,6 +238,13 @@ export function buildModel(config: CompleteModelConfig): Model {
     },
     logits: (params, hidden) => scope("head", () => head.logits(headWeight(params), hidden)),
   };
+}
+
+/** What the most demanding part asks for. */
+function noiseOf({ input, layers }: Parts): NoiseUse {
+  const asked = [input, ...layers.flatMap(({ mixer, mlp }) => [mixer, mlp])]
+    .map(({ noise }) => noise);
+  return asked.includes("always") ? "always" : asked.includes("training") ? "training" : "never";
 }
 
 /** [batch, time] or [batch, time, n] → the sum over the tokens that count, [] or [n]. */

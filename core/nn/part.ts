@@ -48,7 +48,10 @@ export interface Dims {
 export interface RunContext {
   /** The part's own scheduled values, each f32 []. */
   readonly scalars: Readonly<Record<string, Tensor>>;
-  /** Keys u32 [batch, 3] for random numbers of each row; left out where nothing may be drawn: outside of training. */
+  /**
+   * Keys u32 [batch, 3] for random numbers of each row (`uniform` takes them), where the part draws some now: see
+   * `PartRecord.noise`.
+   */
   readonly noise: Tensor | undefined;
   /** Values that cross layers, by name: `x0` is the input's; others are published by parts. */
   readonly streams: Readonly<Record<string, Tensor>>;
@@ -103,10 +106,15 @@ export interface Stepped<S = TensorTree> {
   readonly streams?: Readonly<Record<string, Tensor>>;
 }
 
+/** `training` alone, or measuring and generating, too. */
+export type NoiseUse = "never" | "training" | "always";
+
 export interface PartRecord<C extends z.ZodType, P, S> {
   readonly config: C;
   /** Values that change over a run, by name; `ctx.scalars` has them. */
   scalars?(config: z.output<C>): Readonly<Record<string, Schedule>>;
+  /** When it draws random numbers; left out: never. */
+  noise?(config: z.output<C>): NoiseUse;
   params(config: z.output<C>, dims: Dims): P;
   apply(params: Traced<NoInfer<P>>, x: Tensor, ctx: RowContext & PartContext<C>): Applied;
   state(config: z.output<C>, dims: Dims, room: Room): S;
@@ -134,6 +142,7 @@ export interface Room {
 export interface BoundPart {
   readonly params: ParamTree;
   readonly scalars: Readonly<Record<string, Schedule>>;
+  readonly noise: NoiseUse;
   apply(params: TensorTree, x: Tensor, ctx: RowContext): Applied;
   state(room: Room): SpecTree;
   step(params: TensorTree, x: Tensor, ctx: StepContext, state: TensorTree): Stepped;
@@ -162,6 +171,7 @@ export function definePart<C extends z.ZodType, P extends ParamTree, S>(
     bind: (config, dims) => ({
       params: record.params(config, dims),
       scalars: record.scalars?.(config) ?? {},
+      noise: record.noise?.(config) ?? "never",
       apply: (params, x, ctx) => record.apply(typed(params), x, { ...ctx, config, dims }),
       state: (room) => record.state(config, dims, room) as SpecTree,
       step(params, x, ctx, state) {
@@ -193,6 +203,7 @@ export function definePositionwise<C extends z.ZodType, P extends ParamTree>(
       return {
         params: record.params(config, dims),
         scalars: {},
+        noise: "never",
         at,
         apply: (params, x) => ({ out: at(params, x) }),
         state: () => ({}),

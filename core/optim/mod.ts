@@ -1,5 +1,6 @@
 export { adamWConfig } from "./adamw.ts";
 export { slowAverage } from "./ademamix.ts";
+export * from "./averages.ts";
 export * from "./decay.ts";
 export { newtonSchulz } from "./muon.ts";
 export * from "./optimizer.ts";
