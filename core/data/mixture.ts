@@ -3,9 +3,9 @@
  *
  * Each row comes from one source. Every row adds each source's share to its credit; the largest credit gives
  * the row and pays 1 for it. So at any moment a source has given what its shares say to within one row: never
- * more than one ahead, and behind by less than one, or than 1/2 + 1/3 + … + 1/n of a row with n > 3 sources. A
- * source whose share is 0 gives nothing; what it is owed waits. Each source has epochs and a
- * cursor of its own, so the others cannot change what it gives.
+ * more than one ahead, and behind by less than one, or than 1/2 + 1/3 + … + 1/n with n > 3 sources. A source
+ * whose share is 0 gives nothing; what it is owed waits, and the others' bounds widen by that. Each source has
+ * epochs and a cursor of its own, so the others cannot change what it gives.
  *
  * @module
  */

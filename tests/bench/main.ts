@@ -1,6 +1,6 @@
 /**
  * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [start]
- * [tokenize] [webgpu]`. Every figure is a ratio to something measured in the same run: machines differ, and
+ * [tokenize] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines differ, and
  * are shared.
  */
 
@@ -36,6 +36,10 @@ const benches: Readonly<Record<string, Bench>> = {
   tokenize: {
     what: "byte-level BPE beside @huggingface/tokenizers; learning a vocabulary",
     run: script("tokenize"),
+  },
+  loader: {
+    what: "making rows beside a training step on them; less than 1 % is asked",
+    run: script("loader"),
   },
   webgpu: { what: "products and attention on the GPU", run: webgpu },
 };

@@ -50,7 +50,7 @@ Deno.test("replay: Lightning-AI/litgpt 1712: a mixture whose weights change goes
   withTempDir(async (dir) => {
     const folders = await makeSources(dir), config = mixed(folders);
     const whole = lossesOf(await train(config, { run: join(dir, "whole") }));
-    for (const stopAfter of [1, 5, 8]) {
+    for (const stopAfter of [1, 8]) {
       const run = join(dir, `stopped${stopAfter}`);
       const first = await train(config, { run, stopAfter });
       const second = await train(config, { run, resume: true });
