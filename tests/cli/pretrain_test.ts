@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { checkpointBytes } from "../core/train/tiny_run.ts";
 import { quern, root, startQuern, webgpuTest, withTempDir } from "../support.ts";
 import { attempt, cpuOptions, makeProject, run, startTraining } from "./tiny_project.ts";
 
@@ -251,31 +250,4 @@ Deno.test("pretrain: Ctrl-C finishes the step, saves, says how to resume, and ex
     );
     const step = Number(stderr.match(/after step (\d+)/)![1]);
     await run(dir, "pretrain", "--resume", "runs/tiny", "--set", `steps=${step + 2}`);
-  }));
-
-// pytorch-lightning 688, Automodel PR 3261: a kill during saving left what would not load.
-Deno.test("replay: Automodel 3261: kill -9 at any moment, and the run goes on bit for bit", {
-  ignore: Deno.build.os === "windows",
-}, () =>
-  withTempDir(async (dir) => {
-    await makeProject(dir);
-    const often = ["--set", "checkpoint.every=1", "--set", "steps=60"];
-    await run(dir, "pretrain", "tiny.yaml", "--out", "whole", ...often);
-    // most of such a run is saving, so most kills meet it there
-    for (const [i, wait] of [0, 5, 11, 23].entries()) {
-      const args = i > 0 ? ["--resume", "killed"] : ["tiny.yaml", "--out", "killed", ...often];
-      const child = await startTraining(dir, args, "checkpoint");
-      await new Promise((resolve) => setTimeout(resolve, wait));
-      child.kill("SIGKILL");
-      await child.status;
-      await child.stderr.cancel();
-    }
-    await run(dir, "pretrain", "--resume", "killed");
-    assert.deepEqual(
-      await checkpointBytes(join(dir, "killed"), 60),
-      await checkpointBytes(join(dir, "whole"), 60),
-    );
-    const partial = [...Deno.readDirSync(join(dir, "killed/checkpoints"))]
-      .filter(({ name }) => name.includes("partial"));
-    assert.deepEqual(partial, []);
   }));
