@@ -5,7 +5,7 @@
  */
 import process from "node:process";
 import { styleText } from "node:util";
-import { type ExitCode, exitCodes, messageOf, UserError } from "../../core/io/errors.ts";
+import { type ExitCode, exitCodes, messageOf, refusalOf, UserError } from "../../core/io/errors.ts";
 
 /** An error's message for a terminal, and the code to exit with. */
 export interface Explanation {
@@ -52,32 +52,19 @@ interface Parts {
   readonly hint: string | undefined;
 }
 
-const elsewhere = "choose another place";
-/** What the system says no with, in words. */
-const refusals: ReadonlyMap<unknown, readonly [message: string, hint?: string]> = new Map([
-  ["ENOSPC", ["the disk is full", "free some space; what was whole before still is"]],
-  ["EDQUOT", ["the disk quota is used up", "free some space; what was whole before still is"]],
-  ["EROFS", ["nothing can be written here: the file system is read-only", elsewhere]],
-  ["EACCES", ["permission denied", elsewhere]],
-  ["EPERM", ["permission denied", elsewhere]],
-  ["ENOTDIR", ["a part of this path is a file, not a folder", elsewhere]],
-  ["EEXIST", ["a file stands where a folder is needed", elsewhere]],
-  ["EISDIR", ["this is a folder, a file is expected"]],
-  ["ENOENT", ["there is no such file or folder"]],
-]);
-
 /** An error of the system with its path, which the runtime adds to the message; else a fault of quern. */
 function refusal(error: unknown): Parts {
-  const known = refusals.get(error instanceof Error ? Reflect.get(error, "code") : undefined);
-  const fallback = Deno.env.get("QUERN_DEBUG")
-    ? undefined
-    : "set QUERN_DEBUG=1 to see where it happened";
-  if (!known) return { where: undefined, message: messageOf(error), hint: fallback };
-  const path = messageOf(error).match(/\(os error \d+\): \w+ '(.*?)'/)?.[1];
+  const known = refusalOf(error);
+  if (!known || !(error instanceof Error)) {
+    const hint = Deno.env.get("QUERN_DEBUG")
+      ? undefined
+      : "set QUERN_DEBUG=1 to see where it happened";
+    return { where: undefined, message: messageOf(error), hint };
+  }
+  const path = error.message.match(/\(os error \d+\): \w+ '(.*?)'/)?.[1];
   // a temporary file's name means nothing to its user
   const where = path?.replace(/(^|[\\/])\.([^\\/]+)\.partial-\d+-[0-9a-f]+/, "$1$2");
-  const [message, hint = fallback] = known;
-  return { where, message, hint };
+  return { where, message: known.message, hint: known.hint };
 }
 
 /** An array that the engine could not make. */

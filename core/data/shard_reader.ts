@@ -90,7 +90,7 @@ async function readIndex(folder: string): Promise<string> {
     throw new UserError(
       await exists(folder) ? reason : "there is no such folder",
       {
-        where: folder,
+        where: missing ? folder : join(folder, indexFileName),
         hint:
           "make the data with: quern tokenize FILE --out FOLDER; a path counts from where quern is called",
         cause: error,
@@ -153,8 +153,9 @@ async function openSplit(
         const shard = starts.findLastIndex((first) => first <= at);
         const count = Math.min(out.length - done, starts[shard] + split.shards[shard].tokens - at);
         const part = new TokenArray(count);
-        readExactly(files[shard], (at - starts[shard]) * width, part);
-        copyChecked(part, out, done, index.vocab_size, join(folder, split.shards[shard].file));
+        const path = join(folder, split.shards[shard].file);
+        readExactly({ file: files[shard], path }, (at - starts[shard]) * width, part);
+        copyChecked(part, out, done, index.vocab_size, path);
         done += count;
       }
     },
@@ -179,13 +180,13 @@ function shardStarts(split: SplitIndex, folder: string): number[] {
 }
 
 function readDocumentStarts(file: Deno.FsFile, split: SplitIndex, folder: string): Float64Array {
-  const lengths = new Uint32Array(split.documents);
-  readExactly(file, 0, lengths);
+  const lengths = new Uint32Array(split.documents), path = join(folder, split.document_lengths);
+  readExactly({ file, path }, 0, lengths);
   const starts = new Float64Array(split.documents + 1);
   lengths.forEach((length, i) => starts[i + 1] = starts[i] + length);
   if (starts[split.documents] === split.tokens) return starts;
   throw damaged(
-    join(folder, split.document_lengths),
+    path,
     `its documents have ${starts[split.documents]} tokens together, not ${split.tokens}`,
   );
 }
@@ -218,17 +219,22 @@ async function openSized(path: string, bytes: number, opened: Deno.FsFile[]): Pr
     });
   }
   opened.push(file);
-  const { size } = await file.stat();
+  const { size, isDirectory } = await file.stat();
+  if (isDirectory) throw damaged(path, "this is a folder, a file is expected");
   if (size !== bytes) throw damaged(path, `has ${size} bytes, the index says ${bytes}`);
   return file;
 }
 
-function readExactly(file: Deno.FsFile, position: number, into: Uint16Array | Uint32Array): void {
+function readExactly(
+  { file, path }: { readonly file: Deno.FsFile; readonly path: string },
+  position: number,
+  into: Uint16Array | Uint32Array,
+): void {
   const bytes = new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
   file.seekSync(position, Deno.SeekMode.Start);
   for (let done = 0; done < bytes.length;) {
     const count = file.readSync(bytes.subarray(done));
-    if (count === null) throw new RangeError("a shard became shorter while it was read");
+    if (count === null) throw damaged(path, "it became shorter while it was read");
     done += count;
   }
 }

@@ -9,7 +9,7 @@
  */
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
-import { exitCodes, UserError } from "./errors.ts";
+import { atPath, exitCodes, UserError } from "./errors.ts";
 
 /** What a left-over is called: `.NAME.partial-PID-RANDOM`. */
 const partialName = /^\.(.+)\.partial-(\d+)-[0-9a-f]+$/;
@@ -116,7 +116,7 @@ async function writeBeside(path: string, write: (temporary: string) => Promise<v
     await syncFolder(dirname(path));
   } catch (error) {
     if (await exists(temporary)) await Deno.remove(temporary, { recursive: true });
-    throw error;
+    throw atPath(error, path);
   } finally {
     inProgress.delete(temporary);
   }

@@ -45,9 +45,50 @@ export class UserError extends Error {
   }
 }
 
-/** The message of anything that was thrown. */
+/** What the system says no with, in words, and what to try. */
+export interface Refusal {
+  readonly message: string;
+  readonly hint?: string;
+}
+
+const elsewhere = "choose another place";
+const room = "free some space; what was whole before still is";
+const refusals: ReadonlyMap<unknown, Refusal> = new Map([
+  ["ENOSPC", { message: "the disk is full", hint: room }],
+  ["EDQUOT", { message: "the disk quota is used up", hint: room }],
+  ["EROFS", {
+    message: "nothing can be written here: the file system is read-only",
+    hint: elsewhere,
+  }],
+  ["EACCES", { message: "permission denied", hint: elsewhere }],
+  ["EPERM", { message: "permission denied", hint: elsewhere }],
+  ["ENOTDIR", { message: "a part of this path is a file, not a folder", hint: elsewhere }],
+  ["EEXIST", { message: "a file stands where a folder is needed", hint: elsewhere }],
+  ["EISDIR", { message: "this is a folder, a file is expected" }],
+  ["ENOENT", { message: "there is no such file or folder" }],
+  ["EIO", {
+    message: "the disk cannot be read or written here",
+    hint: "look at the disk's health",
+  }],
+]);
+
+/** What the system refused; undefined for any other error. */
+export function refusalOf(error: unknown): Refusal | undefined {
+  return refusals.get(error instanceof Error ? Reflect.get(error, "code") : undefined);
+}
+
+/** A refusal with its place, which the system leaves out of errors in reading and writing; any other error as it is. */
+export function atPath(error: unknown, path: string): unknown {
+  const refusal = refusalOf(error);
+  if (!refusal || !(error instanceof Error) || / '.*'$/.test(error.message)) return error;
+  const { message, hint } = refusal;
+  const parts = { where: path, exitCode: exitCodes.failed, cause: error };
+  return new UserError(message, hint === undefined ? parts : { ...parts, hint });
+}
+
+/** The message of anything that was thrown: of what the system refused in words, without the path. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return refusalOf(error)?.message ?? (error instanceof Error ? error.message : String(error));
 }
 
 /** Why a text is no JSON, in one line: the parser quotes the text, line feeds and all. */

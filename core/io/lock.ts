@@ -21,11 +21,13 @@ type Owner = z.output<typeof ownerSchema>;
 export interface FolderLock extends Disposable {
   /** The process that left its lock behind when it was killed. */
   readonly leftBy: number | undefined;
+  /** Tells that the folder was renamed: the lock went with it. */
+  movedTo(folder: string): void;
 }
 
 /** Takes a folder's lock; throws where another process holds it. */
 export async function lockFolder(folder: string): Promise<FolderLock> {
-  const path = join(folder, lockFile);
+  let path = join(folder, lockFile);
   const file = await openLocked(folder, path);
   const before = await ownerIn(file);
   if (before && before.host !== Deno.hostname()) {
@@ -51,7 +53,11 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
     }
   };
   globalThis.addEventListener("unload", release); // a second Ctrl-C exits from where it stands
-  return { leftBy: before?.pid, [Symbol.dispose]: release };
+  return {
+    leftBy: before?.pid,
+    movedTo: (renamed) => void (path = join(renamed, lockFile)),
+    [Symbol.dispose]: release,
+  };
 }
 
 /** Throws where another process holds a folder's lock, and leaves the lock as it is. */

@@ -5,7 +5,7 @@
  */
 
 import { createHash } from "node:crypto";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import type { Cursor } from "../data/batches.ts";
 import type { MixtureCursor } from "../data/mixture.ts";
@@ -195,63 +195,71 @@ async function openVerified(
   file: string,
   { files }: CheckpointState,
 ): Promise<SafetensorsFile> {
-  const path = join(folder, file), written = files[file], found = await fingerprint(path);
-  const damaged = (what: string) =>
-    new UserError(what, {
-      where: path,
-      hint: "the checkpoint is damaged: use another one of its run",
-      exitCode: exitCodes.failed,
-    });
-  if (!written) throw damaged("state.json does not name it");
+  const path = join(folder, file), written = files[file];
+  const found = await fingerprint(path).catch(async (error) => {
+    throw await damagedError(messageOf(error), path, folder, error);
+  });
+  const damaged = (what: string) => damagedError(what, path, folder);
+  if (!written) throw await damaged("state.json does not name it");
   if (found.bytes !== written.bytes) {
-    throw damaged(`has ${found.bytes} bytes, but ${written.bytes} were written`);
+    throw await damaged(`has ${found.bytes} bytes, but ${written.bytes} were written`);
   }
-  if (found.sha256 !== written.sha256) throw damaged("its contents changed since it was written");
+  if (found.sha256 !== written.sha256) {
+    throw await damaged("its contents changed since it was written");
+  }
   return openSafetensors(path);
+}
+
+/** Names the newest of the run's other checkpoints, if it has one. */
+async function damagedError(
+  what: string,
+  where: string,
+  checkpoint: string,
+  cause?: unknown,
+): Promise<UserError> {
+  const folder = dirname(checkpoint), steps = await exists(folder) ? await savedSteps(folder) : [];
+  const other = steps.findLast((step) => checkpointName(step) !== basename(checkpoint));
+  const instead = other === undefined
+    ? "its run has no other"
+    : `use another: ${shellWord(join(folder, checkpointName(other)))}`;
+  return new UserError(what, {
+    where,
+    hint: `the checkpoint is damaged; ${instead}`,
+    exitCode: exitCodes.failed,
+    cause,
+  });
 }
 
 /** A checkpoint's `state.json`. */
 export async function readState(path: string): Promise<CheckpointState> {
   const where = join(path, stateFile);
-  const broken = (what: string, cause?: unknown) =>
-    new UserError(what, { where, exitCode: exitCodes.failed, cause });
+  const broken = (what: string, cause?: unknown) => damagedError(what, where, path, cause);
   let text: string;
   try {
     text = await Deno.readTextFile(where);
   } catch (error) {
-    const isMissing = error instanceof Deno.errors.NotFound;
-    throw broken(isMissing ? "there is no such file" : messageOf(error), error);
+    throw await broken(messageOf(error), error);
   }
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw broken(jsonFault(error), error);
+    throw await broken(jsonFault(error), error);
   }
   const parsed = stateSchema.safeParse(value);
-  if (!parsed.success) throw broken(`not a checkpoint's state: ${z.prettifyError(parsed.error)}`);
+  if (!parsed.success) {
+    throw await broken(`not a checkpoint's state: ${z.prettifyError(parsed.error)}`);
+  }
   return parsed.data;
 }
 
 async function fingerprint(path: string): Promise<{ bytes: number; sha256: string }> {
   const hash = createHash("sha256");
   let bytes = 0;
-  const file = await openExisting(path);
+  const file = await Deno.open(path);
   for await (const chunk of file.readable) { // the end of the stream closes the file
     hash.update(chunk);
     bytes += chunk.length;
   }
   return { bytes, sha256: hash.digest("hex") };
-}
-
-async function openExisting(path: string): Promise<Deno.FsFile> {
-  try {
-    return await Deno.open(path);
-  } catch (error) {
-    throw new UserError(messageOf(error), {
-      where: path,
-      exitCode: exitCodes.failed,
-      cause: error,
-    });
-  }
 }

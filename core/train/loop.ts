@@ -13,7 +13,7 @@ import { sharesOf } from "./data_config.ts";
 import type { EndReason, TrainEvent } from "./events.ts";
 import type { PretrainJob } from "./pretrain.ts";
 import { keepCheckpoints } from "./keeping.ts";
-import { appendMetrics, appendSample } from "./run_folder.ts";
+import { appendMetrics, appendSample, requireRun } from "./run_folder.ts";
 import type { Sampler } from "./sampler.ts";
 import { countOf, type Trainer } from "./trainer.ts";
 import { measureHeldOut, validationRecord } from "./validation.ts";
@@ -229,6 +229,7 @@ export class Loop {
       data_sha256: fingerprintOf(data),
       tokenizer_sha256: data.tokenizer.hash,
     };
+    await requireRun(run);
     const path = await saveCheckpoint(run, progress, this.trainer.tensors());
     await keepCheckpoints(run, step, config.checkpoint);
     this.#savedStep = step;

@@ -4,7 +4,6 @@ import { isDeepStrictEqual } from "node:util";
 import { packingOf } from "../data/mixture.ts";
 import type { Device } from "../device/types.ts";
 import { UserError } from "../io/errors.ts";
-import { lockFolder } from "../io/lock.ts";
 import { plural } from "../io/words.ts";
 import { buildModel, namedParams } from "../model/mod.ts";
 import { bindOptimizer } from "../optim/mod.ts";
@@ -100,8 +99,7 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
       yield { kind: "restart" };
       await restartRun(run, config, data, session);
     } else {
-      await createRun(run, config, data, session);
-      held.use(await lockFolder(run));
+      held.use(await createRun(run, config, data, session));
     }
   }
   const loop = new Loop(job, trainer, sampler, checkpoint);

@@ -1,6 +1,7 @@
 /** Files of JSON lines that grow while a run trains, each line of one step: metrics, samples. */
 
 import { writeFileAtomic } from "../io/atomic.ts";
+import { atPath } from "../io/errors.ts";
 
 export type StepRecord = Readonly<Record<string, RecordValue>> & { readonly step: number };
 type RecordValue = string | number | { readonly [name: string]: RecordValue };
@@ -14,7 +15,7 @@ export function appendRecord(path: string, record: StepRecord): void {
     for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
   } catch (error) {
     file.truncateSync(size);
-    throw error;
+    throw atPath(error, path);
   }
 }
 

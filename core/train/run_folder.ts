@@ -5,8 +5,8 @@ import { stringify } from "yaml";
 import type { DeviceInfo } from "../device/types.ts";
 import { exists, removePartials, writeFileAtomic, writeFolderAtomic } from "../io/atomic.ts";
 import { loadConfig } from "../io/config.ts";
-import { exitCodes, UserError } from "../io/errors.ts";
-import { refuseLocked } from "../io/lock.ts";
+import { exitCodes, jsonFault, UserError } from "../io/errors.ts";
+import { type FolderLock, lockFolder, refuseLocked } from "../io/lock.ts";
 import { shellWord } from "../io/words.ts";
 import { indexFileName } from "../data/shard_index.ts";
 import { checkpointsFolder, findCheckpoint, hasCheckpoint, isCheckpoint } from "./checkpoint.ts";
@@ -27,21 +27,36 @@ export interface Session {
   readonly device: DeviceInfo;
 }
 
-/** Makes a run folder: config, manifest, tokenizer, an empty file of metrics. Whatever is there already is an error. */
+/**
+ * Makes a run folder: config, manifest, tokenizer, an empty file of metrics. Whatever is there already is an error. The
+ * folder is locked by the time that others can see it.
+ */
 export async function createRun(
   run: string,
   config: ResolvedConfig,
   data: OpenData,
   session: Session,
-): Promise<void> {
+): Promise<FolderLock> {
   if (await exists(run)) throw await takenError(run);
   const parent = dirname(run);
   if (await exists(parent)) await removePartials(parent, basename(run));
-  await writeFolderAtomic(run, async (folder) => {
-    await Deno.mkdir(checkpointsFolder(folder));
-    const files = firstFiles(config, data, session);
-    for (const [name, text] of files) await Deno.writeTextFile(join(folder, name), text);
-  });
+  using stack = new DisposableStack();
+  const locks: FolderLock[] = [];
+  try {
+    await writeFolderAtomic(run, async (folder) => {
+      await Deno.mkdir(checkpointsFolder(folder));
+      const files = firstFiles(config, data, session);
+      for (const [name, text] of files) await Deno.writeTextFile(join(folder, name), text);
+      if (Deno.build.os === "windows") return; // no folder with an open file is renamed there
+      locks.push(stack.use(await lockFolder(folder)));
+    });
+  } catch (error) {
+    throw await exists(run) ? await takenError(run) : error; // another process was faster
+  }
+  stack.move();
+  const [lock = await lockFolder(run)] = locks;
+  lock.movedTo(run);
+  return lock;
 }
 
 /** Why a new run cannot be made at a path where something is. */
@@ -135,7 +150,12 @@ interface Manifest {
 }
 
 async function readManifest(run: string): Promise<Manifest> {
-  return JSON.parse(await Deno.readTextFile(join(run, manifestFile))) as Manifest;
+  const where = join(run, manifestFile), text = await Deno.readTextFile(where);
+  try {
+    return JSON.parse(text) as Manifest;
+  } catch (error) {
+    throw new UserError(jsonFault(error), { where, exitCode: exitCodes.failed });
+  }
 }
 
 /** Where a run's data are, in order: where its config says, else where they were when it was last trained. */
@@ -176,14 +196,36 @@ export async function removeBrokenCheckpoints(run: string): Promise<string[]> {
   return await exists(folder) ? await removePartials(folder) : [];
 }
 
+/** Refuses to write into a run whose folder vanished in the meantime: what came there would be no run. */
+export async function requireRun(run: string): Promise<void> {
+  if (!await isRun(run)) throw vanished(run);
+}
+
+function vanished(run: string, cause?: unknown): UserError {
+  return new UserError("the run's folder vanished, or its config.yaml, while it was trained", {
+    where: run,
+    hint: "what was not saved elsewhere is lost; begin again",
+    exitCode: exitCodes.failed,
+    cause,
+  });
+}
+
+function append(run: string, name: string, record: StepRecord): void {
+  try {
+    appendRecord(join(run, name), record);
+  } catch (error) {
+    throw error instanceof Deno.errors.NotFound ? vanished(run, error) : error;
+  }
+}
+
 /** Adds a line to a run's metrics. */
 export function appendMetrics(run: string, record: StepRecord): void {
-  appendRecord(join(run, metricsFile), record);
+  append(run, metricsFile, record);
 }
 
 /** Adds a line to a run's samples. */
 export function appendSample(run: string, { kind: _, ...record }: SampleEvent): void {
-  appendRecord(join(run, samplesFile), record);
+  append(run, samplesFile, record);
 }
 
 /** The run folder that a path means: itself, or that of a checkpoint. */

@@ -75,7 +75,7 @@ Deno.test("shards: damage is named by file", async () => {
       }, { name: "UserError", message });
     });
   await damaged((d) => Deno.truncate(`${d}/train-00000.bin`, 4), /has 4 bytes, the index says 20/);
-  await damaged((d) => Deno.remove(`${d}/train-00000.bin`), /No such file/);
+  await damaged((d) => Deno.remove(`${d}/train-00000.bin`), /no such file/);
   await damaged((d) => Deno.writeTextFile(`${d}/index.json`, "{"), /not JSON/);
   await damaged((d) => Deno.writeTextFile(`${d}/index.json`, "{}"), /not an index of shards/);
   await damaged((d) => Deno.remove(`${d}/index.json`), /holds no index\.json/);

@@ -54,7 +54,15 @@ Deno.test("checkpoint: a file that was cut or changed is refused by name", () =>
     await Deno.writeFile(file, bytes);
     await assert.rejects(openCheckpoint(folder), /contents changed/);
     await Deno.remove(file);
-    await assert.rejects(openCheckpoint(folder), /optimizer\.safetensors|No such file/);
+    await assert.rejects(openCheckpoint(folder), { where: file, message: /no such file/ });
+    await Deno.mkdir(file);
+    await saveCheckpoint(run, { ...progress, step: 3 }, tensors(1));
+    const instead = /damaged; use another: .*step-3$/;
+    await assert.rejects(openCheckpoint(folder), {
+      where: file,
+      message: /a folder/,
+      hint: instead,
+    });
   }));
 
 Deno.test("checkpoint: what is no run says so", () =>
