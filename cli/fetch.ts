@@ -78,7 +78,8 @@ export function fetchCommand(): CommandUnknownOpts {
       const { listing, fromCache } = await openRepo(hub, repo, cache);
       const include = [...path === undefined ? [] : [path], ...files, ...options.include ?? []];
       const exclude = options.exclude ?? [];
-      const chosen = chooseFiles(listing.files, { include, exclude }, repoName(repo));
+      const where = `${repoName(repo)}${fromCache === undefined ? "" : " in the cache"}`;
+      const chosen = chooseFiles(listing.files, { include, exclude }, where);
       story.source(listing, { token: settings.token?.source, fromCache });
       if (options.list) return printListing(chosen, options, story);
       await fetchAndTell(hub, { listing, chosen, cache, options }, story);

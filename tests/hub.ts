@@ -21,6 +21,8 @@ export interface HubRepo {
   /** Asks for this token; a `gated` one says so. */
   readonly token?: string;
   readonly access?: "gated" | "private";
+  /** Its new name; the hub redirects to that. */
+  readonly movedTo?: string;
 }
 
 /** What goes wrong at one request for a path; each fault happens once, in order. */
@@ -62,80 +64,40 @@ export function content(of: string | number): Uint8Array<ArrayBuffer> {
 /** Starts it. Repositories are named `models/owner/name` and `datasets/owner/name`. */
 export function startHub(
   repos: Readonly<Record<string, HubRepo>>,
-  { pageSize = 1000, bytesPerChunk = 16384 } = {},
+  { pageSize = 1000 } = {},
 ): TestHub {
-  const requests: HubRequest[] = [], faults = new Map<string, Fault[]>();
+  const requests: HubRequest[] = [], faults: TestHub["faults"] = new Map();
   const held = new AbortController(); // ends what stalls
   const serve = (where: HubRequest["where"], handler: (request: Request, url: URL) => Response) =>
     Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {}, onError }, (request) => {
-      const url = new URL(request.url);
-      const { headers } = request;
+      const url = new URL(request.url), { headers } = request;
       const [range, authorization] = [headers.get("range"), headers.get("authorization")];
       requests.push({ where, path: url.pathname, range, authorization });
       return handler(request, url);
     });
-  const nextFault = (path: string) => {
-    const [, list] = [...faults].find(([key]) => path.includes(key)) ?? [];
-    return list?.shift();
-  };
-  const deliver = (request: Request, path: string, file: HubFile, headers: HeadersInit) => {
-    const fault = nextFault(path);
-    if (fault?.kind === "status") return new Response(null, fault);
-    const bytes = fault?.kind === "wrong bytes"
-      ? file.content.map((byte) => byte ^ 1)
-      : file.sends ?? file.content;
-    const range = fault?.kind === "no ranges" ? null : request.headers.get("range");
-    const from = Number(range?.match(/^bytes=(\d+)-$/)?.[1] ?? 0);
-    if (range && from >= bytes.length) return new Response(null, { status: 416 });
-    const rest = bytes.subarray(from);
-    const all = new Headers(headers);
-    all.set("content-length", String(rest.length));
-    all.set("accept-ranges", "bytes");
-    if (range) all.set("content-range", `bytes ${from}-${bytes.length - 1}/${bytes.length}`);
-    const limit = fault && "after" in fault ? fault.after : undefined;
-    const body = new ReadableStream<Uint8Array>({
-      async start(controller) {
-        for (let at = 0; at < rest.length; at += bytesPerChunk) {
-          if (limit !== undefined && at >= limit) {
-            if (fault?.kind === "break") return controller.error(new Error("broken on purpose"));
-            await new Promise((resolve) => held.signal.addEventListener("abort", resolve));
-            return controller.close();
-          }
-          controller.enqueue(rest.subarray(at, at + bytesPerChunk));
-          await new Promise((resolve) => setTimeout(resolve, 0)); // so that parts leave before a fault
-        }
-        controller.close();
-      },
-    });
-    return new Response(body, { status: range ? 206 : 200, headers: all });
-  };
+  const nextFault = (path: string) => [...faults].find(([key]) => path.includes(key))?.[1].shift();
+  const deliver = (request: Request, path: string, file: HubFile, headers: HeadersInit) =>
+    contentResponse(request, file, { headers, fault: nextFault(path), held: held.signal });
   const cdn = serve("cdn", (request, url) => {
     const [, name, path] = url.pathname.match(/^\/repos\/(.*?)\/\+\/(.*)$/) ?? [];
     const file = repos[name]?.files[decodeURIComponent(path)];
     if (!file || !url.searchParams.has("signature")) return new Response(null, { status: 403 });
     return deliver(request, decodeURIComponent(path), file, { etag: '"of-the-cdn"' });
   });
-  const cdnOrigin = `http://127.0.0.1:${cdn.addr.port}`;
   const hub = serve("hub", (request, url) => {
     const parsed = parsePath(url.pathname);
     if (!parsed) return refuse(404, "");
-    const { name, verb, revision, path } = parsed, repo = repos[name];
-    const authorization = request.headers.get("authorization");
-    if (authorization === "Bearer expired") return refuse(401, "", "Invalid credentials in token");
-    const isAllowed = repo?.token === undefined || authorization === `Bearer ${repo.token}`;
-    if (!repo || (!isAllowed && repo.access !== "gated")) {
-      return refuse(authorization ? 404 : 401, "RepoNotFound");
+    const { name, verb, path } = parsed, repo = repos[name];
+    const refusal = refusalOf(repo, parsed, request.headers.get("authorization"));
+    if (refusal) return refusal;
+    if (repo.movedTo !== undefined) {
+      const location = `${url.pathname}${url.search}`.replace(parsed.id, repo.movedTo);
+      return new Response(null, { status: 307, headers: { location } });
     }
-    if (revision !== "main" && revision !== commit) return refuse(404, "RevisionNotFound");
-    if (verb === "revision" || verb === "tree") {
+    if (verb !== "resolve") {
       const fault = nextFault(verb);
       if (fault?.kind === "status") return new Response(null, fault);
-      if (verb === "revision") return Response.json({ id: name, sha: commit });
-      return page(repo, url, pageSize);
-    }
-    if (!isAllowed) {
-      const message = "Access to this repository is restricted.";
-      return refuse(authorization ? 403 : 401, "GatedRepo", message);
+      return verb === "tree" ? page(repo, url, pageSize) : Response.json({ sha: commit });
     }
     const file = repo.files[path];
     if (!file) return refuse(404, "EntryNotFound");
@@ -143,7 +105,8 @@ export function startHub(
     if (!file.lfs) {
       return deliver(request, path, file, { ...linked, etag: `"${gitHash(file.content)}"` });
     }
-    const location = `${cdnOrigin}/repos/${name}/+/${encodeURIComponent(path)}?signature=1`;
+    const target = `repos/${name}/+/${encodeURIComponent(path)}?signature=1`;
+    const location = `http://127.0.0.1:${cdn.addr.port}/${target}`;
     const headers = { ...linked, "x-linked-etag": `"${sha256(file.content)}"`, location };
     return new Response(null, { status: 302, headers });
   });
@@ -158,24 +121,91 @@ export function startHub(
   };
 }
 
+/** What the hub says to those who may not, or who ask for what is not there. */
+function refusalOf(
+  repo: HubRepo | undefined,
+  { verb, revision }: ParsedPath,
+  authorization: string | null,
+): Response | undefined {
+  if (authorization === "Bearer expired") return refuse(401, "", "Invalid credentials in token");
+  const isAllowed = repo?.token === undefined || authorization === `Bearer ${repo.token}`;
+  if (!repo || (!isAllowed && repo.access !== "gated")) {
+    return refuse(authorization ? 404 : 401, "RepoNotFound");
+  }
+  if (revision !== "main" && revision !== commit) return refuse(404, "RevisionNotFound");
+  if (isAllowed || verb !== "resolve") return undefined; // what a gated one holds is for all to see
+  return refuse(authorization ? 403 : 401, "GatedRepo", "Access to this repository is restricted.");
+}
+
+interface Delivery {
+  readonly headers: HeadersInit;
+  readonly fault: Fault | undefined;
+  readonly held: AbortSignal;
+}
+
+/** A file, or what is asked for of it, or what a fault makes of it. */
+function contentResponse(request: Request, file: HubFile, delivery: Delivery): Response {
+  const { fault } = delivery;
+  if (fault?.kind === "status") return new Response(null, fault);
+  const bytes = fault?.kind === "wrong bytes"
+    ? file.content.map((byte) => byte ^ 1)
+    : file.sends ?? file.content;
+  const range = fault?.kind === "no ranges" ? null : request.headers.get("range");
+  const from = Number(range?.match(/^bytes=(\d+)-$/)?.[1] ?? 0);
+  if (range && from >= bytes.length) return new Response(null, { status: 416 });
+  const headers = new Headers(delivery.headers);
+  headers.set("content-length", String(bytes.length - from));
+  headers.set("accept-ranges", "bytes");
+  if (range) headers.set("content-range", `bytes ${from}-${bytes.length - 1}/${bytes.length}`);
+  const body = bodyOf(bytes.subarray(from), delivery);
+  return new Response(body, { status: range ? 206 : 200, headers });
+}
+
+const bytesPerChunk = 16384;
+
+function bodyOf(bytes: Uint8Array, { fault, held }: Delivery): ReadableStream<Uint8Array> {
+  const limit = fault && "after" in fault ? fault.after : Infinity;
+  return new ReadableStream({
+    async start(controller) {
+      for (let at = 0; at < bytes.length; at += bytesPerChunk) {
+        if (at >= limit) {
+          if (fault?.kind === "break") return controller.error(new Error("broken on purpose"));
+          await new Promise((resolve) => held.addEventListener("abort", resolve));
+          return controller.close();
+        }
+        controller.enqueue(bytes.subarray(at, at + bytesPerChunk));
+        await new Promise((resolve) => setTimeout(resolve, 0)); // parts leave before a fault
+      }
+      controller.close();
+    },
+  });
+}
+
 function onError(error: unknown): Response {
   return new Response(String(error), { status: 500 });
 }
 
-function parsePath(pathname: string) {
-  const api = pathname.match(
-    /^\/api\/((?:models|datasets)\/[^/]+\/[^/]+)\/(revision|tree)\/([^/]+)$/,
-  );
-  if (api) return { name: api[1], verb: api[2], revision: decodeURIComponent(api[3]), path: "" };
-  const file = pathname.match(/^\/(datasets\/)?([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/);
+/** An address of the interface, or of a file. */
+interface ParsedPath {
+  readonly name: string;
+  readonly id: string;
+  readonly verb: string;
+  readonly revision: string;
+  readonly path: string;
+}
+
+/** Those of a repository without an owner, too. */
+function parsePath(pathname: string): ParsedPath | undefined {
+  const [, kind, id, verb, at] =
+    pathname.match(/^\/api\/(models|datasets)\/([^/]+(?:\/[^/]+)?)\/(revision|tree)\/([^/]+)$/) ??
+      [];
+  if (id) return { name: `${kind}/${id}`, id, verb, revision: decodeURIComponent(at), path: "" };
+  const file = pathname.match(/^\/(datasets\/)?([^/]+(?:\/[^/]+)?)\/resolve\/([^/]+)\/(.+)$/);
   if (!file) return undefined;
-  const [, folder = "models/", id, revision, path] = file;
-  return {
-    name: `${folder}${id}`,
-    verb: "resolve",
-    revision: decodeURIComponent(revision),
-    path: decodeURIComponent(path),
-  };
+  const [, folder = "models/", of, revision, path] = file.map((part) =>
+    part && decodeURIComponent(part)
+  );
+  return { name: `${folder}${of}`, id: of, verb: "resolve", revision, path };
 }
 
 function refuse(status: number, code: string, message = "refused"): Response {

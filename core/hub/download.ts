@@ -55,7 +55,7 @@ export async function bringFile(
   if (target.headStart !== undefined && await sizeOf(path) === 0) {
     await Deno.copyFile(target.headStart, path); // it is hashed like what the network brings
   }
-  const state = await startOf(partial, file);
+  const state = await startOf(partial, file, hub.signal);
   try {
     await fill(hub, listing, file, { partial, state, follower });
     await partial.sync();
@@ -67,10 +67,14 @@ export async function bringFile(
 }
 
 /** The hash of a file's content, as the hub names it. */
-export async function hashOfFile(path: string, file: RemoteFile): Promise<string> {
+export async function hashOfFile(
+  path: string,
+  file: RemoteFile,
+  signal: AbortSignal,
+): Promise<string> {
   using opened = await Deno.open(path);
   const hash = newHash(file);
-  await hashRest(opened, hash);
+  await hashRest(opened, hash, signal);
   return hash.digest("hex");
 }
 
@@ -101,10 +105,14 @@ async function openAlone(path: string, signal: AbortSignal, follower: Follower) 
   }
 }
 
-async function startOf(partial: Deno.FsFile, file: RemoteFile): Promise<State> {
+async function startOf(
+  partial: Deno.FsFile,
+  file: RemoteFile,
+  signal: AbortSignal,
+): Promise<State> {
   const state: State = { at: 0, hash: newHash(file) };
   if ((await partial.stat()).size > file.size) await restart(partial, state, file);
-  else state.at = await hashRest(partial, state.hash);
+  else state.at = await hashRest(partial, state.hash, signal);
   return state;
 }
 
@@ -190,9 +198,10 @@ function newHash({ hash: { algorithm }, size }: RemoteFile): Hash {
 }
 
 /** Hashes a file from where it stands to its end, and says how many bytes that were. */
-async function hashRest(file: Deno.FsFile, hash: Hash): Promise<number> {
+async function hashRest(file: Deno.FsFile, hash: Hash, signal: AbortSignal): Promise<number> {
   const bytes = new Uint8Array(1 << 20);
   for (let total = 0;;) {
+    signal.throwIfAborted(); // a large file takes seconds
     const count = await file.read(bytes);
     if (count === null) return total;
     hash.update(bytes.subarray(0, count));

@@ -83,7 +83,7 @@ export async function fetchFiles(
   const cached = cacheOf(cache, listing.repo);
   const folder = out ?? snapshotFolder(cached, listing.commit);
   const plan: Planned[] = [];
-  for (const file of files) plan.push(await planOf(file, job, join(folder, file.path)));
+  for (const file of files) plan.push(await planOf(file, job, { folder, signal: hub.signal }));
   if (job.ifExists === "fail") refuseOthers(await othersIn(plan, out));
   const missing = plan.filter(({ there }) => !there);
   await requireSpace(out ?? cache, missing);
@@ -116,13 +116,14 @@ export async function fetchFiles(
 async function planOf(
   file: RemoteFile,
   { listing, cache, out }: FetchJob,
-  localPath: string,
+  { folder, signal }: { readonly folder: string; readonly signal: AbortSignal },
 ): Promise<Planned> {
+  const localPath = join(folder, file.path);
   const blob = blobPath(cacheOf(cache, listing.repo), file.hash);
   const isCached = async () => await exists(blob) && await sizeOf(blob) === file.size;
   const isOut = async () =>
     await exists(localPath) && await sizeOf(localPath) === file.size &&
-    await hashOfFile(localPath, file) === file.hash.hex;
+    await hashOfFile(localPath, file, signal) === file.hash.hex;
   const target: Target = out === undefined
     ? { path: blob, isThere: isCached }
     : { path: localPath, isThere: isOut, headStart: await isCached() ? blob : undefined };

@@ -59,7 +59,7 @@ function apiOf(hub: Hub, { kind, id }: Pick<Repo, "kind" | "id">): string {
 
 async function commitOf(hub: Hub, repo: Repo) {
   const url = (kind: Repo["kind"]) =>
-    `${apiOf(hub, { ...repo, kind })}/revision/${encodeURIComponent(repo.revision)}?expand[]=sha`;
+    `${apiOf(hub, { ...repo, kind })}/revision/${encodeURIComponent(repo.revision)}?expand=sha`;
   try {
     // without a network the cache may answer, and should not be long in coming
     return (await readJson(hub, repo, url(repo.kind), revisionSchema, { networkAttempts: 2 }))

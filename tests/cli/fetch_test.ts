@@ -184,6 +184,8 @@ Deno.test("quern fetch: without a network the cache answers, or a word says what
     ]);
     assert.equal(there.code, 0, there.stderr);
     assert.match(there.stderr, /^HF_HUB_OFFLINE is set: from the cache/);
+    const part = await quern(["fetch", "o/tokenizer", "vocab.json"], { cwd, env: offline });
+    assert.match(part.stderr, /model o\/tokenizer in the cache: it has no file vocab\.json/);
     assert.equal(absent.code, 1);
     assert.match(
       absent.stderr,

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { basename, join } from "node:path";
+import fc from "fast-check";
 import {
   chooseFiles,
   type FetchEvent,
@@ -131,6 +132,53 @@ Deno.test("fetch: a connection that breaks goes on where it stopped, as often as
   });
 });
 
+Deno.test("fetch: a repository that was renamed is found, and the token follows within the hub", async () => {
+  const repos = {
+    "models/old": { files: {}, movedTo: "o/m" },
+    "models/o/m": { ...oneBig["models/o/m"], token: "hf_secret" },
+  };
+  await withHub(repos, async (server, cache) => {
+    const hub = hubOf(server, { token: { value: "hf_secret", source: "HF_TOKEN" } });
+    const { listing } = await openRepo(hub, { ...repo, id: "old" }, cache);
+    const job = { listing, files: listing.files, cache, out: undefined, parallel: 1 } as const;
+    const { folder } = await fetchFiles(hub, { ...job, ifExists: "fail" }, () => {});
+    assert.deepEqual(await Deno.readFile(join(folder, "w.bin")), Uint8Array.from(big));
+  });
+});
+
+Deno.test("fetch: whatever goes wrong on the way, a file is right or not there", async () => {
+  const small = content(100_000),
+    fault = fc.oneof(
+      fc.record({
+        kind: fc.constant("break" as const),
+        after: fc.integer({ min: 0, max: 120_000 }),
+      }),
+      fc.record({
+        kind: fc.constant("status" as const),
+        status: fc.constantFrom(403, 408, 429, 500, 503),
+      }),
+      fc.constantFrom({ kind: "no ranges" as const }, { kind: "wrong bytes" as const }),
+    );
+  await withHub(
+    { "models/o/m": { files: { "w.bin": { content: small, lfs: true } } } },
+    async (server, dir) => {
+      let run = 0;
+      await fc.assert(
+        fc.asyncProperty(fc.array(fault, { maxLength: 6 }), async (faults) => {
+          const cache = join(dir, String(run++));
+          server.faults.set("w.bin", [...faults]);
+          const failed = await fetchAll(hubOf(server), cache).then(() => false, () => true);
+          assert.ok(!failed || faults.length > 1);
+          server.faults.clear(); // what is left goes on to the right end
+          const { folder } = await fetchAll(hubOf(server), cache);
+          assert.deepEqual(await Deno.readFile(join(folder, "w.bin")), Uint8Array.from(small));
+        }),
+        { numRuns: 20, endOnFailure: true }, // to shrink it would take minutes
+      );
+    },
+  );
+});
+
 Deno.test("fetch: a server without ranges, one that stalls, 429, 500 and a stale address of the CDN", async () => {
   await withHub(oneBig, async (server, cache) => {
     server.faults.set("w.bin", [
@@ -138,6 +186,8 @@ Deno.test("fetch: a server without ranges, one that stalls, 429, 500 and a stale
       { kind: "no ranges" },
     ]);
     assert.equal((await fetchAll(hubOf(server), join(cache, "a"))).files.length, 1);
+    // the whole file, sent in spite of the range, is taken as such
+    assert.equal(downloads(server).filter(({ where }) => where === "cdn").length, 2);
 
     server.faults.set("revision", [
       { kind: "status", status: 429, headers: { "retry-after": "0" } },
