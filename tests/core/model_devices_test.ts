@@ -21,6 +21,7 @@ import {
   firstScalars,
   firstState,
   gradientGraph,
+  logitsGraph,
   packedRows,
   stepGraph,
   type StepOptions,
@@ -161,17 +162,28 @@ async function checkPacking(opened: Machine): Promise<void> {
   const documents = [[3, 1, 4, 1, 5], [9, 2, 6]], changed = [8, 8, 0, 7, 2];
   const graph = (options: StepOptions) => stepGraph(model, optimizer, options);
   /** A row of documents one after another; the last token of each has no target. */
+  const rowOf = (rows: number[][]) => ({
+    "rows.ids": rows.flat(),
+    "rows.targets": rows.flatMap((row) => [...row.slice(1), -100]),
+    "rows.positions": rows.flatMap((row) => [...row.keys()]),
+    "rows.segment_ids": rows.flatMap((row, i) => row.map(() => i + 1)),
+  });
   const run = async (rows: number[][]) => {
-    const ids = rows.flat();
-    using session = await machine.start(graph({ rows: 1, length: ids.length }), first);
+    using session = await machine.start(graph({ rows: 1, length: rows.flat().length }), first);
     return await session.run({
-      "rows.ids": ids,
-      "rows.targets": rows.flatMap((row) => [...row.slice(1), -100]),
-      "rows.positions": rows.flatMap((row) => [...row.keys()]),
-      "rows.segment_ids": rows.flatMap((row, i) => row.map(() => i + 1)),
+      ...rowOf(rows),
       ...firstScalars(optimizer, rows.flatMap((row) => row.slice(1))),
     });
   };
+  /** Logits of the last document. */
+  const logitsOf = async (rows: number[][]) => {
+    const params = Object.entries(first).filter(([name]) => name.startsWith("params."));
+    const shape = { rows: 1, length: rows.flat().length };
+    using session = await machine.start(logitsGraph(model, shape), Object.fromEntries(params));
+    const { logits } = await session.run(rowOf(rows));
+    return Array.from(logits).slice(-rows.at(-1)!.length * vocab);
+  };
+  assert.deepEqual(await logitsOf(documents), await logitsOf([changed, documents[1]]));
   const packed = await run(documents), other = await run([changed, documents[1]]);
   const tail = (x: ArrayLike<number>) => Array.from(x).slice(documents[0].length);
   assert.deepEqual(tail(packed.losses), tail(other.losses));

@@ -115,6 +115,18 @@ export function gradientGraph(model: Model, options: StepOptions, dtype: Dtype):
   });
 }
 
+/** The logits of whole rows, and nothing more: output `logits` [rows, length, vocab]. */
+export function logitsGraph(model: Model, options: StepOptions): Graph {
+  return trace((state: Record<string, unknown>, batch: Record<string, unknown>) => {
+    const params = state.params as Params;
+    const { hidden } = model.apply(params, batch.rows as LabelledRows);
+    return { outputs: { logits: model.logits(params, hidden) } };
+  }, {
+    state: { params: mapTree(model.params, ({ shape }: Spec) => spec(shape)) } as never,
+    batch: { rows: rowSpecs({ ...options, segments: true }) } as never,
+  });
+}
+
 /** First state: weights that are large enough to matter everywhere, moments of 0. */
 export function firstState(model: Model): Record<string, Float32Array> {
   const named = namedParams(model.params);
