@@ -69,6 +69,15 @@ function summaryOf({ reason, step, validation, given }: Ending, seconds: number)
   }, ${formatDuration(seconds)}${given ? `\n${givenText(given)}` : ""}`;
 }
 
+/** How long a run goes on at the pace of the steps that this process has done, or until its time is up. */
+export function secondsLeft(
+  { done, seconds, ahead }: { done: number; seconds: number; ahead: number },
+  maxMinutes: number,
+): number {
+  const limit = maxMinutes > 0 ? 60 * maxMinutes - seconds : Infinity;
+  return Math.max(0, Math.min(seconds / done * ahead, limit));
+}
+
 /** What is known of a run so far. */
 class Story {
   readonly #began = performance.now();
@@ -120,11 +129,13 @@ class Story {
 
   #stepLine({ step, loss, learningRate, tokensPerSecond }: StepEvent): string {
     const { steps, max_minutes } = this.job.config, seconds = this.seconds();
-    const left = seconds / (step - this.#firstStep) * (steps - step);
-    const limit = max_minutes > 0 ? 60 * max_minutes - seconds : Infinity;
+    const left = secondsLeft(
+      { done: step - this.#firstStep, seconds, ahead: steps - step },
+      max_minutes,
+    );
     return `step ${formatCount(step)}/${formatCount(steps)}  loss ${loss.toFixed(4)}  ` +
       `rate ${learningRate.toExponential(2)}  ${formatCount(tokensPerSecond)} tokens/s  ` +
-      `${formatDuration(Math.max(0, Math.min(left, limit)))} left  ${formatBytes(this.#bytes)}`;
+      `${formatDuration(left)} left  ${formatBytes(this.#bytes)}`;
   }
 
   ending(): Ending {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { secondsLeft } from "../../cli/pretrain_progress.ts";
 import { explainError } from "../../cli/ui/errors.ts";
 import { formatBytes, formatCount, formatDuration, formatQuantity } from "../../cli/ui/numbers.ts";
 import {
@@ -79,4 +80,13 @@ Deno.test("replay: llama.cpp 4713: a flag is not taken for the value of the opti
   });
   check("a.txt", "--out=--json", "--quiet", "--json");
   check("a.txt", "--out", "-x", "--val-fraction", "-1", "--", "--out", "--json");
+});
+
+// A wish: to know the time left. A run that goes on counts only what this process has done.
+Deno.test("replay: Lightning-AI/litgpt 399: the time left follows the pace, and max_minutes", () => {
+  const half = { done: 50, seconds: 100, ahead: 150 };
+  assert.equal(secondsLeft(half, 0), 300);
+  assert.equal(secondsLeft(half, 3), 80);
+  assert.equal(secondsLeft(half, 1), 0); // over time: the last step is on its way
+  assert.equal(secondsLeft({ ...half, ahead: 0 }, 0), 0);
 });
