@@ -14,6 +14,7 @@ import type {
   PretrainConfig,
   ResolvedConfig,
   SourcePlan,
+  TimeEstimate,
 } from "../core/train/mod.ts";
 import { type DeviceChoice, openChosenDevice } from "./device_options.ts";
 import { describeData, namesOfSource } from "./pretrain_sources.ts";
@@ -24,7 +25,7 @@ import {
   resolveWithin,
   type RunMemory,
 } from "./run_memory.ts";
-import { formatBytes, formatCount, formatQuantity } from "./ui/numbers.ts";
+import { formatBytes, formatCount, formatDuration, formatQuantity } from "./ui/numbers.ts";
 import { printFolded } from "./ui/terminal.ts";
 
 /** What a run would be made from. */
@@ -42,9 +43,10 @@ export async function printDryRun(
   { given, data, run, notesOn }: DryJob,
   choice: DeviceChoice & RunMemory & { readonly form: "json" | "text" },
 ): Promise<void> {
-  const { diskShortage, dryRun, planSources, roomOf, tooLarge, withFittingSizes } = await import(
-    "../core/train/mod.ts"
-  );
+  const { diskShortage, dryRun, estimateTime, planSources, roomOf, tooLarge, withFittingSizes } =
+    await import(
+      "../core/train/mod.ts"
+    );
   const { freeBytesAt } = await import("../core/io/disk.ts");
   await using place = await findPlace(choice);
   const { target, device, limitsOf } = place;
@@ -58,7 +60,22 @@ export async function printDryRun(
   const fits = memory && found.totalBytes <= roomOf(target, memory.bytes);
   const shortage = await diskShortage(config, run), freeBytes = await freeBytesAt(run);
   const sources = planSources(config, data.epochTargets);
-  const report: Report = { config, sources, found, target, memory, fits, limitsOf, freeBytes };
+  const time = fits === false || !device
+    ? undefined
+    : await estimateTime(config, device, data.heldOut);
+  const timedOn = time && device?.info.name;
+  const report: Report = {
+    config,
+    sources,
+    found,
+    target,
+    memory,
+    fits,
+    limitsOf,
+    time,
+    timedOn,
+    freeBytes,
+  };
   if (choice.form === "json") console.log(JSON.stringify(namesOf(report)));
   else printFolded([...describe(report), ...await notesOn(given, resolved)].join("\n"));
   if (fits === false) throw tooLarge(found.totalBytes, memory!, config, target);
@@ -124,13 +141,17 @@ interface Report {
   readonly memory: Memory | undefined;
   readonly fits: boolean | undefined;
   readonly limitsOf: string | undefined;
+  /** Undefined where the run does not fit, or the device is not here. */
+  readonly time: TimeEstimate | undefined;
+  readonly timedOn: string | undefined;
   /** On the run's disk. */
   readonly freeBytes: number | undefined;
 }
 
 /** Names that scripts rely on. */
 function namesOf(report: Report): Record<string, unknown> {
-  const { config, sources, found, target, memory, fits, limitsOf, freeBytes } = report;
+  const { config, sources, found, target, memory, fits, limitsOf, time, timedOn, freeBytes } =
+    report;
   const { batch_size, accumulation, sequence_length, steps } = config, { disk } = found;
   return {
     device: target.kind,
@@ -160,6 +181,14 @@ function namesOf(report: Report): Record<string, unknown> {
     metrics_bytes: disk.metricsBytes,
     disk_bytes: disk.totalBytes,
     disk_free_bytes: freeBytes ?? null,
+    timed_on: timedOn ?? null,
+    timed_share: time?.timedShare ?? null,
+    seconds_per_update: time?.update ?? null,
+    tokens_per_second: time?.tokensPerSecond ?? null,
+    updates_seconds: time?.updates ?? null,
+    validation_seconds: time?.validation ?? null,
+    saving_seconds: time?.saving ?? null,
+    run_seconds: time?.run ?? null,
     data: sources.map(namesOfSource),
   };
 }
@@ -206,6 +235,27 @@ function describe(report: Report): string[] {
     } of ${formatBytes(disk.checkpointBytes)}${
       freeBytes === undefined ? "" : `; ${formatBytes(freeBytes)} are free`
     }`,
+    ...timeLines(report),
+  ];
+}
+
+function timeLines({ time, timedOn, fits }: Report): string[] {
+  if (!time) {
+    const why = fits === false ? "the run does not fit" : "no such device is here to be timed";
+    return [`time                  not known: ${why}`];
+  }
+  const { update, tokensPerSecond, updates, validation, saving, run, timedShare } = time;
+  const measured = validation === undefined
+    ? "without validation, whose tokens are not known"
+    : `validation ${formatDuration(validation)}`;
+  const share = timedShare < 0.995 ? `${Math.round(100 * timedShare)} % of it ` : "";
+  return [
+    `time, estimated       ${formatDuration(run).padStart(15)}  updates ${
+      formatDuration(updates)
+    }, ${measured}, saving ${formatDuration(saving)}`,
+    `  an update           ${formatDuration(update).padStart(15)}  ${
+      formatCount(tokensPerSecond)
+    } tokens/s, ${share}from its kernels, each timed now on ${timedOn}`,
   ];
 }
 

@@ -73,11 +73,14 @@ export interface DataFacts {
   readonly vocab_size: number;
   /** Targets of an epoch of each source, in order. */
   readonly epochTargets?: readonly number[];
+  /** Tokens that each source holds out. */
+  readonly heldOut?: readonly number[];
 }
 
 export function factsOf({ sources, vocabSize }: OpenData, packing: Packing): DataFacts {
   const epochTargets = sources.map(({ shards }) => countTargets(shards.splits.train, packing));
-  return { vocab_size: vocabSize, epochTargets };
+  const heldOut = sources.map(({ shards }) => shards.splits.val.tokens);
+  return { vocab_size: vocabSize, epochTargets, heldOut };
 }
 
 /** Whom sizes must fit. */

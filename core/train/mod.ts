@@ -5,6 +5,7 @@ export * from "./data.ts";
 export * from "./data_config.ts";
 export * from "./disk.ts";
 export * from "./dry_run.ts";
+export * from "./estimate.ts";
 export * from "./events.ts";
 export * from "./fit.ts";
 export * from "./keeping.ts";

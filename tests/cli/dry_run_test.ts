@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { parseBytes } from "../../cli/options.ts";
 import { quern, root, withTempDir } from "../support.ts";
 import { attempt, makeProject, run } from "./tiny_project.ts";
 
@@ -37,11 +38,36 @@ Deno.test("pretrain --dry-run --memory: says whether a card that is not here can
       fitted.stdout,
       /^batch_size (8|16|24|32|40) = the most rows, in eights, that fit 1 GiB, as --memory says$/m,
     );
-    for (const wrong of ["24", "24gb", "GB", "0GB", "-1GB", "1e3MB", "24GB!"]) {
-      const { code, stderr } = await dry(`--memory=${wrong}`);
-      assert.match(stderr, /Not a size such as 24GB or 22\.5GiB/);
-      assert.equal(code, 2);
-    }
+    const wrong = await dry("--memory=24");
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.stderr, /Not a size such as 24GB or 22\.5GiB/);
+  }));
+
+Deno.test("--memory: sizes in powers of 1000 and of 1024, and nothing else", () => {
+  assert.equal(parseBytes("24GB"), 24e9);
+  assert.equal(parseBytes("22.5GiB"), 22.5 * 2 ** 30);
+  assert.equal(parseBytes("512 MB"), 512e6);
+  assert.equal(parseBytes("1.5KiB"), 1536);
+  assert.equal(parseBytes("1TB"), 1e12);
+  for (const wrong of ["", "24", "24gb", "GB", "0GB", "-1GB", "1e3MB", "24GB!", "1.2.3GB", "24B"]) {
+    assert.throws(() => parseBytes(wrong), /Not a (size|number)/, wrong);
+  }
+});
+
+Deno.test("pretrain --dry-run: estimates the time on a device that is here, and on no other", () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    const { stdout } = await run(dir, "pretrain", "tiny.yaml", "--dry-run");
+    assert.match(stdout, /^time, estimated +\d.* updates \d.*, validation \d.*, saving \d/m);
+    assert.match(stdout, /^ {2}an update +\d.* tokens\/s, .*each timed now on cpu, 1 thread$/m);
+    const { stdout: json } = await run(dir, "pretrain", "tiny.yaml", "--dry-run", "--json");
+    const found = JSON.parse(json);
+    assert.ok(found.timed_share > 0.5 && found.timed_on === "cpu, 1 thread");
+    assert.equal(found.updates_seconds, 20 * found.seconds_per_update);
+    assert.ok(found.run_seconds > found.updates_seconds && found.saving_seconds > 0);
+    const gpu = ["pretrain", "tiny.yaml", "--dry-run", "--device", "webgpu"];
+    const elsewhere = await quern(gpu, { cwd: dir, env: noGpu });
+    assert.match(elsewhere.stdout, /^time +not known: no such device is here to be timed$/m);
   }));
 
 Deno.test("pretrain: --memory bounds a run; the batch that the refusal names then trains; auto stays in the run's config", () =>
