@@ -48,6 +48,9 @@ function checkHeads([q, k, v]: readonly Spec[]): void {
   expect(q.shape[2] % k.shape[2] === 0, `${q.shape[2]} heads cannot share ${k.shape[2]} key heads`);
 }
 
+/** Whether a head's channels are whole quads: halves are stored four at a time. */
+const isInQuads = ([q]: readonly Spec[]) => q.shape[3] % 4 === 0;
+
 /** Key positions that query position `i` may look at, before documents are asked. */
 function keyRange(i: number, keys: number, { causal, window }: AttentionAttrs): [number, number] {
   return [window > 0 ? Math.max(0, i - window + 1) : 0, causal ? Math.min(i + 1, keys) : keys];
@@ -91,6 +94,7 @@ function logSumExp(scores: readonly { score: number }[]): number {
  */
 export const attentionOp: Kernel = defineOp({
   name: "attention",
+  halves: { reads: [0, 1, 2], makes: [0], stores: isInQuads },
   kernels: attentionKernels,
   wasm: attentionWasm,
   check(inputs: readonly Spec[], _: Attrs) {
@@ -153,6 +157,7 @@ export const attentionOp: Kernel = defineOp({
 /** (q, k, v, out, lse, dout[, segment_ids]) → dq, dk, dv. */
 export const attentionGradOp: Kernel = defineOp({
   name: "attention_grad",
+  halves: { makes: [0, 1, 2], stores: isInQuads },
   kernels: attentionGradKernels,
   wasm: attentionGradWasm,
   check: ([q, k, v]: readonly Spec[]) => [q, k, v].map(({ shape }) => ({ shape, dtype: "f32" })),

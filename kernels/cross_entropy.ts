@@ -97,6 +97,7 @@ function sweep(
  */
 export const linearCrossEntropyOp: Kernel = defineOp({
   name: "linear_cross_entropy",
+  halves: { reads: [0, 1] },
   kernels: [lossKernel(false)],
   wasm: linearCrossEntropyWasm,
   check(inputs: readonly Spec[], _: Attrs) {

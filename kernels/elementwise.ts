@@ -212,6 +212,7 @@ function elementwiseOp(scalar: ScalarName): ElementwiseOp {
   const { arity, flops, f, d }: Scalar = scalars[scalar];
   const op: ElementwiseOp = defineOp<ElementwiseOp>({
     scalar,
+    cheap: true,
     name: scalar,
     check(inputs: readonly Spec[]) {
       expect(
@@ -276,14 +277,20 @@ export function cast(x: Tensor, dtype: "f32" | "bf16" | "f16"): Tensor {
   return x.dtype === dtype ? x : apply(castOp, [x], { dtype })[0];
 }
 
+/** x as bf16, and its cotangent, too. */
+export function halved(x: Tensor): Tensor {
+  return apply(castOp, [x], { dtype: "bf16", cotangent: "bf16" })[0];
+}
+
 export const castOp: Kernel = {
   name: "cast",
+  cheap: true,
   check([x]: readonly Spec[], { dtype }: Attrs) {
     expect(x && isFloat(x.dtype), "takes a float tensor");
     return [{ shape: x.shape, dtype: dtype as Dtype }];
   },
   reference: ([x], [out]) => void out.set(x),
-  vjp: (_x, _y, [dy]) => [dy],
+  vjp: (_x, _y, [dy], { cotangent }) => [cotangent === "bf16" ? cast(dy!, "bf16") : dy],
   cost: ({ inputs: [x] }) => ({ flops: sizeOf(x.shape), bytes: 8 * sizeOf(x.shape) }),
   wasm: (node, target) => programWasm(programOf(castOp, node), node, target),
 };
@@ -295,6 +302,7 @@ export function expand(x: Tensor, shape: readonly number[]): Tensor {
 
 export const expandOp: Kernel = {
   name: "expand",
+  cheap: true,
   check([x]: readonly Spec[], attrs: Attrs) {
     const shape = attrs.shape as number[];
     expect(isFloat(x.dtype), "takes a float tensor");

@@ -82,6 +82,7 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
 
 export const permuteOp: Kernel = defineOp({
   name: "permute",
+  cheap: true,
   check([x]: readonly Spec[], attrs: Attrs) {
     const order = attrs.order as number[];
     expect(
@@ -113,6 +114,7 @@ export function slice(x: Tensor, axis: number, start: number, length: number): T
 
 export const sliceOp: Kernel = defineOp({
   name: "slice",
+  cheap: true,
   check([x]: readonly Spec[], attrs: Attrs) {
     const { axis, start, length } = attrs as { axis: number; start: number; length: number };
     expect(

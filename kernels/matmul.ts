@@ -34,6 +34,7 @@ export interface MatmulAttrs {
 
 export const matmulOp: Kernel = defineOp({
   name: "matmul",
+  halves: { reads: [0, 1], makes: [0] },
   check(inputs: readonly Spec[], attrs: Attrs) {
     const [a, b] = inputs, { transA, transB, epilogue } = attrs as unknown as MatmulAttrs;
     expect(isFloat(a.dtype) && isFloat(b.dtype), "takes float tensors");

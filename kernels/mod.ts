@@ -1,7 +1,7 @@
 /** All operations, and differentiation bound to their arithmetic. */
 
 import { gradients as gradientsWith, makeValueAndGrad, type Tensor } from "../core/graph/mod.ts";
-import { add, fill } from "./elementwise.ts";
+import { add, cast, fill } from "./elementwise.ts";
 
 export * from "./attention.ts";
 export * from "./cache.ts";
@@ -18,6 +18,7 @@ export * from "./matmul.ts";
 export * from "./norm.ts";
 export * from "./hyper.ts";
 export * from "./optimizer.ts";
+export * from "./precision.ts";
 export * from "./random.ts";
 export * from "./reduce.ts";
 export * from "./rope.ts";
@@ -25,9 +26,11 @@ export * from "./running_sum.ts";
 export * from "./sample.ts";
 export * from "./triangular.ts";
 
+const arithmetic = { add, fill, widen: (x: Tensor) => cast(x, "f32") };
+
 /** f(params, …rest) ↦ [loss, extra] becomes ↦ { value, extra, grads }. */
-export const valueAndGrad = makeValueAndGrad({ add, fill });
+export const valueAndGrad = makeValueAndGrad(arithmetic);
 
 export function gradients(loss: Tensor, leaves: readonly Tensor[]): Tensor[] {
-  return gradientsWith(loss, leaves, { add, fill });
+  return gradientsWith(loss, leaves, arithmetic);
 }

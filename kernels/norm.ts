@@ -19,6 +19,9 @@ import {
 import { normWasm } from "./wasm/norm.ts";
 import { layerNormTerms, normGradKernel, normKernel, rmsNormTerms } from "./webgpu/norm.ts";
 
+/** Whether rows are whole words of two halves. */
+const isInPairs = ([x]: readonly Spec[]) => x.shape.at(-1)! % 2 === 0;
+
 const costOf = (flops: number) =>
 (
   { inputs, outputs }: { inputs: readonly Spec[]; outputs: readonly Spec[] },
@@ -33,6 +36,7 @@ const costOf = (flops: number) =>
  */
 export const rmsNormOp: Kernel = defineOp({
   name: "rms_norm",
+  halves: { keeps: [0], makes: [0], stores: isInPairs },
   kernels: [normKernel(writeRmsNorm)],
   check([x, gain]: readonly Spec[]) {
     expect(isFloat(x.dtype) && x.shape.length > 0, "takes a float tensor with at least one axis");
@@ -63,6 +67,7 @@ export const rmsNormOp: Kernel = defineOp({
 /** (x, dy[, gain]) → dx[, dgain]. dgain is summed over rows in a fixed order. */
 export const rmsNormGradOp: Kernel = defineOp({
   name: "rms_norm_grad",
+  halves: { makes: [0], stores: isInPairs },
   kernels: [normGradKernel(writeRmsNormGrad, ["inverse"], rmsNormTerms)],
   check([x, , gain]: readonly Spec[]) {
     const dx: Spec = { shape: x.shape, dtype: "f32" };
@@ -92,6 +97,7 @@ export const rmsNormGradOp: Kernel = defineOp({
 /** out = gain · (x − mean) / √(var + eps) + bias. Ba et al. 2016. */
 export const layerNormOp: Kernel = defineOp({
   name: "layer_norm",
+  halves: { keeps: [0], makes: [0], stores: isInPairs },
   kernels: [normKernel(writeLayerNorm)],
   check([x, gain, bias]: readonly Spec[]) {
     expect(isFloat(x.dtype) && x.shape.length > 0, "takes a float tensor with at least one axis");
@@ -125,6 +131,7 @@ export const layerNormOp: Kernel = defineOp({
 /** (x, dy[, gain]) → dx, dgain, dbias. */
 export const layerNormGradOp: Kernel = defineOp({
   name: "layer_norm_grad",
+  halves: { makes: [0], stores: isInPairs },
   kernels: [normGradKernel(writeLayerNormGrad, ["mean", "inverse"], layerNormTerms)],
   check([x]: readonly Spec[]) {
     const channel: Spec = { shape: [x.shape.at(-1)!], dtype: "f32" };

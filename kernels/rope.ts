@@ -4,6 +4,7 @@ import {
   apply,
   type Attrs,
   expect,
+  isHalf,
   type OpContext,
   sizeOf,
   type Spec,
@@ -33,6 +34,7 @@ export interface RopeAttrs {
  */
 export const ropeOp: Kernel = defineOp({
   name: "rope",
+  halves: { reads: [0], makes: [0], stores: ([x]) => x.shape[3] % 2 === 0 },
   kernels: [{ name: "each", passes: (node) => [ropePass(node)] }],
   check([x, positions, cosines, sines]: readonly Spec[], attrs: Attrs) {
     const { rotary_dim } = attrs as unknown as RopeAttrs;
@@ -82,11 +84,27 @@ export const ropeOp: Kernel = defineOp({
   wasm: ropeWasm,
 });
 
-function ropePass({ inputs: [x, , cosines], attrs }: OpContext): GpuPass {
+/** One thread an element, or two neighbours that share a word. */
+const ropeMain = (store: string) => `
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let i = flatGroup(id, grid) * 256u + lane;
+  if (i >= params.size) { return; }
+  ${store}
+}
+`;
+const ropeElements = ropeWgsl + ropeMain("store_out(i, rotated(i));");
+const ropePairs = ropeWgsl + ropeMain("store2_out(i, rotated(2u * i), rotated(2u * i + 1u));");
+
+function ropePass({ inputs: [x, , cosines], outputs: [out], attrs }: OpContext): GpuPass {
   const { rotary_dim, layout, direction } = attrs as unknown as RopeAttrs;
   const [, , heads, width] = x.shape;
   const operands = { x: input(0), positions: input(1), cosines: input(2), sines: input(3) };
-  return each(sizeOf(x.shape), ropeWgsl, { ...operands, out: output(0) }, {
+  const size = sizeOf(x.shape), pairs = isHalf(out.dtype);
+  return each(pairs ? size / 2 : size, pairs ? ropePairs : ropeElements, {
+    ...operands,
+    out: output(0),
+  }, {
     uints: {
       width,
       rotary_dim,

@@ -3,7 +3,7 @@
  * nothing. Backward kernels have no `vjp` of their own: second derivatives are out of scope.
  */
 
-import { apply, type Attrs, type Node, type Op, type Tensor } from "./tensor.ts";
+import { apply, type Attrs, isHalf, type Node, type Op, type Tensor } from "./tensor.ts";
 import { leavesOf, mapTree } from "./tree.ts";
 import { nodesOf } from "./trace.ts";
 
@@ -11,12 +11,17 @@ import { nodesOf } from "./trace.ts";
 export interface Arithmetic {
   add(a: Tensor, b: Tensor): Tensor;
   fill(shape: readonly number[], value: number): Tensor;
+  /** x, stored as f32. */
+  widen(x: Tensor): Tensor;
 }
 
 /** A part of the graph whose values are rebuilt in the backward pass instead of being kept. */
 interface Region {
-  readonly nodes: Node[];
-  clones?: Map<Tensor, Tensor>;
+  readonly nodes: readonly Node[];
+  readonly clones: Map<Tensor, Tensor>;
+  readonly version: number;
+  /** Tensors that it reads are kept as `keepAs` says; else as they are, to rebuild the same bits. */
+  readonly takesKept: boolean;
 }
 
 const regionOf = new WeakMap<Node, Region>();
@@ -30,6 +35,13 @@ export function version(node: Node): number {
   return versionOf.get(node) ?? 0;
 }
 
+const keptAs = new WeakMap<Tensor, Tensor>();
+
+/** The backward pass reads `stored` in x's place, so that x need not be kept. */
+export function keepAs(x: Tensor, stored: Tensor): void {
+  keptAs.set(x, stored);
+}
+
 /**
  * `f`, whose intermediate values are computed again for the backward pass. Inside another `remat`
  * it changes nothing.
@@ -38,13 +50,11 @@ export function remat<A extends unknown[], R>(f: (...args: A) => R): (...args: A
   return (...args) => {
     const before = apply(marker, [])[0].node.id;
     const result = f(...args);
-    const region: Region = { nodes: [] };
-    for (const node of nodesOf(tensorsIn(result))) {
-      if (node.id > before && !node.op.placeholder) {
-        region.nodes.push(node);
-        regionOf.set(node, region);
-      }
-    }
+    const region = makeRegion(
+      nodesOf(tensorsIn(result)).filter(({ id, op }) => id > before && !op.placeholder),
+      false,
+    );
+    for (const node of region.nodes) regionOf.set(node, region);
     return result;
   };
 }
@@ -61,21 +71,46 @@ function tensorsIn(value: unknown): Tensor[] {
   return Object.values(value).flatMap(tensorsIn);
 }
 
-function rebuilt(region: Region, tensor: Tensor): Tensor {
-  if (!region.clones) {
-    const clones = region.clones = new Map<Tensor, Tensor>();
-    const mark = nextVersion++;
-    for (const node of region.nodes) {
-      const outputs = apply(
-        node.op,
-        node.inputs.map((input) => clones.get(input) ?? input),
-        node.attrs,
-      );
-      if (!node.op.constant) versionOf.set(outputs[0].node, mark);
-      node.outputs.forEach((out, i) => clones.set(out, outputs[i]));
-    }
+function makeRegion(nodes: readonly Node[], takesKept: boolean): Region {
+  return { nodes, clones: new Map(), version: nextVersion++, takesKept };
+}
+
+/**
+ * Work that is cheaper to do again than to keep, outside of `remat`: what no other op reads. A cast
+ * to 16 bits only stores what it reads; one from 16 bits is done again whoever reads it.
+ */
+function cheapRegion(nodes: readonly Node[]): Region {
+  const stored = new Set<Node>();
+  const isCheap = ({ op, outputs }: Node) =>
+    (op.cheap || op.alias) && !outputs.some(({ dtype }) => isHalf(dtype));
+  for (const node of nodes.toReversed()) {
+    if (node.op.alias ? !stored.has(node) : node.op.cheap) continue;
+    for (const input of node.inputs) stored.add(input.node);
   }
-  return region.clones.get(tensor) ?? tensor;
+  const isStored = (node: Node) =>
+    stored.has(node) && !(node.op.name === "cast" && isHalf(node.inputs[0].dtype));
+  return makeRegion(
+    nodes.filter((node) => isCheap(node) && !isStored(node) && !regionOf.has(node)),
+    true,
+  );
+}
+
+/** What the backward pass reads instead of a tensor. */
+function rebuilt(region: Region, tensor: Tensor): Tensor {
+  const { clones, nodes, takesKept } = region;
+  if (clones.size === 0) { for (const node of nodes) cloneInto(region, node); }
+  const kept = keptAs.get(tensor);
+  if (takesKept || !kept) return clones.get(tensor) ?? kept ?? tensor;
+  if (!clones.has(kept)) cloneInto(region, kept.node);
+  return clones.get(kept)!;
+}
+
+function cloneInto({ clones, version, takesKept }: Region, node: Node): void {
+  const read = (input: Tensor) =>
+    clones.get(input) ?? (takesKept ? keptAs.get(input) : undefined) ?? input;
+  const outputs = apply(node.op, node.inputs.map(read), node.attrs);
+  if (!node.op.constant) versionOf.set(outputs[0].node, version);
+  node.outputs.forEach((out, i) => clones.set(out, outputs[i]));
 }
 
 const stopOp: Op = {
@@ -95,7 +130,7 @@ export function stopGradient(x: Tensor): Tensor {
 export function gradients(
   loss: Tensor,
   leaves: readonly Tensor[],
-  { add, fill }: Arithmetic,
+  { add, fill, widen }: Arithmetic,
 ): Tensor[] {
   if (loss.shape.length !== 0) {
     throw new Error(`only a scalar can be differentiated, not [${loss.shape}]`);
@@ -113,12 +148,16 @@ export function gradients(
       dependent.add(node);
     }
   }
-  const cotangents = new Map<Tensor, Tensor>([[loss, fill([], 1)]]);
+  const cotangents = new Map<Tensor, Tensor>([[loss, fill([], 1)]]), cheap = cheapRegion(nodes);
   for (const node of nodes.reverse()) {
     if (!dependent.has(node) || node.op.placeholder) continue;
     const incoming = node.outputs.map((out) => cotangents.get(out));
     if (incoming.every((dy) => dy === undefined)) continue;
-    vjpOf(node, incoming).forEach((dx, i) => {
+    const { cheap: isCheap, alias, halves } = node.op;
+    const known = incoming.map((dy, i) =>
+      !dy || isCheap || alias || halves?.makes?.includes(i) ? dy : widen(dy)
+    );
+    vjpOf(node, regionOf.get(node) ?? cheap, known).forEach((dx, i) => {
       const input = node.inputs[i];
       if (!dx || !dependent.has(input.node)) return;
       if (dx.shape.join() !== input.shape.join()) {
@@ -135,12 +174,12 @@ export function gradients(
 
 function vjpOf(
   node: Node,
+  region: Region,
   cotangents: readonly (Tensor | undefined)[],
 ): readonly (Tensor | undefined)[] {
   const { op, attrs, path } = node;
   if (!op.vjp) throw new Error(`${op.name} cannot be differentiated${path ? ` (at ${path})` : ""}`);
-  const region = regionOf.get(node);
-  const kept = (tensor: Tensor) => region ? rebuilt(region, tensor) : tensor;
+  const kept = (tensor: Tensor) => rebuilt(region, tensor);
   return op.vjp(node.inputs.map(kept), node.outputs.map(kept), cotangents, attrs as Attrs);
 }
 

@@ -90,6 +90,10 @@ export interface Op {
   readonly placeholder?: boolean;
   /** Only another view of its input's storage (reshape). */
   readonly alias?: boolean;
+  /** So little work that the backward pass does it again rather than keep the result. */
+  readonly cheap?: boolean;
+  /** What of it is stored as bf16 where a model trains so (`kernels/precision.ts`). */
+  readonly halves?: Halves;
   /**
    * Name of the op whose outputs are a prefix of ours for equal inputs and attrs: where both occur,
    * ours serves both.
@@ -97,6 +101,18 @@ export interface Op {
   readonly supersedes?: string;
   readonly kernels?: unknown;
   readonly wasm?: unknown;
+}
+
+/** Operands and outputs that may be rounded to 16 bits; all others stay as they are. */
+export interface Halves {
+  /** Operands that are rounded before they are read. */
+  readonly reads?: readonly number[];
+  /** Operands that are read as they are, and rounded where the backward pass reads them again. */
+  readonly keeps?: readonly number[];
+  /** Outputs that are rounded as they are stored; the op's kernels do it where `stores` allows. */
+  readonly makes?: readonly number[];
+  /** Left out: always. */
+  stores?(inputs: readonly Spec[]): boolean;
 }
 
 /**
@@ -157,8 +173,33 @@ export function currentPath(): string {
   return paths.join(".");
 }
 
+/** Stands between those who apply an op and its node: may change operands and results. */
+export type ApplyRule = (
+  op: Op,
+  inputs: readonly Tensor[],
+  make: (inputs: readonly Tensor[]) => readonly Tensor[],
+) => readonly Tensor[];
+
+let rule: ApplyRule | undefined;
+
+/** Runs `body` with all its ops applied by a rule; what the rule itself applies goes by none. */
+export function applyBy<T>(own: ApplyRule | undefined, body: () => T): T {
+  const outer = rule;
+  rule = own;
+  try {
+    return body();
+  } finally {
+    rule = outer;
+  }
+}
+
 /** Adds a node. Shapes are checked here, while tracing, so a shape error never reaches a kernel. */
 export function apply(op: Op, inputs: readonly Tensor[], attrs: Attrs = {}): readonly Tensor[] {
+  const own = rule, make = (inputs: readonly Tensor[]) => makeNode(op, inputs, attrs);
+  return own ? applyBy(undefined, () => own(op, inputs, make)) : make(inputs);
+}
+
+function makeNode(op: Op, inputs: readonly Tensor[], attrs: Attrs): readonly Tensor[] {
   const path = currentPath();
   let specs: readonly Spec[];
   try {

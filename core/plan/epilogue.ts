@@ -3,7 +3,7 @@
  * instead of sums.
  */
 
-import { type FusedProgram, matmulSizes } from "../../kernels/mod.ts";
+import { type FusedProgram, type FusedStep, matmulSizes } from "../../kernels/mod.ts";
 import { type Op, sizeOf } from "../graph/mod.ts";
 import { refineStrides } from "./access.ts";
 import { inOrder, type PlanNode, type Use, type Value } from "./simplify.ts";
@@ -83,13 +83,14 @@ function foldInto(
     shape.some((size, axis) => size !== 1 && refined[own]![axis] !== dense[axis])
   ) return undefined;
   const order = [own, ...fused.inputs.keys().filter((i) => i !== own)];
+  const { steps, outputs: stored } = value.spec.dtype === "bf16" ? rounding(program, own) : program;
   const epilogue: FusedProgram = {
     shape,
     accesses: order.map((i) => ({ strides: refined[i]!, offset: program.accesses[i].offset })),
-    steps: program.steps.map((step) =>
+    steps: steps.map((step) =>
       step.op === "input" ? { ...step, input: order.indexOf(step.input) } : step
     ),
-    outputs: program.outputs,
+    outputs: stored,
   };
   const inputs: Use[] = [...product.inputs, ...order.slice(1).map((i) => fused.inputs[i])],
     outputs: Value[] = [];
@@ -103,4 +104,17 @@ function foldInto(
   };
   fused.outputs.forEach(({ spec }, index) => outputs.push({ producer: node, index, spec }));
   return { node, product };
+}
+
+/** The program with an input rounded to bf16, as it would have been in memory. */
+function rounding({ steps, outputs }: FusedProgram, input: number) {
+  const at = steps.findIndex((step) => step.op === "input" && step.input === input);
+  const moved = (value: number) => value < at ? value : value + 1;
+  return {
+    steps: steps.flatMap((step, i): FusedStep[] => {
+      const own = "args" in step ? { ...step, args: step.args.map(moved) } as FusedStep : step;
+      return i === at ? [own, { op: "round_bf16", args: [at] }] : [own];
+    }),
+    outputs: outputs.map((out) => ({ ...out, value: moved(out.value) })),
+  };
 }

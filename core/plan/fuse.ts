@@ -19,6 +19,7 @@ import { numberText, type Op, sizeOf } from "../graph/mod.ts";
 import { viewOf } from "./access.ts";
 import { accessIn, type Group, groupNodes, isFree } from "./group.ts";
 import { foldEpilogues } from "./epilogue.ts";
+import { storeHalves } from "./halves.ts";
 import { inOrder, type PlanNode, type Use, type Value } from "./simplify.ts";
 
 export interface FuseOptions {
@@ -32,13 +33,15 @@ export interface FuseOptions {
 
 /** The same computation in fewer kernels. `results` are the uses that must be stored at the end. */
 export function fuse(
-  nodes: readonly PlanNode[],
-  results: readonly Use[],
+  traced: readonly PlanNode[],
+  wanted: readonly Use[],
   options: FuseOptions,
 ): { nodes: PlanNode[]; replaced: ReadonlyMap<Value, Value> } {
+  const replaced = new Map<Value, Value>(), made: PlanNode[] = [];
+  const nodes = options.fuse ? storeHalves(traced, wanted, replaced) : traced;
+  const results = wanted.map((use) => current(use, replaced));
   const groups = options.fuse ? groupNodes(nodes, options.maxOperands) : groupNodes(nodes, 0);
   const stored = storedValues(nodes, groups, results);
-  const replaced = new Map<Value, Value>(), made: PlanNode[] = [];
   const done = new Set<Group>();
   for (const node of nodes) {
     const group = groups.get(node);

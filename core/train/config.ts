@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { formatBytes, plural } from "../io/words.ts";
+import { precisions } from "../../kernels/mod.ts";
 import { completeModel, modelConfig, type OuterSizes } from "../model/mod.ts";
 import {
   type Clock,
@@ -31,6 +32,11 @@ const forms = z.strictObject({
    * `auto`: as few as fit.
    */
   accumulation: orAuto.default(1),
+  /**
+   * What activations, and the weights that they are multiplied with, are stored as. `bf16` halves the memory of
+   * activations; arithmetic, parameters, moments, gradients, norms and the loss are f32 in both.
+   */
+  precision: z.enum(precisions).default("f32"),
   /** Updates in all; schedules end here. */
   steps: positive,
   /** Ends the run after so many minutes, if the steps are not done before. 0 is no limit. */

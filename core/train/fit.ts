@@ -41,7 +41,13 @@ export function tooLarge(
   target: Target,
 ): UserError {
   const room = roomOf(target, bytes);
-  const more = config.model.remat ? "" : "; model.remat=true needs less, too";
+  const savings = [
+    ...(config.precision === "bf16" ? [] : ["precision=bf16"]),
+    ...(config.model.remat ? [] : ["model.remat=true"]),
+  ];
+  const more = savings.length === 0
+    ? ""
+    : `; ${savings.join(" and ")} ${savings.length > 1 ? "need" : "needs"} less, too`;
   return new UserError(
     `the run needs ${formatBytes(needs)}, and ${formatBytes(room)} may be used of ` +
       `${formatBytes(bytes)}, ${source}`,

@@ -5,7 +5,7 @@ import { packingOf } from "../data/mixture.ts";
 import type { Device } from "../device/types.ts";
 import { UserError } from "../io/errors.ts";
 import { plural } from "../io/words.ts";
-import { buildModel, namedParams } from "../model/mod.ts";
+import { buildModel, namedParams, withPrecision } from "../model/mod.ts";
 import { bindOptimizer } from "../optim/mod.ts";
 import type { Beginning } from "./beginning.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
@@ -35,7 +35,7 @@ export interface PretrainJob {
 }
 
 export function trainingOf(config: ResolvedConfig): Training {
-  const model = buildModel(config.model);
+  const model = withPrecision(buildModel(config.model), config.precision);
   return {
     model,
     optimizer: bindOptimizer(config.optimizer, namedParams(model.params)),

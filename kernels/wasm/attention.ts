@@ -17,21 +17,23 @@ function shapeOf({ inputs, attrs }: OpContext): Shape {
 
 const isStored = (dtype: Dtype): dtype is Stored => dtype === "f32" || dtype === "bf16";
 
+/** `undefined` where one of the tensors is stored in a way that has no WASM form. */
 function variantOf(
   inputs: readonly Spec[],
+  result: Spec,
   { softcap }: Shape,
   target: CpuTarget,
 ): Omit<Variant, "segments" | "cached"> | undefined {
-  const [q, k, v] = inputs.map(({ dtype }) => dtype);
-  if (!isStored(q) || !isStored(k) || !isStored(v)) return undefined;
-  return { tile: tileFor(target.relaxed), q, k, v, softcap: softcap > 0 };
+  const [q, k, v] = inputs.map(({ dtype }) => dtype), out = result.dtype;
+  if (!isStored(q) || !isStored(k) || !isStored(v) || !isStored(out)) return undefined;
+  return { tile: tileFor(target.relaxed), q, k, v, out, softcap: softcap > 0 };
 }
 
 const isEmpty = ({ batch, time, heads, width, keys }: Shape) =>
   batch * time * heads * width * keys === 0;
 
 export function attentionWasm(node: OpContext, target: CpuTarget): CpuLowering | undefined {
-  const shape = shapeOf(node), base = variantOf(node.inputs, shape, target);
+  const shape = shapeOf(node), base = variantOf(node.inputs, node.outputs[0], shape, target);
   if (!base || isEmpty(shape)) return undefined;
   const variant: Variant = { ...base, segments: node.inputs.length > 3, cached: false };
   const segments = variant.segments ? input(3) : undefined;
@@ -50,11 +52,18 @@ export function attentionWasm(node: OpContext, target: CpuTarget): CpuLowering |
 }
 
 export function attentionGradWasm(node: OpContext, target: CpuTarget): CpuLowering | undefined {
-  const shape = shapeOf(node), base = variantOf(node.inputs, shape, target);
-  if (!base || isEmpty(shape)) return undefined;
-  const [out, lse, dout, segments] = node.inputs.slice(3);
-  if ([out, lse, dout].some(({ dtype }) => dtype !== "f32")) return undefined;
-  const variant: Variant = { ...base, segments: segments !== undefined, cached: false };
+  const [out, lse, { dtype: dout }, segments] = node.inputs.slice(3);
+  const shape = shapeOf(node), base = variantOf(node.inputs, out, shape, target);
+  const [dq, dk, dv] = node.outputs.map(({ dtype }) => dtype);
+  if (!base || isEmpty(shape) || lse.dtype !== "f32" || !isStored(dout)) return undefined;
+  if (!isStored(dq) || !isStored(dk) || !isStored(dv)) return undefined;
+  const variant: Variant = {
+    ...base,
+    dout,
+    gradients: [dq, dk, dv],
+    segments: segments !== undefined,
+    cached: false,
+  };
   const job = backwardJob(shape, variant, {
     q: input(0),
     k: input(1),
@@ -71,7 +80,7 @@ export function attentionGradWasm(node: OpContext, target: CpuTarget): CpuLoweri
 }
 
 export function cachedAttentionWasm(node: OpContext, target: CpuTarget): CpuLowering | undefined {
-  const shape = shapeOf(node), base = variantOf(node.inputs, shape, target);
+  const shape = shapeOf(node), base = variantOf(node.inputs, node.outputs[0], shape, target);
   if (!base || isEmpty(shape)) return undefined;
   const variant: Variant = { ...base, segments: false, cached: true };
   const operands = { q: input(0), k: input(1), v: input(2), start: input(3), out: output(0) };

@@ -17,6 +17,7 @@ import {
   type Variant,
   variantKey,
 } from "./attention_strips.ts";
+import { halveRows } from "./elements.ts";
 import { type Arguments, layOut, namedJob } from "./job.ts";
 import { maxOf, sumOf } from "./lanes.ts";
 import { blockK, columnsOf, spareBytes } from "./panels.ts";
@@ -55,7 +56,7 @@ export function sharedArguments(shape: Shape, variant: Variant) {
     qStride: heads * width * bytesPerElement(variant.q),
     kStride: kvHeads * width * bytesPerElement(variant.k),
     vStride: kvHeads * width * bytesPerElement(variant.v),
-    outStride: heads * width * 4,
+    outStride: heads * width * bytesPerElement(variant.out),
   };
 }
 
@@ -92,6 +93,8 @@ export function forwardScratch(shape: Shape, variant: Variant) {
     packedValues: 4 * panelsOf(width, columns) * keys,
     packedQueries: 4 * stripRows * width,
     packedWeights: 4 * stripRows * blockK,
+    // A strip's results before they are rounded.
+    wide: variant.out === "bf16" ? 4 * stripRows * width : 0,
   });
 }
 
@@ -151,12 +154,13 @@ type ForwardArguments =
   };
 
 function writeForward(f: FunctionBuilder, a: ForwardArguments, variant: Variant): void {
-  const { tile } = variant, panel = columnsOf(tile);
+  const { tile } = variant, panel = columnsOf(tile), isHalf = variant.out === "bf16";
   const place = (offset: I32) => f.i32(i32.add(f.scratch, offset));
   const scores = place(a.scores),
     keysPacked = place(a.packedKeys),
     valuesPacked = place(a.packedValues);
   const queriesPacked = place(a.packedQueries), weightsPacked = place(a.packedWeights);
+  const wide = place(a.wide);
   const unit = f.i32(),
     row = f.i32(),
     head = f.i32(),
@@ -178,10 +182,13 @@ function writeForward(f: FunctionBuilder, a: ForwardArguments, variant: Variant)
     f.set(from, headAddress(a.v, row, a.keys, a.vStride, kvHead, bytes(variant.v)));
     pack(f, panel, variant.v, "outer", [from, valuesPacked, a.width, seen, a.vStride]);
     f.set(from, headAddress(a.q, row, a.time, a.qStride, head, bytes(variant.q)));
-    f.set(out, headAddress(a.out, row, a.time, a.outStride, head, i32.shl(a.width, 2)));
+    f.set(out, headAddress(a.out, row, a.time, a.outStride, head, bytes(variant.out)));
     const strips = { time: a.time, start, segments: variant.segments ? segments : undefined };
     forStrips(f, variant, a, strips, (strip) => {
       const outRow = f.i32(i32.add(out, i32.mul(strip.first, a.outStride)));
+      const sums = isHalf
+        ? { at: wide, pitch: f.i32(i32.shl(a.width, 2)) }
+        : { at: outRow, pitch: a.outStride };
       const queries = i32.add(from, i32.mul(strip.first, a.qStride));
       pack(f, tile.rows, variant.q, "k", [queries, queriesPacked, strip.rows, a.width, a.qStride]);
       multiply(f, tile, {
@@ -209,8 +216,8 @@ function writeForward(f: FunctionBuilder, a: ForwardArguments, variant: Variant)
         multiply(f, tile, {
           a: weightsPacked,
           b: i32.add(valuesPacked, i32.mul(i32.add(strip.low, at), 4 * panel)),
-          c: outRow,
-          pitch: a.outStride,
+          c: sums.at,
+          pitch: sums.pitch,
           rows: strip.rows,
           columns: a.width,
           k: depth,
@@ -218,7 +225,10 @@ function writeForward(f: FunctionBuilder, a: ForwardArguments, variant: Variant)
           accumulate: i32.ne(at, 0),
         });
       });
-      scaleRows(f, a, strip, outRow, queriesPacked);
+      scaleRows(f, a, strip, sums, queriesPacked);
+      if (isHalf) {
+        halveRows(f, [sums.at, sums.pitch], [outRow, a.outStride], strip.rows, a.width);
+      }
     });
   });
 }
@@ -295,10 +305,14 @@ function scaleRows(
   f: FunctionBuilder,
   a: ForwardArguments,
   strip: Strip,
-  out: Local<"i32">,
+  sums: { readonly at: Local<"i32">; readonly pitch: Local<"i32"> },
   factors: I32,
 ): void {
-  const index = f.i32(), row = f.i32(out), at = f.i32(), factor = f.v128(), zero = f.constant(0);
+  const index = f.i32(),
+    row = f.i32(sums.at),
+    at = f.i32(),
+    factor = f.v128(),
+    zero = f.constant(0);
   f.forRange(index, 0, strip.rows, 1, () => {
     f.set(factor, v128.load32Splat(i32.add(factors, i32.shl(index, 2))));
     f.if(
@@ -306,6 +320,6 @@ function scaleRows(
       () => forFloats(f, at, row, a.width, (load, store) => store(f32x4.mul(load(at), factor))),
       () => forFloats(f, at, row, a.width, (_, store) => store(zero)),
     );
-    f.advance(row, a.outStride);
+    f.advance(row, sums.pitch);
   });
 }

@@ -35,14 +35,20 @@ export interface Variant {
   readonly q: Stored;
   readonly k: Stored;
   readonly v: Stored;
+  /** The result, or what comes back of it. */
+  readonly out: Stored;
+  /** In the backward pass: the result's cotangent, and those of q, k and v. */
+  readonly dout?: Stored;
+  readonly gradients?: readonly [Stored, Stored, Stored];
   readonly segments: boolean;
   readonly softcap: boolean;
   /** Queries stand at `start[b]` + their index in a cache. */
   readonly cached: boolean;
 }
 
-export function variantKey({ tile, q, k, v, segments, softcap, cached }: Variant): string {
-  return [tile.relaxed, q, k, v, segments, softcap, cached].join(" ");
+export function variantKey(variant: Variant): string {
+  const { tile, q, k, v, out, dout, gradients, segments, softcap, cached } = variant;
+  return [tile.relaxed, q, k, v, out, dout, gradients, segments, softcap, cached].join(" ");
 }
 
 /** Arguments of every strip kernel that say which keys a query may see. */

@@ -22,6 +22,7 @@ import {
   blockBytes,
   blockJob,
   gemmJobs,
+  isBlas,
   type Matrix,
   packedBytes,
   packJob,
@@ -117,13 +118,14 @@ function sweep(
     pitch: head.pitch,
     vocab,
   };
-  let packedMost = 0;
+  let packedMost = 0, memberMost = 0;
   const add = (product: Product, vocabulary: "m" | "n" | "k") => {
     for (const part of slabs(product, vocabulary, target)) {
       const made = tokens <= fewTokens && vocabulary === "n"
         ? productJobs(part, packed, target)
         : panelJobs(part, target);
       packedMost = Math.max(packedMost, ...made.scratchBytes ?? []);
+      memberMost = Math.max(memberMost, made.memberBytes ?? 0);
       jobs.push(...made.jobs);
     }
   };
@@ -136,16 +138,16 @@ function sweep(
     add(dweightOf(head, first, count), "m");
   }
   jobs.push(sumJob(operands, tokens, output(0)));
-  return { jobs, scratchBytes: [rows * head.pitch + 64, packedMost], memberBytes: blockBytes };
+  return { jobs, scratchBytes: [rows * head.pitch + 64, packedMost], memberBytes: memberMost };
 }
 
 /** A product by packed panels, or by a BLAS. */
 function panelJobs(product: Product, target: CpuTarget): CpuLowering {
-  const { a, b } = product;
-  if (target.blas && a.stored === "f32" && b.stored === "f32") return { jobs: gemmJobs(product) };
+  if (target.blas && isBlas(product)) return { jobs: gemmJobs(product) };
   return {
     jobs: [packJob(product, packed, target), blockJob(product, packed, target)],
     scratchBytes: [packedBytes(product, target)],
+    memberBytes: blockBytes(product, target),
   };
 }
 

@@ -17,7 +17,7 @@ import {
   v128,
 } from "./encode.ts";
 import type { Stored } from "./panels.ts";
-import { bf16Bits, type VectorMath } from "./scalar.ts";
+import { bf16Bits, type VectorMath, vectorMath } from "./scalar.ts";
 
 /**
  * How a type is moved: integers as floats, bit by bit. `undefined` for f16, which has no WASM form.
@@ -113,6 +113,28 @@ export function storeOne(
 /** All bits in the first `rest` lanes, 1 to 3. */
 export function firstLanes(s: VectorMath, rest: I32): V128 {
   return f32x4.lt(s.f.constants([0, 1, 2, 3]), f32x4.splat(f32.convertI32S(rest)));
+}
+
+/** Rows of f32 → rows of bf16; each side's address and bytes from row to row. */
+export function halveRows(
+  f: FunctionBuilder,
+  [from, fromPitch]: readonly [I32, I32],
+  [to, toPitch]: readonly [I32, I32],
+  rows: I32,
+  columns: I32,
+): void {
+  const s = vectorMath(f, false), row = f.i32(), at = f.i32(), rest = f.i32(), value = f.v128();
+  const source = f.i32(from), target = f.i32(to), place = f.i32();
+  f.forRange(row, 0, rows, 1, () => {
+    overRow(f, columns, at, rest, (part) => {
+      f.set(value, v128.load(i32.add(source, at)));
+      f.set(place, i32.add(target, i32.shrU(at, 1)));
+      if (part) storePart(s, "bf16", place, value, rest);
+      else storeDense(s, "bf16", place, value);
+    });
+    f.advance(source, fromPitch);
+    f.advance(target, toPitch);
+  });
 }
 
 /**

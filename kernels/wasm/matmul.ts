@@ -13,6 +13,7 @@ import {
   scratch,
 } from "../lowering.ts";
 import { type MatmulAttrs, matmulSizes } from "../matmul.ts";
+import { storedAs } from "./elements.ts";
 import { fusedJobs } from "./fused.ts";
 import type { Dense, Stored } from "./panels.ts";
 import { type Matrix, type Product, productJobs } from "./product.ts";
@@ -36,7 +37,11 @@ export function matmulWasm(node: OpContext, target: CpuTarget): CpuLowering | un
   const a = matrixOf(inputs[0], input(0), transA ? "outer" : "k");
   const b = matrixOf(inputs[1], input(1), transB ? "k" : "outer");
   const product = { batch, m, n, k, a, b };
-  if (!epilogue) return productJobs({ ...product, c: { at: output(0) } }, scratch(0), target);
+  const stored = storedAs(node.outputs[0].dtype);
+  if (!epilogue) {
+    if (!stored) return undefined;
+    return productJobs({ ...product, c: { at: output(0), stored } }, scratch(0), target);
+  }
   return withEpilogue(product, epilogue, node, target);
 }
 

@@ -14,6 +14,7 @@ import {
 } from "../lowering.ts";
 import { i32 } from "./encode.ts";
 import { gemvJob } from "./gemv.ts";
+import { halveRows, sizeShift } from "./elements.ts";
 import { namedJob } from "./job.ts";
 import {
   blockK,
@@ -39,6 +40,15 @@ export interface Matrix {
   readonly batchStride: number;
 }
 
+/** Where C goes: rows lie `pitch` bytes apart (dense where left out), matrices m rows apart. */
+export interface Target {
+  readonly at: Operand;
+  readonly offset?: number;
+  readonly pitch?: number;
+  /** f32 where left out. As bf16 it is made in the members' scratch, so it cannot be added to. */
+  readonly stored?: Stored;
+}
+
 export interface Product {
   readonly batch: number;
   readonly m: number;
@@ -46,8 +56,7 @@ export interface Product {
   readonly k: number;
   readonly a: Matrix;
   readonly b: Matrix;
-  /** f32; rows of a matrix lie `pitch` bytes apart (4n where left out), matrices m rows apart. */
-  readonly c: { readonly at: Operand; readonly offset?: number; readonly pitch?: number };
+  readonly c: Target;
   /** C += A B */
   readonly accumulate?: boolean;
 }
@@ -126,9 +135,11 @@ export function blockJob(product: Product, packed: Operand, target: CpuTarget): 
   const { batch, m, n, k, a, c } = product, tile = tileFor(target.relaxed), width = columnsOf(tile);
   const pack = packPanels(tile.rows, a.stored, a.dense), multiply = multiplyPanels(tile);
   const { rows, columns } = chooseBlocks(product, tile, target),
-    element = bytesPerElement(a.stored);
+    element = bytesPerElement(a.stored),
+    { stored = "f32" } = c,
+    isHalf = stored === "bf16";
   return namedJob({
-    key: `product ${multiply.key} ${a.stored} ${a.dense}`,
+    key: `product ${multiply.key} ${a.stored} ${a.dense} ${stored}`,
     args: {
       left: a.at,
       leftOffset: a.offset ?? 0,
@@ -137,7 +148,7 @@ export function blockJob(product: Product, packed: Operand, target: CpuTarget): 
       packed,
       out: c.at,
       outOffset: c.offset ?? 0,
-      pitch: c.pitch ?? 4 * n,
+      pitch: c.pitch ?? bytesPerElement(stored) * n,
       m,
       n,
       k,
@@ -155,28 +166,32 @@ export function blockJob(product: Product, packed: Operand, target: CpuTarget): 
       const rightStride = f.i32(i32.mul(i32.mul(panels, w.k), 4 * width));
       const unit = f.i32(), matrix = f.i32(), row = f.i32(), column = f.i32(), height = f.i32();
       const at = f.i32(), depth = f.i32(), panel = f.i32(i32.add(f.scratch, spareBytes));
+      const corner = f.i32(), count = f.i32();
+      const block = f.i32(i32.add(panel, 4 * blockRows * blockK));
       f.forRange(unit, f.begin, f.end, 1, () => {
         f.set(column, i32.mul(i32.remU(unit, across), w.columns));
         f.set(row, i32.divU(unit, across));
         f.set(matrix, i32.divU(row, down));
         f.set(row, i32.mul(i32.remU(row, down), w.rows));
         f.set(height, i32.minU(w.rows, i32.sub(w.m, row)));
+        f.set(count, i32.minU(w.columns, i32.sub(w.n, column)));
+        f.set(corner, i32.mul(i32.add(i32.mul(matrix, w.m), row), w.pitch));
+        f.set(corner, i32.add(i32.add(out, corner), i32.shl(column, sizeShift(stored))));
         f.forRange(at, 0, w.k, blockK, () => {
           f.set(depth, i32.minU(blockK, i32.sub(w.k, at)));
           const [rowStep, kStep] = a.dense === "k" ? [w.stride, element] : [element, w.stride];
-          const corner = i32.add(i32.mul(row, rowStep), i32.mul(at, kStep));
-          const from = i32.add(i32.add(left, i32.mul(matrix, w.batchStride)), corner);
+          const first = i32.add(i32.mul(row, rowStep), i32.mul(at, kStep));
+          const from = i32.add(i32.add(left, i32.mul(matrix, w.batchStride)), first);
           f.call(pack, from, panel, height, depth, w.stride);
-          const block = i32.mul(i32.add(i32.mul(column, w.k), i32.mul(at, width)), 4);
-          const rowOfC = i32.add(i32.mul(matrix, w.m), row);
+          const right = i32.mul(i32.add(i32.mul(column, w.k), i32.mul(at, width)), 4);
           f.call(
             multiply,
             panel,
-            i32.add(i32.add(w.packed, i32.mul(matrix, rightStride)), block),
-            i32.add(i32.add(out, i32.mul(rowOfC, w.pitch)), i32.shl(column, 2)),
-            w.pitch,
+            i32.add(i32.add(w.packed, i32.mul(matrix, rightStride)), right),
+            isHalf ? block : corner,
+            isHalf ? i32.shl(w.columns, 2) : w.pitch,
             height,
-            i32.minU(w.columns, i32.sub(w.n, column)),
+            count,
             depth,
             i32.mul(depth, 4 * tile.rows),
             i32.mul(w.k, 4 * width),
@@ -184,9 +199,20 @@ export function blockJob(product: Product, packed: Operand, target: CpuTarget): 
             f.scratch,
           );
         });
+        if (isHalf) {
+          halveRows(f, [block, i32.shl(w.columns, 2)], [corner, w.pitch], height, count);
+        }
       });
     },
   });
+}
+
+/** Bytes that each member needs for a `blockJob`. */
+export function blockBytes(product: Product, target: CpuTarget): number {
+  const packed = spareBytes + 4 * blockRows * blockK;
+  if (product.c.stored !== "bf16") return packed;
+  const { rows, columns } = chooseBlocks(product, tileFor(target.relaxed), target);
+  return packed + 4 * rows * columns;
 }
 
 /** Bytes of B packed. */
@@ -195,8 +221,10 @@ export function packedBytes({ batch, n, k }: Product, { relaxed }: CpuTarget): n
   return batch * Math.ceil(n / width) * k * width * 4;
 }
 
-/** Bytes that each member needs for a `blockJob`. */
-export const blockBytes = spareBytes + blockRows * blockK * 4;
+/** Whether a BLAS can make it: it knows f32 alone. */
+export function isBlas({ a, b, c }: Product): boolean {
+  return [a, b, c].every(({ stored = "f32" }) => stored === "f32");
+}
 
 /** A product by the system's BLAS, one call for each matrix of the batch. */
 export function gemmJobs({ a, b, c, batch, m, n, k, accumulate = false }: Product): CpuJob[] {
@@ -244,13 +272,13 @@ export function productJobs(product: Product, packed: Operand, target: CpuTarget
   const b: Matrix = n === 1 && product.b.dense === "outer"
     ? { ...product.b, dense: "k" }
     : product.b;
-  if (!accumulate && a.dense === "k" && m <= thinRows[b.dense]) {
+  if (!accumulate && product.c.stored !== "bf16" && a.dense === "k" && m <= thinRows[b.dense]) {
     return { jobs: [gemvJob({ ...product, a, b }, target.relaxed)] };
   }
-  if (target.blas && a.stored === "f32" && b.stored === "f32") return { jobs: gemmJobs(product) };
+  if (target.blas && isBlas(product)) return { jobs: gemmJobs(product) };
   return {
     jobs: [packJob(product, packed, target), blockJob(product, packed, target)],
     scratchBytes: [packedBytes(product, target)],
-    memberBytes: blockBytes,
+    memberBytes: blockBytes(product, target),
   };
 }

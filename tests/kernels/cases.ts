@@ -10,7 +10,14 @@ import type { Case } from "./cases/case.ts";
 import { elementwise } from "./cases/elementwise.ts";
 import { layout } from "./cases/layout.ts";
 import { optimizer, sampling } from "./cases/optimizer.ts";
-import { attention, decoding, headsGrad, lossHeads, products } from "./cases/products.ts";
+import {
+  attention,
+  attentionHalves,
+  decoding,
+  headsGrad,
+  lossHeads,
+  products,
+} from "./cases/products.ts";
 import { norms, reduce } from "./cases/reduce.ts";
 import { others } from "./cases/tokens.ts";
 
@@ -27,6 +34,7 @@ export const cases: readonly Case[] = [
   ...products,
   ...attention,
   ...attention.map(headsGrad),
+  ...attentionHalves,
   ...decoding,
   ...lossHeads,
 ];

@@ -117,7 +117,8 @@ Deno.test("an op without a derivative in the way is named", () => {
 
 Deno.test("remat: equal gradients, from nodes that are built again", () => {
   const x = input("x", 3), w = input("w", 3);
-  const layer = (y: Tensor, p: Tensor) => k.tanh(k.mul(k.exp(k.mul(y, p)), p));
+  const layer = (y: Tensor, p: Tensor) =>
+    k.tanh(k.mul(k.rmsNorm(k.mul(y, p), undefined, { eps: 1e-6 }), p));
   const run = (f: typeof layer) => {
     const loss = k.sumAll(f(f(x, w), w));
     return [loss, ...k.gradients(loss, [x, w])];
@@ -126,7 +127,19 @@ Deno.test("remat: equal gradients, from nodes that are built again", () => {
   const inputs: [Tensor, number[]][] = [[x, [0.1, -0.2, 0.3]], [w, [0.5, 0.6, -0.7]]];
   assert.deepEqual(value(plain[0], inputs, rebuilt), value(plain[0], inputs, plain));
   const count = (roots: readonly Tensor[]) =>
-    nodesOf(roots).filter(({ op }) => op.name === "exp").length;
+    nodesOf(roots).filter(({ op }) => op.name === "rms_norm").length;
   assert.equal(count(plain), 2);
   assert.equal(count(rebuilt), 4);
+});
+
+Deno.test("element-wise work is done again for the backward pass, unless something else reads it", () => {
+  const x = input("x", 3), w = input("w", 3, 3);
+  const middle = k.exp(k.mul(x, 2)), read = k.exp(k.neg(middle));
+  const loss = k.sumAll(k.square(k.matmul(k.reshape(read, [1, 3]), w)));
+  const grads = k.gradients(loss, [x, w]);
+  const names = (roots: readonly Tensor[]) =>
+    nodesOf(roots).map(({ op }) => op.name).filter((name) => name === "exp" || name === "matmul");
+  assert.deepEqual(names([loss]), ["exp", "exp", "matmul"]);
+  // `middle` and the product's square are made again, `read` and the product are kept
+  assert.deepEqual(names(grads).sort(), ["exp", "exp", "exp", "matmul", "matmul", "matmul"]);
 });

@@ -20,7 +20,11 @@ async function benchmark(overrides: string[] = []) {
 }
 
 Deno.test("dry run: the memory that it says is what training then uses, within 5 %", async () => {
-  for (const overrides of [[], ["accumulation=4"], ["model.remat=true", "batch_size=2"]]) {
+  for (
+    const overrides of [[], ["accumulation=4"], ["model.remat=true", "batch_size=2"], [
+      "precision=bf16",
+    ]]
+  ) {
     const config = await benchmark(overrides);
     await using device = await openDevice({ device: "cpu", blas: "off", threads: 2 });
     const planned = dryRun(config, device.target).totalBytes;

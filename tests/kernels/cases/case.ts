@@ -75,6 +75,33 @@ export const i32 = (shape: number[], values: Values): InputCase => ({
   values,
 });
 
+/**
+ * The case as training in bf16 has it: operands at `reads` come, and outputs at `makes` go, as
+ * bf16. The planner makes such nodes; `check` alone does not.
+ */
+export function inHalves(sample: Case, reads: readonly number[], makes: readonly number[]): Case {
+  return {
+    ...sample,
+    name: `${sample.name}, bf16`,
+    op: storingHalves(sample.op, makes),
+    inputs: sample.inputs.map((x, i) =>
+      reads.includes(i) ? half("bf16", [...x.shape], x.values) : x
+    ),
+    rough: true,
+  };
+}
+
+/** The op, with outputs that are stored as bf16. */
+export function storingHalves<O extends Op>(op: O, makes: readonly number[]): O {
+  return {
+    ...op,
+    check: (inputs, attrs) =>
+      op.check(inputs, attrs).map((spec, i) =>
+        makes.includes(i) ? { ...spec, dtype: "bf16" } : spec
+      ),
+  };
+}
+
 /** Values of a case's inputs; the same on each call. */
 export function valuesOf({ inputs }: Case): ArrayLike<number>[] {
   return inputs.map(({ shape, values }, i) => values(sizeOf(shape), 17 * (i + 1)));

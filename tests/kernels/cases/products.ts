@@ -2,7 +2,7 @@
 
 import type { Dtype } from "../../../core/graph/mod.ts";
 import * as k from "../../../kernels/mod.ts";
-import { type Case, f32, i32, list, spread, stored, SUM } from "./case.ts";
+import { type Case, f32, i32, inHalves, list, spread, stored, SUM } from "./case.ts";
 
 const product = (
   name: string,
@@ -33,6 +33,9 @@ export const products: Case[] = [
     product(name, [1, 65, 33], trans),
     product(name, [17, 3, 65], trans),
     product(name, [65, 66, 17], trans, [2]),
+    ...([[17, 3, 65], [65, 66, 17]] as const).map((sizes) =>
+      inHalves(product(name, [...sizes], trans, [2]), [0, 1], [0])
+    ),
     product(`${name} bf16`, [5, 17, 33], trans, [], ["f32", "bf16"]),
   ]),
 ];
@@ -77,6 +80,14 @@ export const headsGrad = (sample: Case): Case => {
     rough: true, // has no gradient of its own
   };
 };
+
+/** As in training: all but the log-sum-exp is bf16. */
+export const attentionHalves: Case[] = [
+  ...attention.slice(3).map((sample) => inHalves(sample, [0, 1, 2], [0])),
+  ...attention.slice(3).map(headsGrad).map((sample) =>
+    inHalves(sample, [0, 1, 2, 3, 5], [0, 1, 2])
+  ),
+];
 
 const cached = (
   name: string,
@@ -124,6 +135,7 @@ const head = (
 export const lossHeads: Case[] = [
   ...head("of one token", [1, 3, 2]),
   ...head("of odd sizes", [17, 33, 257]),
+  ...head("of odd sizes", [17, 33, 257]).map((sample) => inHalves(sample, [0, 1], [])),
   ...head("with token weights", [9, 8, 64], {}, true),
   ...head("with all options", [5, 4, 17], { softcap: 3, label_smoothing: 0.1, z_loss: 0.01 }, true),
 ];

@@ -4,8 +4,8 @@ import * as k from "../../../kernels/mod.ts";
 import {
   type Case,
   f32,
-  half,
   i32,
+  inHalves,
   type InputCase,
   list,
   normal,
@@ -22,30 +22,25 @@ const tables = (positions: number, half: number): InputCase[] => [
 /** Runs of equal ids. */
 const segments = list(1, 1, 2, 2, 2, 3, 4, 4);
 
+const ropes = (["half", "interleaved"] as const).flatMap((layout): Case[] =>
+  ([1, -1] as const).flatMap((direction) =>
+    [2, 4, 6].map((rotary_dim) => ({
+      name: `rope ${layout}, ${rotary_dim} of 6, direction ${direction}`,
+      op: k.ropeOp,
+      attrs: { rotary_dim, layout, direction },
+      inputs: [
+        f32([2, 3, 5, 6]),
+        i32([2, 3], list(0, 3, 8, -1, 2, 99)),
+        ...tables(9, rotary_dim / 2),
+      ],
+      tolerance: ONE,
+    }))
+  )
+);
 export const others: Case[] = [
-  ...(["half", "interleaved"] as const).flatMap((layout): Case[] =>
-    ([1, -1] as const).flatMap((direction) =>
-      [4, 6].map((rotary_dim) => ({
-        name: `rope ${layout}, ${rotary_dim} of 6, direction ${direction}`,
-        op: k.ropeOp,
-        attrs: { rotary_dim, layout, direction },
-        inputs: [
-          f32([2, 3, 5, 6]),
-          i32([2, 3], list(0, 3, 8, -1, 2, 99)),
-          ...tables(9, rotary_dim / 2),
-        ],
-        tolerance: ONE,
-      }))
-    )
-  ),
-  {
-    name: "rope of bf16",
-    op: k.ropeOp,
-    attrs: { rotary_dim: 4, layout: "half", direction: 1 },
-    inputs: [half("bf16", [1, 3, 1, 4]), i32([1, 3], list(0, 1, 2)), ...tables(5, 2)],
-    tolerance: ONE,
-    rough: true,
-  },
+  ...ropes,
+  ...ropes.map((sample) => inHalves(sample, [0], [0])),
+  ...ropes.map((sample) => inHalves(sample, [0], [])),
   ...(["f32", "bf16", "f16"] as const).map((dtype): Case => ({
     name: `embedding of ${dtype}`,
     op: k.embeddingOp,

@@ -6,6 +6,7 @@ import {
   cachedAttentionOp,
 } from "../../../kernels/attention.ts";
 import { sizeOf } from "../../../core/graph/tensor.ts";
+import { storingHalves } from "../cases/case.ts";
 import { checkWasm, integers, plain, type Sample, sample } from "./harness.ts";
 
 interface Case {
@@ -33,6 +34,25 @@ function operands(
   ];
   const ids = Array.from({ length: batch * time }, (_, i) => Math.floor((i % time) / document));
   return { qkv, segments: document > 0 ? [integers([batch, time], ids)] : [] };
+}
+
+/** Forward, then backward with all but the log-sum-exp in bf16. */
+function checkHalves({ batch, time, kvHeads, group, width, ...example }: Case, relaxed: boolean) {
+  const queries = [batch, time, kvHeads * group, width], keys = [batch, time, kvHeads, width];
+  const half = (shape: number[], seed: number) => sample(shape, seed, "bf16");
+  const qkv = [half(queries, 1), half(keys, 2), half(keys, 3)];
+  const { segments } = operands({ batch, time, kvHeads, group, width, ...example });
+  const target = { ...plain, relaxed }, attrs = { ...example.attrs };
+  checkWasm(storingHalves(attentionOp, [0]), [...qkv, ...segments], attrs, 2e-6, target);
+  const lse = sample([batch, kvHeads * group, time], 6);
+  lse.values.forEach((x, i) => lse.values[i] = x + 3);
+  checkWasm(
+    storingHalves(attentionGradOp, time % 2 ? [0, 1, 2] : [1]),
+    [...qkv, half(queries, 4), lse, half(queries, 5), ...segments],
+    attrs,
+    2e-5,
+    target,
+  );
 }
 
 /** Forward, then backward from the forward's own results. */
@@ -108,6 +128,7 @@ Deno.test("attention, WASM: any combination", () => {
     }),
   });
   fc.assert(fc.property(example, fc.boolean(), (x, relaxed) => check(x, relaxed)), { numRuns: 40 });
+  fc.assert(fc.property(example, fc.boolean(), checkHalves), { numRuns: 40 });
 });
 
 Deno.test("cached attention, WASM: new tokens over a cache, one and many, rows of different length", () => {

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { FusedProgram } from "../../../kernels/fused.ts";
 import { matmulOp } from "../../../kernels/matmul.ts";
+import { storingHalves } from "../cases/case.ts";
 import { checkWasm, load, plain, sample } from "./harness.ts";
 
 const forms = [[false, false], [false, true], [true, false], [true, true]] as const;
@@ -79,6 +80,20 @@ Deno.test("matmul, WASM: weights in bf16", () => {
         ...plain,
         relaxed: false,
       });
+    }
+  }
+});
+
+Deno.test("matmul, WASM: all in bf16, results too", () => {
+  const rounding = storingHalves(matmulOp, [0]);
+  for (const [transA, transB] of forms) {
+    for (const [m, n, k] of [[1, 5, 9], [17, 3, 5], [97, 66, 257], [50, 37, 600]]) {
+      for (const relaxed of [true, false]) {
+        const halves = operands(m, n, k, [transA, transB], [2]).map(({ shape }, i) =>
+          sample(shape, i, "bf16")
+        );
+        checkWasm(rounding, halves, { transA, transB }, 1e-6, { ...plain, relaxed });
+      }
     }
   }
 });

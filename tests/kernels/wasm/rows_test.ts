@@ -22,6 +22,7 @@ import {
   tokenListsOp,
   uniformOp,
 } from "../../../kernels/mod.ts";
+import { storingHalves } from "../cases/case.ts";
 import { checkWasm, integers, load, type Sample, sample } from "./harness.ts";
 
 const sizes = [1, 3, 17, 65, 257];
@@ -38,6 +39,7 @@ Deno.test("norms: forward and backward, with and without gain", () => {
       const bias = sample([n], 4);
       checkWasm(rmsNormOp, [x], attrs, rowTolerance);
       checkWasm(rmsNormOp, [x, gain], attrs, rowTolerance);
+      checkWasm(storingHalves(rmsNormOp, [0]), [x, gain], attrs, rowTolerance);
       if (n === 1) continue; // of one channel eps alone is left: differences that cancel, on both sides
       checkWasm(rmsNormGradOp, [x, dy], attrs, rowTolerance);
       checkWasm(rmsNormGradOp, [x, dy, gain], attrs, columnTolerance);
@@ -74,6 +76,7 @@ Deno.test("rope: both layouts, all or part of the head, both directions", () => 
         const inputs = [x, positions, sample(table, 2), sample(table, 3)];
         for (const direction of [1, -1]) {
           checkWasm(ropeOp, inputs, { layout, rotary_dim, direction }, 1e-6);
+          checkWasm(storingHalves(ropeOp, [0]), inputs, { layout, rotary_dim, direction }, 1e-6);
         }
       }
     }
