@@ -138,7 +138,9 @@ export async function pretrainWith(
   choice: DeviceChoice & RunMemory,
   conversation: Conversation,
 ): Promise<string> {
-  const { diskShortage, openData, pretrain } = await import("../core/train/mod.ts");
+  const { diskShortage, openData, pretrain, requireVocabulary } = await import(
+    "../core/train/mod.ts"
+  );
   const say = (line: string) => conversation.quiet || conversation.json || console.error(line);
   using interruption = listenForInterrupt("interrupted");
   using beginning = await beginningOf(start);
@@ -257,7 +259,7 @@ async function notesOn(given: PretrainConfig, { config, memory }: Resolved): Pro
 
 /** Data need not be there where the config says the vocabulary. */
 async function readFacts(beginning: BeginningAt, config: PretrainConfig): Promise<DataFacts> {
-  const { openData } = await import("../core/train/mod.ts");
+  const { openData, requireVocabulary } = await import("../core/train/mod.ts");
   const { exists } = await import("../core/io/atomic.ts");
   const { vocab_size } = config.model;
   const folders = await dataFolders(beginning, config, console.error);
@@ -266,12 +268,4 @@ async function readFacts(beginning: BeginningAt, config: PretrainConfig): Promis
   using data = await openData(config.data, folders);
   requireVocabulary(vocab_size, data.vocabSize);
   return factsOf(data, config.data.packing);
-}
-
-function requireVocabulary(ofModel: number | undefined, ofData: number): void {
-  if (ofModel === undefined || ofModel >= ofData) return;
-  throw new UserError(`the data have ${ofData} tokens, the model only ${ofModel}`, {
-    where: "model.vocab_size",
-    hint: "leave it out to take the data's; a run goes on only with the data that it began with",
-  });
 }

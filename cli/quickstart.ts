@@ -4,6 +4,7 @@
  * @module
  */
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import quickstartConfig from "../configs/quickstart.yaml" with { type: "text" };
 import type { HeldOutSum } from "../core/data/corpus.ts";
@@ -51,17 +52,22 @@ export function quickstartCommand(): CommandUnknownOpts {
     .addHelpText("after", help)
     .action(async ({ out, set, json, quiet, ...choice }) => {
       const say = (line: string) => quiet ? undefined : console.error(line);
+      refuseOtherData(set);
       await readConfig(join(out, "data"), set); // before anything is written
+      const again = "quern quickstart begins again from the start";
+      using interruption = listenForInterrupt("interrupted before the training", again);
+      const { signal } = interruption;
       const { lockFolder } = await import("../core/io/lock.ts");
       await prepareFolder(out);
       using _lock = await lockFolder(out);
       const run = join(out, "model");
-      const { data, heldOut } = await makeData(out, say);
+      const { data, heldOut } = await makeData(out, say, signal);
       await using device = await openChosenDevice(choice);
+      signal.throwIfAborted();
       const conversation = { json: false, quiet: quiet || json, summary: false };
-      const trained = await train({ data, run, device, overrides: set, conversation });
-      const story = await tell(run, device);
-      const correct = await answer(run, device, heldOut);
+      const trained = await train({ data, run, device, overrides: set, conversation, signal });
+      const story = await tell(run, device, signal);
+      const correct = await answer(run, device, heldOut, signal);
       const result = { ...trained, run, story, correct, asked: heldOut.length };
       if (json) console.log(JSON.stringify(jsonOf(result)));
       else printFolded(describe(result));
@@ -69,6 +75,16 @@ export function quickstartCommand(): CommandUnknownOpts {
 }
 
 const corpusFile = "corpus.txt";
+
+/** The stories and sums are what the rest is about. */
+function refuseOtherData(overrides: readonly string[]): void {
+  const other = overrides.find((override) => /^data(=|\.(path|sources)\b)/.test(override));
+  if (other === undefined) return;
+  throw new UserError("quickstart trains on the text that it makes", {
+    where: `--set ${other}`,
+    hint: "quern pretrain quickstart --set data.path=FOLDER takes other data",
+  });
+}
 
 /** Makes the folder; of those that are there only a quickstart's is taken. */
 async function prepareFolder(out: string): Promise<void> {
@@ -94,7 +110,7 @@ async function removeModel(run: string): Promise<void> {
 }
 
 /** A new corpus as token shards, and the sums that it does not show. */
-async function makeData(out: string, say: (line: string) => void) {
+async function makeData(out: string, say: (line: string) => void, signal: AbortSignal) {
   const { makeCorpus } = await import("../core/data/corpus.ts");
   const { tokenizeFiles } = await import("../core/data/tokenize.ts");
   const text = join(out, corpusFile), data = join(out, "data");
@@ -103,6 +119,8 @@ async function makeData(out: string, say: (line: string) => void) {
   const corpus = `${documents.join("\n")}\n`;
   await Deno.writeTextFile(text, corpus);
   say(`1. wrote ${text}: ${formatBytes(corpus.length)} of stories and sums`);
+  await nextTurn(); // writing the corpus let no signal through
+  signal.throwIfAborted();
   const { index } = await tokenizeFiles({
     inputs: [text],
     reading: { format: "text", fields: ["text"], separator: "\n", onError: "stop" },
@@ -110,7 +128,7 @@ async function makeData(out: string, say: (line: string) => void) {
     valFraction: 0.05,
     seed,
     target: { folder: data, ifExists: "replace", shardBytes: 256 * 2 ** 20 },
-  });
+  }, { signal });
   say(
     `2. tokenized it to ${data}: ${formatCount(index.splits.train.tokens)} tokens, ` +
       `${formatCount(index.splits.val.tokens)} held out`,
@@ -124,6 +142,7 @@ interface TrainingJob {
   readonly device: Device;
   readonly overrides: readonly string[];
   readonly conversation: Conversation;
+  readonly signal: AbortSignal;
 }
 
 /** What training came to. */
@@ -136,13 +155,14 @@ interface Trained {
   readonly tokensPerSecond: number;
 }
 
-async function train({ run, device, conversation, ...from }: TrainingJob): Promise<Trained> {
+async function train(
+  { run, device, conversation, signal, ...from }: TrainingJob,
+): Promise<Trained> {
   const { countAll, buildModel, namedParams } = await import("../core/model/mod.ts");
   const { doubtsOf, newRun, openData, pretrain } = await import("../core/train/mod.ts");
   const { factsOf, resolveWithin } = await import("./run_memory.ts");
   const given = await readConfig(from.data, from.overrides), { target } = device;
   using data = await openData(given.data);
-  using interruption = listenForInterrupt("interrupted");
   const facts = factsOf(data, given.data.packing);
   const { config } = await resolveWithin(given, { target, device, data: facts });
   const parameters = countAll(namedParams(buildModel(config.model).params));
@@ -156,7 +176,7 @@ async function train({ run, device, conversation, ...from }: TrainingJob): Promi
     device,
     beginning: newRun(run),
     session: { version, command: ["quern", ...Deno.args] },
-    signal: interruption.signal,
+    signal,
   };
   const began = performance.now();
   const end = await showTraining(pretrain(job), job, conversation);
@@ -188,20 +208,26 @@ async function readConfig(data: string, overrides: readonly string[]) {
 }
 
 /** A story, by sampling. */
-async function tell(run: string, device: Device): Promise<string> {
+async function tell(run: string, device: Device, signal: AbortSignal): Promise<string> {
   const { generate, openModel } = await import("../core/generate/mod.ts");
   using model = await openModel(run, device);
   const sampling = { temperature: 0.6, topK: 0, topP: 1, seed };
   let story = "Once";
-  for await (const event of generate(model, story, { maxTokens: 400, sampling })) {
+  for await (const event of generate(model, story, { maxTokens: 400, sampling, signal })) {
     story += event.text;
+    requireTime(run, signal);
     if (event.kind === "end" && event.reason !== "end_of_text") story += " …";
   }
   return story;
 }
 
 /** How many of the held-out sums are answered exactly, always by the likeliest token. */
-async function answer(run: string, device: Device, sums: readonly HeldOutSum[]): Promise<number> {
+async function answer(
+  run: string,
+  device: Device,
+  sums: readonly HeldOutSum[],
+  signal: AbortSignal,
+): Promise<number> {
   const { generateBatch, openModel } = await import("../core/generate/mod.ts");
   const sampling = { temperature: 0, topK: 0, topP: 1, seed };
   const size = 40;
@@ -212,10 +238,21 @@ async function answer(run: string, device: Device, sums: readonly HeldOutSum[]):
     const { texts } = await generateBatch(model, asked.map(({ question }) => question), {
       maxTokens: 8,
       sampling,
+      signal,
     });
+    requireTime(run, signal);
     correct += texts.filter(({ text }, i) => text === asked[i].answer).length;
   }
   return correct;
+}
+
+/** Ends what comes after training at Ctrl-C. */
+function requireTime(run: string, signal: AbortSignal): void {
+  if (!signal.aborted) return;
+  throw new UserError("interrupted after the training; the model is saved", {
+    hint: `let it write: quern generate ${shellWord(run)} "Once"`,
+    exitCode: exitCodes.interrupted,
+  });
 }
 
 interface Result extends Trained {

@@ -66,6 +66,15 @@ function requireSameTokenizer(first: ShardReader, other: ShardReader): void {
   );
 }
 
+/** Refuses a model whose table is too short for the data's tokens; `ofModel` is undefined where the data's is taken. */
+export function requireVocabulary(ofModel: number | undefined, ofData: number): void {
+  if (ofModel === undefined || ofModel >= ofData) return;
+  throw new UserError(`the data have ${ofData} tokens, the model only ${ofModel}`, {
+    where: "model.vocab_size",
+    hint: "leave it out to take the data's; a run goes on only with the data that it began with",
+  });
+}
+
 /** Refuses a source that fills no row. */
 export function requireAllTargets(data: OpenData, packing: Packing, length: number): void {
   for (const { shards: { folder, splits } } of data.sources) {

@@ -11,7 +11,7 @@ import type { Beginning } from "./beginning.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
 import { clockOf, microRows, type ResolvedConfig } from "./config.ts";
 import { restFault } from "./data_config.ts";
-import { type OpenData, requireAllTargets, requireSameData } from "./data.ts";
+import { type OpenData, requireAllTargets, requireSameData, requireVocabulary } from "./data.ts";
 import type { TrainEvent } from "./events.ts";
 import { withFittingSizes } from "./fit.ts";
 import { Loop } from "./loop.ts";
@@ -80,6 +80,7 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
       return;
     }
   }
+  requireVocabulary(config.model.vocab_size, data.vocabSize);
   requireAllTargets(data, config.data.packing, config.sequence_length);
   requireWeights(config);
   requireMeasurable(config, data);

@@ -27,6 +27,43 @@ Deno.test("quickstart: a slip in --set is refused before anything is written", (
     assert.deepEqual([...Deno.readDirSync(dir)], []);
   }));
 
+Deno.test("quickstart: other data and too small a vocabulary are refused", () =>
+  withTempDir(async (dir) => {
+    const data = await attempt(dir, "quickstart", "--set", "data.path=elsewhere");
+    assert.equal(data.code, 2);
+    assert.match(
+      data.stderr,
+      /--set data\.path=elsewhere: quickstart trains on the text that it makes/,
+    );
+    assert.deepEqual([...Deno.readDirSync(dir)], []);
+    const small = await attempt(dir, "quickstart", ...quick, "--set", "model.vocab_size=10");
+    assert.equal(small.code, 2);
+    assert.match(small.stderr, /model\.vocab_size: the data have \d+ tokens, the model only 10/);
+  }));
+
+Deno.test("quickstart: Ctrl-C before and after the training says so, too", {
+  ignore: Deno.build.os === "windows",
+}, () =>
+  withTempDir(async (cwd) => {
+    const stopAt = async (line: RegExp, args: string[]) => {
+      const child = startQuern(["quickstart", ...cpuOptions, ...args], { cwd });
+      let told = "";
+      for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+        const before = told;
+        told += text;
+        if (line.test(told) && !line.test(before)) child.kill("SIGINT");
+      }
+      await child.stdout.cancel();
+      assert.equal((await child.status).code, 130, told);
+      return told;
+    };
+    const early = await stopAt(/^1\. wrote/m, quick);
+    assert.match(early, /^error: interrupted before the training\nhint: .*begins again/m);
+    const late = await stopAt(/step 3: validation loss/, quick);
+    assert.match(late, /^error: interrupted after .*\nhint: /m);
+    assert.ok(![...Deno.readDirSync(join(cwd, "runs/quickstart"))].some((e) => e.name === ".lock"));
+  }));
+
 Deno.test("quickstart: Ctrl-C saves and says how to go on", {
   ignore: Deno.build.os === "windows",
 }, () =>
