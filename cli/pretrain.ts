@@ -171,9 +171,16 @@ export async function pretrainWith(
     });
   }
   if (reason === "finished") {
-    say(`for more: quern pretrain --resume ${shellWord(run)} --set steps=${2 * step}`);
+    say(`for more: quern pretrain --resume ${shellWord(run)} --set ${moreThan(step, config)}`);
   }
   return run;
+}
+
+/** What makes a run that is done go on: twice its length. */
+function moreThan(step: number, { steps, max_tokens }: PretrainConfig): string {
+  if (steps !== undefined || max_tokens === undefined) return `steps=${2 * step}`;
+  const [, amount, rest] = String(max_tokens).match(/^([\d.]+)(.*)$/)!;
+  return shellWord(`max_tokens=${2 * Number(amount)}${rest}`);
 }
 
 /** Where training begins. The folder of a run that is there is locked from here on. */

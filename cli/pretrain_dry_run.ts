@@ -10,6 +10,7 @@ import { plural } from "../core/io/words.ts";
 import type { Target } from "../core/plan/mod.ts";
 import type {
   DryRun,
+  DryStage,
   Memory,
   PretrainConfig,
   ResolvedConfig,
@@ -152,7 +153,12 @@ interface Report {
 function namesOf(report: Report): Record<string, unknown> {
   const { config, sources, found, target, memory, fits, limitsOf, time, timedOn, freeBytes } =
     report;
-  const { batch_size, accumulation, sequence_length, steps } = config, { disk } = found;
+  const { batch_size, accumulation, sequence_length } = config, { disk, stages } = found;
+  const sizesOf = (stage: DryStage) => ({
+    tokens_per_update: stage.tokensPerUpdate,
+    flops_per_token: Math.round(stage.flopsPerToken),
+    dispatches: stage.dispatches,
+  });
   return {
     device: target.kind,
     ...limitsOf === undefined ? {} : { limits_of: limitsOf },
@@ -168,10 +174,19 @@ function namesOf(report: Report): Record<string, unknown> {
     batch_size,
     accumulation,
     sequence_length,
-    steps,
-    tokens_per_update: found.tokensPerUpdate,
-    flops_per_token: Math.round(found.flopsPerToken),
-    dispatches: found.dispatches,
+    steps: Number.isFinite(found.steps) ? found.steps : null,
+    ...sizesOf(stages[0]),
+    ...stages.length > 1 && {
+      stages: stages.map((stage) => ({
+        from: stage.from,
+        batch_size: stage.batch_size,
+        accumulation: stage.accumulation,
+        sequence_length: stage.sequence_length,
+        ...sizesOf(stage),
+        total_bytes: stage.totalBytes,
+      })),
+    },
+    tokens: Number.isFinite(found.tokens) ? found.tokens : null,
     memory: Object.fromEntries(found.memory.map(({ kind, bytes }) => [kind, bytes])),
     total_bytes: found.totalBytes,
     device_bytes: memory?.bytes ?? null,
@@ -195,7 +210,6 @@ function namesOf(report: Report): Record<string, unknown> {
 
 function describe(report: Report): string[] {
   const { config, sources, found, target, freeBytes } = report, { disk } = found;
-  const { batch_size, sequence_length, accumulation, steps } = config;
   const total = (n: number) => formatCount(n).padStart(15);
   const parts = found.byPart.map(({ part, total: n, byRole }) =>
     `  ${part.padEnd(20)}${total(n)}  ${
@@ -210,20 +224,13 @@ function describe(report: Report): string[] {
   const memory = found.memory.map(({ kind, bytes }) =>
     `  ${kind.padEnd(20)}${formatBytes(bytes).padStart(15)}`
   );
-  const parted = accumulation > 1 ? ` in ${accumulation} parts` : "";
   return [
     `parameters            ${total(found.params)}`,
     ...parts,
     "optimizer groups",
     ...groups,
-    `an update             ${plural(batch_size, "row")} of ${sequence_length}${parted}: ${
-      plural(found.tokensPerUpdate, "token")
-    }, ${formatQuantity(found.flopsPerToken)}FLOPs a token, ${
-      formatCount(found.dispatches)
-    } dispatches`,
-    `the run               ${plural(steps, "update")}: ${
-      formatQuantity(steps * found.tokensPerUpdate)
-    } tokens, ${formatQuantity(steps * found.tokensPerUpdate * found.flopsPerToken)}FLOPs`,
+    ...stageLines(found.stages),
+    `the run               ${lengthText(report)}`,
     ...describeData(sources, config.data),
     `memory on ${target.kind.padEnd(12)}${formatBytes(found.totalBytes).padStart(15)}  ${
       memoryText(report)
@@ -257,6 +264,33 @@ function timeLines({ time, timedOn, fits }: Report): string[] {
       formatCount(tokensPerSecond)
     } tokens/s, ${share}from its kernels, each timed now on ${timedOn}`,
   ];
+}
+
+/** The updates of each stage. */
+function stageLines(stages: readonly DryStage[]): string[] {
+  const longest = Math.max(...stages.map(({ sequence_length }) => sequence_length));
+  const lines = stages.map((stage) => {
+    const { from, batch_size, sequence_length, accumulation, totalBytes } = stage;
+    const parted = accumulation > 1 ? ` in ${accumulation} parts` : "";
+    const when = stages.length > 1 ? `  from step ${formatCount(from)}` : "an update";
+    return `${when.padEnd(22)}${plural(batch_size, "row")} of ${sequence_length}${parted}: ${
+      plural(stage.tokensPerUpdate, "token")
+    }, ${formatQuantity(stage.flopsPerToken)}FLOPs a token, ${
+      formatCount(stage.dispatches)
+    } dispatches${stages.length > 1 ? `, ${formatBytes(totalBytes)}` : ""}`;
+  });
+  return stages.length > 1
+    ? ["stages", ...lines, `  validation          rows of ${longest} in all of them`]
+    : lines;
+}
+
+function lengthText({ config, found: { steps, tokens, flops } }: Report): string {
+  const { max_minutes } = config;
+  const time = max_minutes > 0 ? `${formatDuration(60 * max_minutes)} (max_minutes)` : "";
+  if (steps === Infinity) return `as many updates as ${time} allow`;
+  return `${plural(steps, "update")}: ${formatQuantity(tokens)} tokens, ${
+    formatQuantity(flops)
+  }FLOPs${time && `; at most ${time}`}`;
 }
 
 /** No GPU says how much memory it has. */

@@ -9,6 +9,7 @@ import type {
   PretrainJob,
   SampleEvent,
   StepEvent,
+  Timeline,
   TrainEvent,
 } from "../core/train/mod.ts";
 import { plural } from "../core/io/words.ts";
@@ -44,7 +45,9 @@ export async function showTraining(
   job: PretrainJob,
   { json, quiet, summary }: Conversation,
 ): Promise<Ending> {
-  const progress = progressLine(quiet || json ? "quiet" : "normal"), story = new Story(job);
+  const progress = progressLine(quiet || json ? "quiet" : "normal");
+  const { timelineOf } = await import("../core/train/mod.ts");
+  const story = new Story(job, timelineOf(job.config));
   try {
     for await (const event of events) {
       if (json) console.log(JSON.stringify(jsonOf(event)));
@@ -60,11 +63,17 @@ export async function showTraining(
   return ending;
 }
 
+/** Said where it is not the steps that ended a run. */
+const limits: Partial<Record<EndReason, string>> = {
+  time: " (max_minutes)",
+  tokens: " (max_tokens)",
+};
+
 function summaryOf({ reason, step, validation, given }: Ending, seconds: number): string {
   if (reason === "finished") {
     return `finished before: ${plural(step, "step")} are done; nothing was changed`;
   }
-  return `step ${formatCount(step)}${reason === "time" ? " (max_minutes)" : ""}${
+  return `step ${formatCount(step)}${limits[reason] ?? ""}${
     validation ? `, ${validationText(validation)}` : ""
   }, ${formatDuration(seconds)}${given ? `\n${givenText(given)}` : ""}`;
 }
@@ -86,19 +95,33 @@ class Story {
   #validation: ValidationEvent | undefined;
   #end: Omit<EndEvent, "kind"> = { reason: "steps", step: 0 };
 
-  constructor(readonly job: PretrainJob) {}
+  readonly #timeline: Timeline;
+
+  constructor(readonly job: PretrainJob, timeline: Timeline) {
+    this.#timeline = timeline;
+  }
 
   seconds(): number {
     return (performance.now() - this.#began) / 1000;
   }
 
   tell(event: TrainEvent, progress: Progress): void {
-    const { beginning: { run }, device, config: { steps } } = this.job;
+    const { beginning: { run }, device } = this.job;
     switch (event.kind) {
       case "start": {
         [this.#firstStep, this.#bytes] = [event.step, event.deviceBytes];
         const what = event.step > 0 ? `going on from step ${event.step} of` : "training";
-        progress.note(`${run}: ${what} ${plural(steps, "step")} on ${device.info.name}`);
+        progress.note(`${run}: ${what} ${this.#length()} on ${device.info.name}`);
+        break;
+      }
+      case "stage": {
+        const { step, batch_size, sequence_length, accumulation } = event;
+        const parts = accumulation > 1 ? ` in ${accumulation} parts` : "";
+        progress.note(
+          `step ${formatCount(step)}: from here on ${
+            plural(batch_size, "row")
+          } of ${sequence_length} an update${parts}`,
+        );
         break;
       }
       case "partials":
@@ -127,20 +150,27 @@ class Story {
     }
   }
 
+  #length(): string {
+    const { end } = this.#timeline;
+    return end === Infinity
+      ? `for ${formatDuration(60 * this.job.config.max_minutes)}`
+      : plural(end, "step");
+  }
+
   #stepLine({ step, loss, learningRate, tokensPerSecond }: StepEvent): string {
-    const { steps, max_minutes } = this.job.config, seconds = this.seconds();
-    const left = secondsLeft(
-      { done: step - this.#firstStep, seconds, ahead: steps - step },
-      max_minutes,
-    );
-    return `step ${formatCount(step)}/${formatCount(steps)}  loss ${loss.toFixed(4)}  ` +
+    const { max_minutes } = this.job.config, { end, tokensAt } = this.#timeline;
+    // by tokens, as another stage's updates may be larger
+    const done = tokensAt(step) - tokensAt(this.#firstStep), ahead = tokensAt(end) - tokensAt(step);
+    const left = secondsLeft({ done, seconds: this.seconds(), ahead }, max_minutes);
+    const of = end === Infinity ? "" : `/${formatCount(end)}`;
+    return `step ${formatCount(step)}${of}  loss ${loss.toFixed(4)}  ` +
       `rate ${learningRate.toExponential(2)}  ${formatCount(tokensPerSecond)} tokens/s  ` +
       `${formatDuration(left)} left  ${formatBytes(this.#bytes)}`;
   }
 
   ending(): Ending {
-    const { batch_size, sequence_length } = this.job.config;
-    const tokens = (this.#end.step - this.#firstStep) * batch_size * sequence_length;
+    const { tokensAt } = this.#timeline;
+    const tokens = tokensAt(this.#end.step) - tokensAt(this.#firstStep);
     const { reason, step, tokensBySource } = this.#end;
     return {
       reason,

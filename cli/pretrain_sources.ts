@@ -13,19 +13,21 @@ export function describeData(
 ): string[] {
   const epochs = ({ epochs, path }: SourcePlan) => {
     if (epochs === undefined) return `${path} is not here`;
+    if (epochs === Infinity) return "as often as the time allows";
     const count = epochs.toLocaleString("en-US", { maximumSignificantDigits: 3 });
     return packing === "windows"
       ? `random windows, ${count} times its length`
       : `${count} ${count === "1" ? "epoch" : "epochs"}`;
   };
-  const tokens = (source: SourcePlan) => `${formatQuantity(source.tokens)} tokens`;
+  const tokens = ({ tokens }: SourcePlan) =>
+    tokens === Infinity ? "" : `${formatQuantity(tokens)} tokens, `;
   if (!mixed) return [`data                  ${sources[0].name}: ${epochs(sources[0])}`];
   return [
     "data",
     ...sources.map((source) =>
       `  ${source.name.padEnd(20)}${percent(source.share).padStart(15)}  ${shift(source)}${
         tokens(source)
-      }, ${epochs(source)}`
+      }${epochs(source)}`
     ),
   ];
 }

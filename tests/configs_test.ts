@@ -14,7 +14,7 @@ for (const name of yamlFiles) {
       resolveConfig(config, config.model.vocab_size ?? 65),
       webgpuTarget(assumedLimits),
     );
-    assert.ok(found.params > 0 && found.totalBytes > 0 && found.flopsPerToken > 0);
+    assert.ok(found.params > 0 && found.totalBytes > 0 && found.flops > 0);
   });
 }
 
@@ -46,7 +46,7 @@ Deno.test("configs: the schema refuses unknown keys, asks for what has no defaul
   };
   assert.equal(schema.$schema, "https://json-schema.org/draft/2020-12/schema");
   assert.equal(schema.additionalProperties, false);
-  assert.ok(schema.required.includes("steps") && !schema.required.includes("seed"));
+  assert.ok(schema.required.includes("batch_size") && !schema.required.includes("seed"));
   const text = JSON.stringify(schema.$defs.rate_schedule);
   assert.match(text, /"type":"number"/);
   assert.match(text, /"const":"cosine"/);

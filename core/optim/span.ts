@@ -5,16 +5,47 @@ import { z } from "zod";
 const forms = `500, "500 steps", "2M tokens" or "10%"`;
 const text = /^\d+(\.\d{1,6})?( ?%| ?[kMB]? (steps?|tokens?))$/;
 
+const spanText = z.string()
+  .regex(text, { error: ({ input }) => faultOf(String(input)), abort: true })
+  .refine((span) => isPossible(span), {
+    error: ({ input }) => `${input}: steps and tokens are whole, and 100% is all of the run`,
+    abort: true,
+  });
+
 /** A whole number is steps. The text stays as it was written, so that a resolved config says the same. */
-export const spanConfig = z.union([
-  z.int().nonnegative(),
-  z.string()
-    .regex(text, { error: ({ input }) => faultOf(String(input)), abort: true })
-    .refine((span) => isPossible(span), {
-      error: ({ input }) => `${input}: steps and tokens are whole, and 100% is all of the run`,
-    }),
-]).meta({ id: "span", examples: ["10%"] });
+export const spanConfig = z.union([z.int().nonnegative(), spanText])
+  .meta({ id: "span", examples: ["10%"] });
 export type Span = z.output<typeof spanConfig>;
+
+/** A span of some length. */
+export const positiveSpan = z.union([
+  z.int().positive(),
+  spanText.refine((span) => !/^[0.]+\D/.test(span), {
+    error: ({ input }) => `expected a length above 0, found "${input}"`,
+  }),
+]).meta({ id: "positive_span", examples: ["10%"] });
+
+/** A number of tokens: `2000000`, `2M` or `2M tokens`. */
+export const tokenCount = z.union([
+  z.int().positive(),
+  z.string().refine((count) => isCount(count), {
+    error: ({ input }) => `expected a number of tokens such as 2000000 or 2M, found "${input}"`,
+  }),
+]).meta({ id: "token_count", examples: ["2M"] });
+export type TokenCount = z.output<typeof tokenCount>;
+
+/** The number that a count says. */
+export function tokensOf(count: TokenCount): number {
+  if (typeof count === "number") return count;
+  const [, digits, decimals = "", multiplier] = count.match(countText)!;
+  return Number(digits + decimals) * multipliers[multiplier] / 10 ** decimals.length;
+}
+
+const countText = /^(\d+)(?:\.(\d{1,6}))? ?([kMB]?)(?: tokens?)?$/;
+
+function isCount(count: string): boolean {
+  return countText.test(count) && Number.isSafeInteger(tokensOf(count)) && tokensOf(count) > 0;
+}
 
 function faultOf(span: string): string {
   const found = `found "${span}"`;
@@ -29,7 +60,8 @@ function faultOf(span: string): string {
 
 /** What a span says; `part` is a fraction of the run, in whole numbers so that no part is rounded before it is taken. */
 export type SpanParts =
-  | { readonly unit: "steps" | "tokens"; readonly count: number }
+  | { readonly unit: "steps"; readonly count: number }
+  | { readonly unit: "tokens"; readonly count: number }
   | { readonly unit: "part"; readonly of: number; readonly whole: number };
 
 const multipliers: Readonly<Record<string, number>> = { "": 1, k: 1e3, M: 1e6, B: 1e9 };
@@ -42,7 +74,7 @@ export function parseSpan(span: Span): SpanParts {
   const amount = Number(digits + decimals), scale = 10 ** decimals.length;
   if (multiplier === "%") return { unit: "part", of: amount, whole: 100 * scale };
   const count = amount * multipliers[multiplier] / scale;
-  return { unit: unit === "step" ? "steps" : "tokens", count };
+  return unit === "step" ? { unit: "steps", count } : { unit: "tokens", count };
 }
 
 function isPossible(span: string): boolean {

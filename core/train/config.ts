@@ -1,21 +1,21 @@
 /** The schema of a pretraining config, and what it means once the data are known. */
 
 import { z } from "zod";
-import { formatBytes, plural } from "../io/words.ts";
+import { UserError } from "../io/errors.ts";
+import { formatBytes } from "../io/words.ts";
 import { precisions } from "../../kernels/mod.ts";
 import { completeModel, modelConfig, type OuterSizes } from "../model/mod.ts";
 import {
-  type Clock,
   completeOptimizer,
-  evenClock,
-  learningRates,
-  misplacedPoint,
   optimizerConfig,
-  optimizerSchedules,
-  type Schedule,
+  positiveSpan,
+  spanConfig,
+  tokenCount,
 } from "../optim/mod.ts";
+import { disagreements } from "./agreements.ts";
 import { samplesConfig } from "./samples_config.ts";
-import { dataConfig, dataFault, restFault } from "./data_config.ts";
+import { dataConfig } from "./data_config.ts";
+import { timelineOf } from "./timeline.ts";
 
 const positive = z.int().positive(), counted = z.int().nonnegative();
 const orAuto = z.union([positive, z.literal("auto").meta({ examples: ["auto"] })]);
@@ -37,20 +37,32 @@ const forms = z.strictObject({
    * activations; arithmetic, parameters, moments, gradients, norms and the loss are f32 in both.
    */
   precision: z.enum(precisions).default("f32"),
-  /** Updates in all; schedules end here. */
-  steps: positive,
-  /** Ends the run after so many minutes, if the steps are not done before. 0 is no limit. */
+  /** Updates in all; schedules end here. Left out, as many as `max_tokens` takes. */
+  steps: positive.optional(),
+  /** Ends the run with the update that reaches so many targets, if the steps are not done before. */
+  max_tokens: tokenCount.optional(),
+  /**
+   * Ends the run after so many minutes, if it is not done before. 0 is no limit. Where nothing else ends the run it has no
+   * length: schedules that end with it, and parts of it, are then refused.
+   */
   max_minutes: z.number().nonnegative().default(0),
+  /** Other sizes from a moment on; what a stage leaves out stays as it was before. */
+  stages: z.array(z.strictObject({
+    from: spanConfig,
+    sequence_length: positive.optional(),
+    batch_size: positive.optional(),
+    accumulation: positive.optional(),
+  })).default([]),
   optimizer: optimizerConfig,
   validation: z.strictObject({
-    /** Steps between measurements; 0 measures at the end only. */
-    every: counted.default(0),
+    /** From one measurement to the next; 0 measures at the end only. Rows are as long as the longest stage's, in all stages. */
+    every: spanConfig.default(0),
     /** Targets that are measured at most, from the start of the split; 0 is the whole split. */
     max_tokens: counted.default(0),
   }).default({ every: 0, max_tokens: 0 }),
   checkpoint: z.strictObject({
-    /** Steps between checkpoints; 0 saves at the end only. */
-    every: counted.default(0),
+    /** From one checkpoint to the next; 0 saves at the end only. */
+    every: spanConfig.default(0),
     /** The newest so many are kept; 0 keeps all. */
     keep: counted.default(2),
     /** Besides them so many with the lowest validation loss, which is then measured before each save. */
@@ -58,87 +70,19 @@ const forms = z.strictObject({
   }).default({ every: 0, keep: 2, keep_best: 0 }),
   /** Texts while the model trains. */
   samples: samplesConfig.prefault({}),
-  /** Steps between lines of `metrics.jsonl`. */
-  log_every: positive.default(10),
+  /** From one line of `metrics.jsonl` to the next. */
+  log_every: positiveSpan.default(10),
   /** First weights and the order of the data. */
   seed: z.int().min(0).max(0xffffffff).default(0),
 });
 
 export type PretrainConfig = z.output<typeof forms>;
 
-/** Pairs of fields that must agree, each said at its place. */
-const agreements: readonly {
-  path: string[];
-  broken(config: PretrainConfig): string | undefined;
-}[] = [
-  {
-    path: ["accumulation"],
-    broken: ({ batch_size, accumulation }) => {
-      if (batch_size === "auto" || accumulation === "auto") {
-        return batch_size === accumulation
-          ? "batch_size is auto, too: one of the two must be a number"
-          : undefined;
-      }
-      return batch_size % accumulation === 0
-        ? undefined
-        : `${batch_size} rows (batch_size) cannot be done in ${accumulation} equal parts`;
-    },
-  },
-  {
-    path: ["sequence_length"],
-    broken: ({ sequence_length, model: { max_position_embeddings } }) =>
-      max_position_embeddings === undefined || sequence_length <= max_position_embeddings
-        ? undefined
-        : `rows of ${sequence_length} tokens need more than the model's ` +
-          `${max_position_embeddings} positions (model.max_position_embeddings)`,
-  },
-];
-
-/** Every schedule of a config, with its place. */
-function schedulesOf({ optimizer, data: { sources = [] } }: PretrainConfig): PlacedSchedule[] {
-  return [
-    ...optimizerSchedules(optimizer).map(({ path, schedule }) => ({
-      path: ["optimizer", ...path],
-      schedule,
-    })),
-    ...sources.map(({ weight }, i) => ({
-      path: ["data", "sources", i, "weight"],
-      schedule: weight,
-    })),
-  ];
-}
-
-interface PlacedSchedule {
-  readonly path: (string | number)[];
-  readonly schedule: Schedule;
-}
-
 export const pretrainConfig = forms.check((ctx) => {
-  const fault = (path: (string | number)[], message: string | undefined) => {
-    if (message) ctx.issues.push({ code: "custom", input: ctx.value, path, message });
-  };
-  for (const { path, broken } of agreements) fault(path, broken(ctx.value));
-  fault(...dataFault(ctx.value.data));
-  const { steps, sequence_length, batch_size } = ctx.value;
-  if (batch_size === "auto") return; // what spans of tokens are is not known yet
-  const clock = clockOf({ steps, batch_size, sequence_length });
-  for (const { path, schedule } of schedulesOf(ctx.value)) {
-    const place = misplacedPoint(schedule, clock);
-    if (place === undefined) continue;
-    fault([...path, "points", place], "comes before the point above; points go forward in time");
+  for (const { path, message } of disagreements(ctx.value)) {
+    ctx.issues.push({ code: "custom", input: ctx.value, path, message });
   }
-  fault(["data", "sources"], restFault(ctx.value.data, clock));
 });
-
-/** What the spans of a run are measured by. */
-export function clockOf(
-  { steps, batch_size, sequence_length }: Pick<
-    ResolvedConfig,
-    "steps" | "batch_size" | "sequence_length"
-  >,
-): Clock {
-  return evenClock(steps, batch_size * sequence_length);
-}
 
 /** Memory that a run may use, and whose it is, for people. */
 export interface Memory {
@@ -169,15 +113,27 @@ export function resolveConfig(
   vocab_size: number,
   sizes: BatchSizes = givenSizes(config),
 ): ResolvedConfig {
+  if (hasAutoSizes(config)) requireAgreement({ ...config, ...sizes });
   return {
     ...config,
     ...sizes,
     model: completeModel(config.model, {
       vocab_size,
-      max_position_embeddings: config.sequence_length,
+      max_position_embeddings: longestRows(config),
     }),
     optimizer: completeOptimizer(config.optimizer),
   };
+}
+
+/** What could not be checked while sizes were `auto`. */
+function requireAgreement(config: PretrainConfig): void {
+  const [fault] = disagreements(config);
+  if (fault) throw new UserError(fault.message, { where: fault.path.join(".") });
+}
+
+/** Tokens of a row of the stage that has the longest. */
+function longestRows({ sequence_length, stages }: PretrainConfig): number {
+  return Math.max(sequence_length, ...stages.map((stage) => stage.sequence_length ?? 0));
 }
 
 function givenSizes({ batch_size, accumulation }: PretrainConfig): BatchSizes {
@@ -203,7 +159,7 @@ export function derivedNumbers(
   resolved: ResolvedConfig,
   memory?: Memory,
 ): DerivedNumber[] {
-  const derived = autoNumbers(config, resolved, memory);
+  const derived = [...lengthInSteps(config, resolved), ...autoNumbers(config, resolved, memory)];
   const derive = (given: number | undefined, name: string, value: number, rule: string) => {
     if (given === undefined) derived.push({ name: `model.${name}`, value, rule });
   };
@@ -213,7 +169,7 @@ export function derivedNumbers(
     model.max_position_embeddings,
     "max_position_embeddings",
     max_position_embeddings,
-    "sequence_length",
+    config.stages.length > 0 ? "the longest sequence_length of all stages" : "sequence_length",
   );
   if ("num_hidden_layers" in model) {
     const { hidden_size, num_attention_heads: heads } = model;
@@ -221,6 +177,16 @@ export function derivedNumbers(
     derive(model.num_key_value_heads, "num_key_value_heads", heads, "num_attention_heads");
   }
   return derived;
+}
+
+/** Where tokens alone say how long the run is. */
+function lengthInSteps({ steps, max_tokens }: PretrainConfig, resolved: ResolvedConfig) {
+  if (steps !== undefined || max_tokens === undefined) return [];
+  const timeline = timelineOf(resolved);
+  const rule = timeline.stages.length > 1
+    ? "max_tokens through the stages"
+    : "max_tokens / (batch_size × sequence_length)";
+  return [{ name: "steps", value: timeline.steps, rule }];
 }
 
 function autoNumbers(
@@ -242,22 +208,6 @@ function autoNumbers(
     });
   }
   return derived;
-}
-
-/** What a config says that its author may not have meant. */
-export function doubtsOf(config: PretrainConfig): string[] {
-  const { steps, batch_size, sequence_length, optimizer } = config;
-  if (batch_size === "auto") return []; // the resolved config is asked again
-  const clock = clockOf({ steps, batch_size, sequence_length });
-  return learningRates(optimizer).flatMap(({ schedule }) => {
-    if (typeof schedule === "number" || schedule.kind === "points") return [];
-    const { warmup } = schedule, taken = clock.stepsOf(warmup);
-    if (taken < steps) return [];
-    const inSteps = typeof warmup === "number" ? "" : ` (${plural(taken, "step")})`;
-    return [
-      `the learning rate never reaches its peak: warmup is ${warmup}${inSteps}, steps ${steps}`,
-    ];
-  });
 }
 
 /** Rows that are on the device at once. */

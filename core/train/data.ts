@@ -6,8 +6,9 @@ import { openShards, type ShardReader } from "../data/shard_reader.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { Checkpoint, CheckpointState } from "./checkpoint.ts";
-import { clockOf, type ResolvedConfig } from "./config.ts";
+import type { ResolvedConfig } from "./config.ts";
 import { type DataConfig, dataPaths, sharesOf, sharesOfRun } from "./data_config.ts";
+import { timelineOf } from "./timeline.ts";
 
 /** One folder of a run's data. */
 export interface OpenSource {
@@ -106,10 +107,11 @@ export function tokensBySource(
 export interface SourcePlan {
   readonly name: string;
   readonly path: string;
-  /** Its part of the rows: of all, of the first update's, and of the last's. */
+  /** Its part of all tokens, of the first update's, and of the last's. */
   readonly share: number;
   readonly firstShare: number;
   readonly lastShare: number;
+  /** Infinity where only time ends the run. */
   readonly tokens: number;
   /** How often its targets are given; undefined where the data are not here. Random windows count their tokens. */
   readonly epochs: number | undefined;
@@ -120,11 +122,12 @@ export function planSources(
   config: ResolvedConfig,
   epochTargets: readonly number[] | undefined,
 ): SourcePlan[] {
-  const { data, steps, batch_size, sequence_length } = config, clock = clockOf(config);
-  const paths = dataPaths(data), names = sourceNames(paths), sharesAt = sharesOf(data, clock);
-  const [all, first, last] = [sharesOfRun(data, clock), sharesAt(0), sharesAt(steps - 1)];
+  const { data } = config, timeline = timelineOf(config), { end, tokensAt } = timeline;
+  const paths = dataPaths(data), names = sourceNames(paths), sharesAt = sharesOf(data, timeline);
+  const all = sharesOfRun(data, timeline), first = sharesAt(0);
+  const last = end === Infinity ? all : sharesAt(end - 1);
   return paths.map((path, i) => {
-    const tokens = Math.round(all[i] * steps * batch_size * sequence_length);
+    const tokens = Math.round(all[i] * tokensAt(end));
     return {
       name: names[i],
       path,

@@ -4,6 +4,8 @@ import { z } from "zod";
 import { packings } from "../data/batches.ts";
 import { type Clock, type Curve, curveOf, knotsOf, scheduleOf } from "../optim/mod.ts";
 
+import type { Timeline } from "./timeline.ts";
+
 const folder = z.string().min(1);
 
 /** The part of the rows that come from a source: its weight over the sum of all at the step. 0 gives none. */
@@ -64,22 +66,28 @@ export function sharesOf(data: DataConfig, clock: Clock): (step: number) => numb
 /** Steps that are looked at between two knots, at most: more would not show in what is printed. */
 const looks = 1024;
 
-/** The sources' shares of the rows of a whole run of finite length. */
-export function sharesOfRun(data: DataConfig, clock: Clock): number[] {
-  const { steps } = clock, sharesAt = sharesOf(data, clock);
-  const knots = [...knotsOfAll(data, clock).filter((knot) => knot > 0 && knot < steps), steps];
+/**
+ * The sources' shares of what a whole run trains on. Of a run that only time ends nobody knows how long its weights stay as
+ * they are at last: these are its shares.
+ */
+export function sharesOfRun(data: DataConfig, timeline: Timeline): number[] {
+  const { end, tokensAt, stages } = timeline, sharesAt = sharesOf(data, timeline);
+  const changes = [...knotsOfAll(data, timeline), ...stages.map(({ from }) => from)];
+  if (end === Infinity) return sharesAt(Math.max(...changes));
+  const knots = [...changes.filter((knot) => knot > 0 && knot < end), end];
   const sums = sharesAt(0).map(() => 0);
   let from = 0;
   for (const to of knots.sort((a, b) => a - b)) {
     const parts = Math.min(looks, to - from),
       edge = (i: number) => from + Math.floor((to - from) * i / parts);
     for (let i = 0; i < parts; i++) {
-      const [first, end] = [edge(i), edge(i + 1)];
-      sharesAt((first + end - 1) / 2).forEach((share, j) => sums[j] += share * (end - first));
+      const [first, next] = [edge(i), edge(i + 1)];
+      const tokens = tokensAt(next) - tokensAt(first);
+      sharesAt((first + next - 1) / 2).forEach((share, j) => sums[j] += share * tokens);
     }
     from = to;
   }
-  return sums.map((sum) => sum / steps);
+  return sums.map((sum) => sum / tokensAt(end));
 }
 
 /** The folders of a config, in order. */

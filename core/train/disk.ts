@@ -4,9 +4,10 @@ import { bytesInside, freeBytesAt } from "../io/disk.ts";
 import { formatBytes, plural } from "../io/words.ts";
 import { sizeOf } from "../graph/mod.ts";
 import { buildModel, namedParams } from "../model/mod.ts";
-import { bindOptimizer } from "../optim/mod.ts";
+import { bindOptimizer, type Span } from "../optim/mod.ts";
 import { checkpointsFolder } from "./checkpoint.ts";
 import type { ResolvedConfig } from "./config.ts";
+import { timelineOf } from "./timeline.ts";
 
 /** Bytes on disk at the moment when they are the most. */
 export interface DiskUse {
@@ -37,17 +38,26 @@ function checkpointBytesOf({ model, optimizer }: ResolvedConfig): number {
 }
 
 /** A new checkpoint is whole before an old one goes. */
-function checkpointsAtOnce({ checkpoint, steps }: ResolvedConfig): number {
-  const { every, keep, keep_best } = checkpoint;
-  const written = every > 0 ? Math.ceil(steps / every) : 1;
+function checkpointsAtOnce(config: ResolvedConfig): number {
+  const { every, keep, keep_best } = config.checkpoint, written = timesOf(config, every);
   return keep > 0 ? Math.min(keep + keep_best + 1, written) : written;
 }
 
 /** A line of `metrics.jsonl` has about so many bytes. */
 const metricsLine = 140;
 
-function metricsBytesOf({ steps, log_every, validation: { every } }: ResolvedConfig): number {
-  return metricsLine * (Math.ceil(steps / log_every) + (every > 0 ? Math.ceil(steps / every) : 1));
+function metricsBytesOf(config: ResolvedConfig): number {
+  const { log_every, validation: { every } } = config;
+  return metricsLine * (timesOf(config, log_every) + timesOf(config, every));
+}
+
+/**
+ * How often something is done that is done every `span` and at the end. Nobody knows where only time ends the run: it counts
+ * as a thousand updates there.
+ */
+function timesOf(config: ResolvedConfig, span: Span): number {
+  const { end, timesBy } = timelineOf(config);
+  return 1 + timesBy((end === Infinity ? 1000 : end) - 1, span);
 }
 
 /** A disk with too little room. */

@@ -1,6 +1,7 @@
 /** What happens in a training run, for whoever shows it. */
 
 import type { StopReason } from "../generate/generate.ts";
+import type { UpdateSizes } from "./timeline.ts";
 import type { HeldOut } from "./validation.ts";
 
 export interface StepEvent {
@@ -41,6 +42,8 @@ export type TrainEvent =
   /** The run was begun before and has no checkpoint: it is started over. */
   | { readonly kind: "restart" }
   | StepEvent
+  /** The updates after this step have other sizes. */
+  | ({ readonly kind: "stage"; readonly step: number } & UpdateSizes)
   | { readonly kind: "validation"; readonly step: number } & HeldOut
   | SampleEvent
   | { readonly kind: "checkpoint"; readonly step: number; readonly path: string }
@@ -51,5 +54,5 @@ export type TrainEvent =
     readonly tokensBySource?: Readonly<Record<string, number>>;
   };
 
-/** `steps`: all done; `finished`: they were before; `time`: max_minutes are over; `interrupted`: the signal asked. */
-export type EndReason = "steps" | "finished" | "time" | "interrupted";
+/** `steps`, `tokens`: all done; `finished`: they were before; `time`: max_minutes are over; `interrupted`: the signal asked. */
+export type EndReason = "steps" | "tokens" | "finished" | "time" | "interrupted";

@@ -13,6 +13,7 @@ import {
   type ResolvedConfig,
 } from "./config.ts";
 import { dryRun } from "./dry_run.ts";
+import { timelineOf } from "./timeline.ts";
 
 /** An error of too large a run with sizes that fit as its hint; any other error as it is. */
 export function withFittingSizes(error: unknown, config: ResolvedConfig, target: Target): unknown {
@@ -99,6 +100,18 @@ const noRow = "use a smaller sequence_length or model, or another device";
 
 /** What to change for a run to take at most `budget` bytes: "use batch_size 24 or less, or accumulation 4". */
 export function sizeAdvice(config: ResolvedConfig, target: Target, budget: number): string {
+  const { stages } = timelineOf(config);
+  if (stages.length === 1) return plainAdvice(config, target, budget);
+  // of several stages the one that needs the most is the one to change
+  const alone = stages.map((sizes) => {
+    const at = { ...config, ...sizes, stages: [] };
+    return { at, from: sizes.from, bytes: bytesAt(at, target) ?? Infinity };
+  });
+  const { at, from } = alone.reduce((most, other) => other.bytes > most.bytes ? other : most);
+  return `in the stage from step ${from}, ${plainAdvice(at, target, budget)}`;
+}
+
+function plainAdvice(config: ResolvedConfig, target: Target, budget: number): string {
   const fits = (changes: Partial<BatchSizes>) =>
     (bytesAt({ ...config, ...changes }, target) ?? Infinity) <= budget;
   const { batch_size, accumulation } = config;

@@ -5,9 +5,9 @@ import type { Batch } from "../data/batches.ts";
 import { type DataCursor, nextRows, type RowSource } from "../data/mixture.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import { shellWord } from "../io/words.ts";
-import { type OptimizerScalars, scalarsOf } from "../optim/mod.ts";
+import { type OptimizerScalars, scalarsOf, type Span } from "../optim/mod.ts";
 import { type Checkpoint, saveCheckpoint } from "./checkpoint.ts";
-import { clockOf, microRows } from "./config.ts";
+import { microRows } from "./config.ts";
 import { fingerprintOf, firstDataCursor, tokensBySource } from "./data.ts";
 import { sharesOf } from "./data_config.ts";
 import type { EndReason, TrainEvent } from "./events.ts";
@@ -15,6 +15,7 @@ import type { PretrainJob } from "./pretrain.ts";
 import { keepCheckpoints } from "./keeping.ts";
 import { appendMetrics, appendSample, requireRun } from "./run_folder.ts";
 import type { Sampler } from "./sampler.ts";
+import { doneBy, longestStage, type Stage, type Timeline, timelineOf } from "./timeline.ts";
 import { countOf, type Trainer } from "./trainer.ts";
 import { measureHeldOut, validationRecord } from "./validation.ts";
 
@@ -24,6 +25,7 @@ interface Submitted {
   readonly learningRate: number;
   readonly count: number;
   readonly tokens: number;
+  readonly isLogged: boolean;
   /** Where its rows begin, for the search of what was not finite. */
   readonly cursor: DataCursor;
   /** Where the rows after it begin. */
@@ -41,8 +43,10 @@ export class Loop {
   #measured: { readonly step: number; readonly loss: number } | undefined;
   readonly #began = performance.now();
   #logged = { at: performance.now(), tokens: 0 };
-  readonly #source: RowSource;
+  readonly #timeline: Timeline;
+  #stage: Stage;
   readonly #scalarsAt: (step: number) => OptimizerScalars;
+  readonly #sharesAt: RowSource["sharesAt"];
 
   constructor(
     readonly job: PretrainJob,
@@ -57,19 +61,15 @@ export class Loop {
       this.#savedStep = this.step;
     }
     this.#logged = { at: performance.now(), tokens: this.#tokens };
-    this.#scalarsAt = scalarsOf(config.optimizer, clockOf(config));
-    this.#source = {
-      splits: data.sources.map(({ shards }) => shards.splits.train),
-      rows: microRows(config),
-      length: config.sequence_length,
-      seed: config.seed,
-      sharesAt: sharesOf(config.data, clockOf(config)),
-    };
+    this.#timeline = timelineOf(config);
+    this.#stage = this.#timeline.stageAt(this.step);
+    this.#scalarsAt = scalarsOf(config.optimizer, this.#timeline);
+    this.#sharesAt = sharesOf(config.data, this.#timeline);
   }
 
   async *run(): AsyncGenerator<TrainEvent, void> {
-    const { steps, log_every, validation, checkpoint, samples } = this.job.config;
-    for (let reason = this.#endReason(steps);; reason = this.#endReason(steps)) {
+    const { validation, checkpoint, samples } = this.job.config;
+    for (let reason = this.#endReason();; reason = this.#endReason()) {
       if (reason) {
         yield* this.#read();
         if (reason !== "interrupted") {
@@ -81,10 +81,11 @@ export class Loop {
         yield { kind: "end", step: this.step, reason, ...(tokens && { tokensBySource: tokens }) };
         return;
       }
+      yield* this.#enterStage();
       this.#submit();
       if (this.#reading) yield* this.#take(); // the device has the next update to do meanwhile
-      const isDue = (every: number) => every > 0 && this.step % every === 0 && this.step < steps;
-      if (isDue(log_every)) this.#ask();
+      const isDue = (every: Span) => this.#isTime(every) && !this.#isDone();
+      if (isDue(this.job.config.log_every)) this.#ask();
       const isSaved = isDue(checkpoint.every);
       // what is saved says how good it is
       if (isDue(validation.every) || (isSaved && checkpoint.keep_best > 0)) {
@@ -100,12 +101,35 @@ export class Loop {
     }
   }
 
-  #endReason(steps: number): EndReason | undefined {
-    const { signal, config: { max_minutes } } = this.job;
-    if (this.step >= steps) return "steps";
+  #endReason(): EndReason | undefined {
+    const { signal, config: { max_minutes } } = this.job, done = this.#isDone();
+    if (done) return done;
     if (signal?.aborted) return "interrupted";
     const minutes = (performance.now() - this.#began) / 60_000;
     return max_minutes > 0 && minutes >= max_minutes ? "time" : undefined;
+  }
+
+  #isDone(): "steps" | "tokens" | undefined {
+    return doneBy(this.job.config, { step: this.step, tokens: this.#tokens });
+  }
+
+  /** Whether something that happens every so often happens after the update that was just submitted. */
+  #isTime(every: Span): boolean {
+    const { timesBy } = this.#timeline;
+    return timesBy(this.step, every) > timesBy(this.step - 1, every);
+  }
+
+  /** Where another stage begins the updates have other shapes from here on. */
+  async *#enterStage(): AsyncGenerator<TrainEvent, void> {
+    const { stageAt, stages } = this.#timeline, stage = stageAt(this.step);
+    if (stage === this.#stage) return;
+    yield* this.#read(); // results belong to the plan that made them
+    const started = performance.now();
+    await this.trainer.enter(stages.indexOf(stage));
+    this.#stage = stage;
+    this.#logged.at += performance.now() - started;
+    const { sequence_length, batch_size, accumulation } = stage;
+    yield { kind: "stage", step: this.step, sequence_length, batch_size, accumulation };
   }
 
   /** One update, without waiting. */
@@ -118,19 +142,32 @@ export class Loop {
     const count = parts.reduce((sum, part) => sum + countOf(part), 0);
     this.step++;
     this.#tokens += count;
+    const isLogged = this.#isTime(this.job.config.log_every) || this.#isDone() !== undefined;
     const { step } = this, tokens = this.#tokens;
-    this.#submitted.push({ step, learningRate, count, tokens, cursor, next });
+    this.#submitted.push({ step, learningRate, count, tokens, cursor, next, isLogged });
   }
 
   /** The rows of the update that begins at a cursor, after `step` updates. */
   #partsAt(cursor: DataCursor, step: number): { parts: Batch[]; next: DataCursor } {
     const parts: Batch[] = [];
-    for (let i = 0; i < this.job.config.accumulation; i++) {
-      const { batch, cursor: next } = nextRows(this.#source, cursor, step);
+    const { accumulation } = this.#stage, source = this.#sourceOf(this.#stage);
+    for (let i = 0; i < accumulation; i++) {
+      const { batch, cursor: next } = nextRows(source, cursor, step);
       parts.push(batch);
       cursor = next;
     }
     return { parts, next: cursor };
+  }
+
+  #sourceOf(stage: Stage): RowSource {
+    const { config: { seed }, data } = this.job;
+    return {
+      splits: data.sources.map(({ shards }) => shards.splits.train),
+      rows: microRows(stage),
+      length: stage.sequence_length,
+      seed,
+      sharesAt: this.#sharesAt,
+    };
   }
 
   /** Asks for the results of what was submitted; they are taken later. */
@@ -152,10 +189,9 @@ export class Loop {
     this.#reading = undefined;
     const found = await results;
     for (const [i, { lossSum, norm, isHealthy }] of found.entries()) {
-      const { step, learningRate, count, tokens, cursor, next } = of[i];
+      const { step, learningRate, count, tokens, cursor, next, isLogged } = of[i];
       if (!isHealthy) throw await this.#diverged(step, this.#partsAt(cursor, step - 1).parts);
-      const { log_every, steps } = this.job.config;
-      if (step % log_every !== 0 && step !== steps) continue;
+      if (!isLogged) continue;
       const now = performance.now(), seconds = (now - this.#logged.at) / 1000;
       const tokensPerSecond = (tokens - this.#logged.tokens) / seconds;
       this.#logged = { at: now, tokens };
@@ -192,7 +228,7 @@ export class Loop {
   async *#validate(): AsyncGenerator<TrainEvent, void> {
     const { config, data, beginning: { run } } = this.job;
     const { step } = this, started = performance.now();
-    const { rows, length } = this.#source;
+    const { rows, length } = this.#sourceOf(longestStage(this.#timeline.stages));
     const found = await measureHeldOut(this.trainer, data, {
       rows,
       length,

@@ -1,3 +1,4 @@
+export * from "./agreements.ts";
 export * from "./beginning.ts";
 export * from "./checkpoint.ts";
 export * from "./config.ts";
@@ -14,5 +15,6 @@ export * from "./pretrain.ts";
 export * from "./run_folder.ts";
 export * from "./sampler.ts";
 export * from "./schema.ts";
+export * from "./timeline.ts";
 export * from "./trainer.ts";
 export * from "./validation.ts";

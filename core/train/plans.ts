@@ -1,9 +1,10 @@
 /** The plans of a training, made for a target before there is a device. */
 
+import { OutOfMemoryError } from "../device/types.ts";
 import type { Graph } from "../graph/mod.ts";
 import type { Model } from "../model/mod.ts";
 import type { Optimizer } from "../optim/mod.ts";
-import { type NamedSpec, type Plan, planGraph, type Target } from "../plan/mod.ts";
+import { type NamedSpec, type Plan, PlanError, planGraph, type Target } from "../plan/mod.ts";
 import {
   type RowShape,
   traceAccumulate,
@@ -16,37 +17,95 @@ import {
 export interface Training {
   readonly model: Model;
   readonly optimizer: Optimizer;
+  /** At least one, in their order. */
+  readonly stages: readonly StageShape[];
+  /** Rows that are measured at once, the same in all stages. */
+  readonly measured: RowShape;
+}
+
+/** What an update is made of while a stage lasts. */
+export interface StageShape {
   /** Rows on the device at once. */
   readonly shape: RowShape;
   /** Parts of an update. */
   readonly accumulation: number;
+  /** For messages; undefined where there is one stage only. */
+  readonly name: string | undefined;
 }
 
-/** The plans of a training, by what they do. With one part an update is one plan, `update`. */
+/** The plans of a training, by what they do: those of each stage, and `losses`. */
 export interface TrainPlans<L = unknown> {
-  readonly update: Plan<L>;
-  readonly accumulate: Plan<L> | undefined;
+  readonly stages: readonly UpdatePlans<L>[];
   readonly losses: Plan<L>;
 }
 
-export function planTraining<L>(
-  { model, optimizer, shape, accumulation }: Training,
+/** With one part an update is one plan, `update`. Stages of one shape have the same plans. */
+export interface UpdatePlans<L = unknown> {
+  readonly update: Plan<L>;
+  readonly accumulate: Plan<L> | undefined;
+}
+
+/** Throws a `PlanError` that names the stage, where one is larger than the target can hold. */
+export function planTraining<L>(training: Training, target: Target<L>): TrainPlans<L> {
+  const { model, measured } = training, made = new Map<string, UpdatePlans<L>>();
+  const stages = training.stages.map((stage) => {
+    const key = JSON.stringify([stage.shape, stage.accumulation]);
+    const plans = made.get(key) ?? naming(stage, () => planUpdate(training, stage, target));
+    made.set(key, plans);
+    return plans;
+  });
+  return { stages, losses: planGraph(traceLosses(model, measured), target) };
+}
+
+function planUpdate<L>(
+  { model, optimizer }: Training,
+  { shape, accumulation }: StageShape,
   target: Target<L>,
-): TrainPlans<L> {
+): UpdatePlans<L> {
   const plan = (graph: Graph) => planGraph(graph, target);
-  const losses = plan(traceLosses(model, shape));
   if (accumulation === 1) {
-    return { update: plan(traceUpdate(model, optimizer, shape)), accumulate: undefined, losses };
+    return { update: plan(traceUpdate(model, optimizer, shape)), accumulate: undefined };
   }
   return {
     update: plan(traceApply(model, optimizer)),
     accumulate: plan(traceAccumulate(model, shape)),
-    losses,
   };
 }
 
+/** What `make` makes; that a stage is too large is said with its name. */
+function naming<T>({ name }: StageShape, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    throw named(error, name);
+  }
+}
+
+/** An error of too little memory that says in which stage; others as they are. */
+export function named(error: unknown, stage: string | undefined): unknown {
+  if (stage === undefined) return error;
+  if (error instanceof PlanError) {
+    return new PlanError(`${stage}: ${error.message}`, { cause: error });
+  }
+  if (error instanceof OutOfMemoryError) {
+    return new OutOfMemoryError(`${stage}: ${error.message}`, { cause: error });
+  }
+  return error;
+}
+
+/** The plans of a stage and of measuring: what is on the device while the stage lasts. */
+export function plansOf<L>({ stages, losses }: TrainPlans<L>, stage: number): Plan<L>[] {
+  const { update, accumulate } = stages[stage];
+  return [update, losses, ...(accumulate ? [accumulate] : [])];
+}
+
+/** The state that all stages of a training go through, and that of other plans, each entry once. */
+export function stateOfAll(plans: TrainPlans, others: readonly Plan[] = []): NamedSpec[] {
+  return stateOf([...plans.stages.flatMap((_, stage) => plansOf(plans, stage)), ...others]);
+}
+
 /** All state of the plans, each entry once. */
-export function stateOf(plans: readonly Plan[]): NamedSpec[] {
+function stateOf(plans: readonly Plan[]): NamedSpec[] {
   const entries = plans.flatMap(({ state }) => state);
   return [...new Map(entries.map((entry) => [entry.name, entry])).values()];
 }

@@ -9,8 +9,7 @@ import { buildModel, namedParams, withPrecision } from "../model/mod.ts";
 import { bindOptimizer } from "../optim/mod.ts";
 import type { Beginning } from "./beginning.ts";
 import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
-import { clockOf, microRows, type ResolvedConfig } from "./config.ts";
-import { restFault } from "./data_config.ts";
+import { microRows, type ResolvedConfig } from "./config.ts";
 import { type OpenData, requireAllTargets, requireSameData, requireVocabulary } from "./data.ts";
 import type { TrainEvent } from "./events.ts";
 import { withFittingSizes } from "./fit.ts";
@@ -18,7 +17,9 @@ import { Loop } from "./loop.ts";
 import { keepCheckpoints } from "./keeping.ts";
 import type { Training } from "./plans.ts";
 import { createRun, readRunConfig, reopenRun, restartRun, type Session } from "./run_folder.ts";
+import type { RowShape } from "./programs.ts";
 import { Sampler, samplingPlans } from "./sampler.ts";
+import { doneBy, longestStage, type Stage, timelineOf, type UpdateSizes } from "./timeline.ts";
 import { Trainer } from "./trainer.ts";
 import { holdsOut } from "./validation.ts";
 
@@ -36,16 +37,26 @@ export interface PretrainJob {
 
 export function trainingOf(config: ResolvedConfig): Training {
   const model = withPrecision(buildModel(config.model), config.precision);
+  const { stages } = timelineOf(config);
+  const shapeOf = (sizes: UpdateSizes): RowShape => ({
+    rows: microRows(sizes),
+    length: sizes.sequence_length,
+    segments: config.data.packing === "documents",
+  });
   return {
     model,
     optimizer: bindOptimizer(config.optimizer, namedParams(model.params)),
-    shape: {
-      rows: microRows(config),
-      length: config.sequence_length,
-      segments: config.data.packing === "documents",
-    },
-    accumulation: config.accumulation,
+    stages: stages.map((stage) => ({
+      shape: shapeOf(stage),
+      accumulation: stage.accumulation,
+      name: stages.length > 1 ? stageName(stage) : undefined,
+    })),
+    measured: shapeOf(longestStage(stages)),
   };
+}
+
+function stageName({ from, batch_size, sequence_length }: Stage): string {
+  return `the stage from step ${from} (${plural(batch_size, "row")} of ${sequence_length} tokens)`;
 }
 
 /**
@@ -72,22 +83,24 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
     requireSameData(checkpoint, data);
     await requireSameModel(run, config);
     requireSamePacking(checkpoint, config);
-    requireMoreSteps(run, checkpoint, config);
     const { step } = checkpoint.state;
-    if (step === config.steps) {
+    requireMoreSteps(run, step, config);
+    if (doneBy(config, checkpoint.state)) {
       await keepCheckpoints(run, step, config.checkpoint); // a kill may have come before that
       yield { kind: "end", step, reason: "finished" };
       return;
     }
   }
   requireVocabulary(config.model.vocab_size, data.vocabSize);
-  requireAllTargets(data, config.data.packing, config.sequence_length);
-  requireWeights(config);
+  const timeline = timelineOf(config), longest = longestStage(timeline.stages).sequence_length;
+  requireAllTargets(data, config.data.packing, longest);
   requireMeasurable(config, data);
   const session: Session = { ...job.session, device: device.info };
+  const stage = timeline.stages.indexOf(timeline.stageAt(checkpoint?.state.step ?? 0));
   const training = trainingOf(config), { model } = training;
   const others = samplingPlans(config, model, device.target);
-  using trainer = await Trainer.create(training, device, ringOf(config), others);
+  const ring = ringOf(timeline.longestGap(config.log_every));
+  using trainer = await Trainer.create(training, device, ring, { stage, others });
   const { state } = trainer;
   using sampler = await Sampler.create(config, data.tokenizer, { model, device, state });
   using held = new DisposableStack();
@@ -108,15 +121,9 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
   yield* loop.run();
 }
 
-/** Results are read every `log_every` updates, and one reading may be on its way. */
-function ringOf({ log_every }: ResolvedConfig): number {
-  return 2 * log_every + 1;
-}
-
-/** The config's check did this before, unless the batch size was not known. */
-function requireWeights(config: ResolvedConfig): void {
-  const fault = restFault(config.data, clockOf(config));
-  if (fault) throw new UserError(fault, { where: "data.sources" });
+/** Results are read after `gap` updates at most, and one reading may be on its way. */
+function ringOf(gap: number): number {
+  return 2 * gap + 1;
 }
 
 /** The best checkpoints are those with the lowest validation loss. */
@@ -128,10 +135,10 @@ function requireMeasurable({ checkpoint: { keep_best } }: ResolvedConfig, data: 
   });
 }
 
-function requireMoreSteps(run: string, { state: { step } }: Checkpoint, config: ResolvedConfig) {
-  if (config.steps >= step) return;
+function requireMoreSteps(run: string, step: number, { steps = Infinity }: ResolvedConfig) {
+  if (steps >= step) return;
   throw new UserError(
-    `${plural(step, "step")} are done already, more than steps: ${config.steps}`,
+    `${plural(step, "step")} are done already, more than steps: ${steps}`,
     {
       where: run,
       hint: `give more, for example --set steps=${2 * step}; or go on from an earlier checkpoint`,

@@ -2,13 +2,14 @@
 
 import { z } from "zod";
 import { samplingDefaults } from "../generate/defaults.ts";
+import { spanConfig } from "../optim/mod.ts";
 
 const counted = z.int().nonnegative(), share = z.number().min(0).max(1);
 
 /** Everything but `every` and `prompts` is what `quern generate` calls so. */
 export const samplesConfig = z.strictObject({
-  /** Steps between texts, which the end of a run gives, too; 0 is none at all. */
-  every: counted.default(0),
+  /** From one time to the next; the end of a run gives texts, too. 0 is none at all. */
+  every: spanConfig.default(0),
   /** Each is continued. */
   prompts: z.array(z.string()).min(1).default([""]),
   max_tokens: z.int().positive().default(64),

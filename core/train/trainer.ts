@@ -9,7 +9,7 @@ import type { OptimizerScalars } from "../optim/mod.ts";
 import { type Plan, planGraph } from "../plan/mod.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { traceProbe } from "./probe.ts";
-import { planTraining, stateOf, type Training } from "./plans.ts";
+import { named, planTraining, stateOfAll, type Training, type TrainPlans } from "./plans.ts";
 import type { RowShape } from "./programs.ts";
 
 /** What an update found out. */
@@ -21,59 +21,88 @@ export interface UpdateResult {
   readonly isHealthy: boolean;
 }
 
+/** What runs while a stage lasts. */
+interface UpdateRuns {
+  readonly stage: number;
+  readonly update: Executable;
+  readonly accumulate: Executable | undefined;
+}
+
 export class Trainer implements Disposable {
   readonly params: readonly NamedParam[];
   /** Weights at `params.`, moments, and what the other plans keep. */
   readonly state: StateStore;
   readonly #training: Training;
+  readonly #plans: TrainPlans;
   readonly #device: Device;
-  readonly #update: Executable;
-  readonly #accumulate: Executable | undefined;
   readonly #losses: Executable;
+  readonly #ring: number;
+  #runs: UpdateRuns | undefined;
 
   private constructor(
     training: Training,
+    plans: TrainPlans,
     device: Device,
-    state: StateStore,
-    executables: { update: Executable; accumulate: Executable | undefined; losses: Executable },
+    held: { state: StateStore; losses: Executable; ring: number },
   ) {
-    this.#training = training;
-    this.#device = device;
-    this.state = state;
-    this.#update = executables.update;
-    this.#accumulate = executables.accumulate;
-    this.#losses = executables.losses;
+    [this.#training, this.#plans, this.#device] = [training, plans, device];
+    [this.state, this.#losses, this.#ring] = [held.state, held.losses, held.ring];
     this.params = namedParams(training.model.params);
   }
 
-  /** `ring`: updates whose results are kept until they are read. `others`: plans that share the state. */
+  /**
+   * Begins in `stage`. That those after it can be had, too, is tried first, one after the other: what cannot fit is
+   * known before anything is trained. `ring`: updates whose results are kept until they are read. `others`: plans that share the state.
+   */
   static async create(
     training: Training,
     device: Device,
     ring: number,
-    others: readonly Plan[] = [],
+    { stage = 0, others = [] }: { stage?: number; others?: readonly Plan[] } = {},
   ): Promise<Trainer> {
     const plans = planTraining(training, device.target);
     using stack = new DisposableStack();
-    const state = stack.use(
-      device.createState(
-        stateOf([
-          plans.update,
-          plans.losses,
-          ...(plans.accumulate ? [plans.accumulate] : []),
-          ...others,
-        ]),
-      ),
-    );
-    const compile = async (plan: Plan, ring: number) =>
-      stack.use(await device.compile(plan, state, { ring }));
-    const trainer = new Trainer(training, device, state, {
-      update: await compile(plans.update, ring),
-      accumulate: plans.accumulate && await compile(plans.accumulate, 1),
-      losses: await compile(plans.losses, 2),
-    });
+    const state = stack.use(device.createState(stateOfAll(plans, others)));
+    const losses = stack.use(await device.compile(plans.losses, state, { ring: 2 }));
+    const trainer = new Trainer(training, plans, device, { state, losses, ring });
+    stack.defer(() => trainer.#leave());
+    for (let later = plans.stages.length - 1; later >= stage; later--) await trainer.enter(later);
     stack.move();
     return trainer;
+  }
+
+  /** Goes on with the shapes of a stage. Weights and moments stay where they are; results must have been read. */
+  async enter(stage: number): Promise<void> {
+    const plans = this.#plans.stages[stage], { name } = this.#training.stages[stage];
+    if (this.#runs && this.#plans.stages[this.#runs.stage] === plans) {
+      this.#runs = { ...this.#runs, stage };
+      return;
+    }
+    this.#leave(); // its memory is needed
+    using stack = new DisposableStack();
+    const compile = async (plan: Plan, ring: number) =>
+      stack.use(await this.#device.compile(plan, this.state, { ring }));
+    try {
+      this.#runs = {
+        stage,
+        update: await compile(plans.update, this.#ring),
+        accumulate: plans.accumulate && await compile(plans.accumulate, 1),
+      };
+    } catch (error) {
+      throw named(error, name);
+    }
+    stack.move();
+  }
+
+  #leave(): void {
+    this.#runs?.accumulate?.[Symbol.dispose]();
+    this.#runs?.update[Symbol.dispose]();
+    this.#runs = undefined;
+  }
+
+  /** What an update is made of now. */
+  get #shape(): RowShape {
+    return this.#training.stages[this.#runs!.stage].shape;
   }
 
   /** First weights; all that the optimizer keeps is zero. */
@@ -101,21 +130,21 @@ export class Trainer implements Disposable {
 
   /** Submits an update on the rows of `parts`; waits for nothing. */
   update(parts: readonly Batch[], { hyper, maxNorm: max_norm }: OptimizerScalars): void {
-    const { shape } = this.#training;
+    const shape = this.#shape, { update, accumulate } = this.#runs!;
     const scalars = { hyper, max_norm, count: parts.reduce((sum, part) => sum + countOf(part), 0) };
-    if (!this.#accumulate) {
-      this.#update.run({ ...rowInputs(parts[0], shape), ...scalars });
+    if (!accumulate) {
+      update.run({ ...rowInputs(parts[0], shape), ...scalars });
       return;
     }
     parts.forEach((part, i) =>
-      this.#accumulate!.run({ ...rowInputs(part, shape), keep: i === 0 ? 0 : 1 })
+      accumulate.run({ ...rowInputs(part, shape), keep: i === 0 ? 0 : 1 })
     );
-    this.#update.run(scalars);
+    update.run(scalars);
   }
 
   /** Results of the updates since the last call, in order; more may be submitted before it resolves. */
   async results(): Promise<UpdateResult[]> {
-    const runs = await this.#update.outputs();
+    const runs = await this.#runs!.update.outputs();
     return runs.map(({ loss_sum, norm, healthy }) => ({
       lossSum: loss_sum[0],
       norm: norm[0],
@@ -131,7 +160,7 @@ export class Trainer implements Disposable {
     };
     let pending: Promise<void> = Promise.resolve();
     for (const batch of batches) {
-      this.#losses.run(rowInputs(batch, this.#training.shape));
+      this.#losses.run(rowInputs(batch, this.#training.measured));
       targets += countOf(batch);
       const outputs = this.#losses.outputs();
       await pending;
@@ -143,7 +172,7 @@ export class Trainer implements Disposable {
 
   /** The first tensor, in the order of a step, that is not finite on these rows; undefined if all are. */
   async firstBadTensor(parts: readonly Batch[]): Promise<string | undefined> {
-    const { model, shape } = this.#training;
+    const { model } = this.#training, shape = this.#shape;
     const { graph, names } = traceProbe(model, shape);
     using probe = await this.#device.compile(
       planGraph(graph, this.#device.target),
@@ -174,9 +203,8 @@ export class Trainer implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#leave();
     this.#losses[Symbol.dispose]();
-    this.#accumulate?.[Symbol.dispose]();
-    this.#update[Symbol.dispose]();
     this.state[Symbol.dispose]();
   }
 }

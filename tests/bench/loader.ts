@@ -11,12 +11,12 @@ import { openDevice } from "../../core/device/mod.ts";
 import { loadConfig } from "../../core/io/config.ts";
 import { scalarsOf } from "../../core/optim/mod.ts";
 import {
-  clockOf,
   firstDataCursor,
   openData,
   pretrainConfig,
   resolveConfig,
   sharesOf,
+  timelineOf,
   Trainer,
   trainingOf,
 } from "../../core/train/mod.ts";
@@ -43,9 +43,9 @@ await withTempDir(async (dir) => {
       rows: config.batch_size,
       length: config.sequence_length,
       seed: config.seed,
-      sharesAt: sharesOf(config.data, clockOf(config)),
+      sharesAt: sharesOf(config.data, timelineOf(config)),
     };
-    const scalarsAt = scalarsOf(config.optimizer, clockOf(config));
+    const scalarsAt = scalarsOf(config.optimizer, timelineOf(config));
     let cursor = firstDataCursor(data, config.data.packing);
     const times = { rows: [] as number[], step: [] as number[] };
     for (let step = 0; step < steps; step++) {

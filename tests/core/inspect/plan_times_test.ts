@@ -17,7 +17,7 @@ const target = cpuTarget({ threads: 1, relaxed: false, blas: false });
 
 async function planned(overrides: string[] = [], on: Target = target): Promise<Plan> {
   const config = await loadConfig(pretrainConfig, `${root}configs/llama-5m.yaml`, overrides);
-  return planTraining(trainingOf(resolveConfig(config, 4096)), on).update;
+  return planTraining(trainingOf(resolveConfig(config, 4096)), on).stages[0].update;
 }
 
 /** 20 GFLOP/s, 10 GB/s, and 5 µs to start a kernel. */

@@ -35,7 +35,8 @@ webgpuTest(
         pretrainConfig.parse(tinyConfig(path, { model, sequence_length: 37, batch_size: 3 })),
         data.index.vocab_size,
       );
-      const { model: built, shape } = trainingOf(config), params = namedParams(built.params);
+      const { model: built, stages: [{ shape }] } = trainingOf(config);
+      const params = namedParams(built.params);
       const source = { split: data.splits.train, rows: 3, length: 37, seed: 1 };
       const { batch } = nextBatch(source, firstCursor("documents"));
       const gradientsOn = async (options: DeviceOptions) => {

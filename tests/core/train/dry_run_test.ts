@@ -37,8 +37,25 @@ Deno.test("dry run: the memory that it says is what training then uses, within 5
   }
 });
 
+Deno.test("dry run: of several stages it counts the one that takes the most, within 5 %", async () => {
+  const stages =
+    "stages=[{from: 2, sequence_length: 512}, {from: 50%, batch_size: 4, accumulation: 2}]";
+  const config = await benchmark([stages]);
+  await using device = await openDevice({ device: "cpu", blas: "off", threads: 2 });
+  const { stages: planned, totalBytes } = dryRun(config, device.target);
+  using trainer = await Trainer.create(trainingOf(config), device, 21);
+  for (const [i, stage] of planned.entries()) {
+    await trainer.enter(i);
+    const ratio = device.usedBytes() / stage.totalBytes;
+    assert.ok(Math.abs(ratio - 1) < 0.05, `stage ${i}: planned ${stage.totalBytes}, × ${ratio}`);
+  }
+  assert.deepEqual(planned.map(({ tokensPerUpdate }) => tokensPerUpdate), [2048, 4096, 2048]);
+  assert.equal(totalBytes, planned[1].totalBytes);
+  assert.ok(planned[1].totalBytes > planned[0].totalBytes);
+});
+
 Deno.test("dry run: FLOPs a token are six for each weight of a matrix, and attention's", async () => {
-  const { params, flopsPerToken, groups, tokensPerUpdate } = dryRun(
+  const { params, groups, stages: [{ flopsPerToken, tokensPerUpdate }] } = dryRun(
     await benchmark(),
     gpu,
   );

@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { parseConfig } from "../../../core/io/config.ts";
 import {
-  clockOf,
   openData,
   planSources,
   pretrainConfig,
   resolveConfig,
   sharesOf,
+  timelineOf,
 } from "../../../core/train/mod.ts";
 import { characterTokenizer } from "../../../core/text/tokenizer.ts";
 import { withTempDir } from "../../support.ts";
@@ -238,7 +238,7 @@ Deno.test("mixture: PolyGLU's, which moves to mathematics over the last fifth of
     config = pretrainConfig.parse(
       tinyConfig("", { data: { sources }, steps, batch_size: 128, sequence_length: 4096 }),
     );
-  const sharesAt = sharesOf(config.data, clockOf(resolveConfig(config, 257)));
+  const sharesAt = sharesOf(config.data, timelineOf(resolveConfig(config, 257)));
   const close = (step: number, expected: number[]) =>
     sharesAt(step).forEach((share, i) =>
       assert.ok(Math.abs(share - expected[i]) < 1e-12, `${step}`)
@@ -272,7 +272,7 @@ Deno.test("mixture: the shares of a run are those of its steps, however long it 
       pretrainConfig.parse(tinyConfig("", { data: { sources }, steps })),
       257,
     );
-    const sharesAt = sharesOf(config.data, clockOf(config));
+    const sharesAt = sharesOf(config.data, timelineOf(config));
     return { shares: planSources(config, undefined).map(({ share }) => share), sharesAt };
   };
   const steps = 30_000, { shares, sharesAt } = plan(steps);

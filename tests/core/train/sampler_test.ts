@@ -116,7 +116,7 @@ Deno.test("samples: the dry run counts their memory as the device does", async (
   const plain = resolveConfig(pretrainConfig.parse({ ...given, samples: { every: 0 } }), 257);
   const expected = dryRun(config, target).totalBytes - dryRun(plain, target).totalBytes;
   const used = async (others: ReturnType<typeof samplingPlans>) => {
-    using trainer = await Trainer.create(training, device, 2, others);
+    using trainer = await Trainer.create(training, device, 2, { others });
     using stack = new DisposableStack();
     for (const plan of others) stack.use(await device.compile(plan, trainer.state, { ring: 1 }));
     return device.usedBytes();
