@@ -6,7 +6,7 @@
 import { DeviceError } from "../core/device/types.ts";
 import type { Device } from "../core/device/mod.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
-import { plural } from "../core/io/words.ts";
+import { plural, significant } from "../core/io/words.ts";
 import type { Target } from "../core/plan/mod.ts";
 import type {
   DryRun,
@@ -246,6 +246,9 @@ function describe(report: Report): string[] {
   ];
 }
 
+const shortTime = (seconds: number) =>
+  seconds < 1 ? `${significant(1000 * seconds)} ms` : formatDuration(seconds);
+
 function timeLines({ time, timedOn, fits }: Report): string[] {
   if (!time) {
     const why = fits === false ? "the run does not fit" : "no such device is here to be timed";
@@ -260,7 +263,7 @@ function timeLines({ time, timedOn, fits }: Report): string[] {
     `time, estimated       ${formatDuration(run).padStart(15)}  updates ${
       formatDuration(updates)
     }, ${measured}, saving ${formatDuration(saving)}`,
-    `  an update           ${formatDuration(update).padStart(15)}  ${
+    `  an update           ${shortTime(update).padStart(15)}  ${
       formatCount(tokensPerSecond)
     } tokens/s, ${share}from its kernels, each timed now on ${timedOn}`,
   ];

@@ -33,6 +33,10 @@ const benches: Readonly<Record<string, Bench>> = {
     what: "a training step and decoding of a 5.4 M model beside PyTorch",
     run: script("peers"),
   },
+  plan: {
+    what: "a model of 600 million parameters traced, differentiated and planned, for both devices",
+    run: script("plan"),
+  },
   tokenize: {
     what: "byte-level BPE beside @huggingface/tokenizers; learning a vocabulary",
     run: script("tokenize"),
