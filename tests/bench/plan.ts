@@ -40,7 +40,7 @@ for (const target of targets) {
     found = dryRun(config, target);
     times.push(performance.now() - began);
   }
-  const { params, dispatches, totalBytes } = found!, [first, ...later] = times;
+  const { params, stages: [{ dispatches }], totalBytes } = found!, [first, ...later] = times;
   console.log(
     `${target.kind}: ${(params / 1e6).toFixed(0)} M parameters, ${dispatches} dispatches, ` +
       `${(totalBytes / 2 ** 30).toFixed(1)} GiB: planned in ${first.toFixed(0)} ms, ` +
