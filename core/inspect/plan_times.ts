@@ -97,12 +97,18 @@ type Rates = Cost;
 /** A very slow processor. */
 const slowRates: Rates = { flops: 2e9, bytes: 1e9 };
 
-/** Below this a kernel's time is that of starting it and says nothing of others. */
-const telling = 2e-4;
+/** Seconds that every kernel takes, however small. */
+const startOf = (timed: readonly Timed[]) => Math.min(...timed.map(({ seconds }) => seconds));
+
+/** Kernels whose time is not mostly that of starting them: only they say something of others. */
+function telling(timed: readonly Timed[]): Timed[] {
+  const start = startOf(timed);
+  return timed.filter(({ seconds }) => seconds >= Math.max(2e-4, 3 * start))
+    .map((kind) => ({ ...kind, seconds: kind.seconds - start }));
+}
 
 /** The best seen: a kernel is bound by one of the two. */
-function ratesOf(timed: readonly Timed[]): Rates {
-  const seen = timed.filter(({ seconds }) => seconds >= telling);
+function ratesOf(seen: readonly Timed[]): Rates {
   const best = (of: keyof Cost) =>
     Math.max(slowRates[of], ...seen.map((kind) => kind[of] / kind.seconds));
   return { flops: best("flops"), bytes: best("bytes") };
@@ -113,12 +119,10 @@ const roofline = ({ flops, bytes }: Cost, rates: Rates) =>
 
 /** Seconds of a kernel by the largest one of its op that was timed; else by what the device can do. */
 function guess(kind: Kind, timed: readonly Timed[]): number {
-  const rates = ratesOf(timed);
-  const like = timed.findLast(({ step, seconds }) =>
-    step.op === kind.step.op && seconds >= telling
-  );
+  const seen = telling(timed), rates = ratesOf(seen), start = timed.length > 0 ? startOf(timed) : 0;
+  const like = seen.findLast(({ step }) => step.op === kind.step.op);
   const own = roofline(kind, rates), its = like ? roofline(like, rates) : 0;
-  return its > 0 ? like!.seconds * own / its : own;
+  return start + (its > 0 ? like!.seconds * own / its : own);
 }
 
 /** Seconds of one step, alone in a plan; undefined where the device has no room for it. */

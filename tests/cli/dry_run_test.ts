@@ -113,7 +113,8 @@ Deno.test("pretrain: --memory bounds a run; the batch that the refusal names the
     const resumed = await run(dir, "pretrain", "--resume", "fitted", "--set", "steps=3");
     assert.doesNotMatch(resumed.stderr, /^batch_size/m);
     const after = await Deno.readTextFile(join(dir, "fitted/config.yaml"));
-    assert.match(after, new RegExp(`^batch_size: ${size}\\naccumulation: 1\\nsteps: 3$`, "m"));
+    assert.match(after, new RegExp(`^batch_size: ${size}$`, "m"));
+    assert.match(after, /^steps: 3$/m);
   }));
 
 Deno.test("pretrain: sizes that are auto without --memory fit what is free, and no more than the data", () =>
