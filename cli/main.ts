@@ -137,6 +137,9 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-// In a bundle of one file this is also the program of the cpu device's workers, which must not run a command of their own.
-if ("DedicatedWorkerGlobalScope" in globalThis) await import("../core/device/cpu/pool.ts");
-else Deno.exit(await main(Deno.args));
+// In a bundle of one file this is also the program of all workers, which must not run a command of
+// their own; each module knows its workers by their name.
+if ("DedicatedWorkerGlobalScope" in globalThis) {
+  await import("../core/device/cpu/pool.ts");
+  await import("../core/data/threads.ts");
+} else Deno.exit(await main(Deno.args));

@@ -4,6 +4,7 @@
  * @module
  */
 import { InvalidArgumentError, Option } from "@commander-js/extra-typings";
+import { wholeNumber } from "./options.ts";
 
 /** `--format`. */
 export function formatOption() {
@@ -29,4 +30,10 @@ export function fieldOption() {
 export function onErrorOption() {
   return new Option("--on-error <policy>", "what to do with a document that cannot be used")
     .choices(["stop", "skip"] as const).default("stop" as const);
+}
+
+/** `--threads`: of the work on text. */
+export function textThreadsOption() {
+  return new Option("--threads <n>", "threads that work on the text (default: all cores)")
+    .argParser(wholeNumber(1));
 }

@@ -9,7 +9,13 @@ import type { TokenizeJob, TokenizeResult } from "../core/data/tokenize.ts";
 import { UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
 import { numberBetween, parsePath, parseText, seedOption, wholeNumber } from "./options.ts";
-import { defaultFields, fieldOption, formatOption, onErrorOption } from "./reading_options.ts";
+import {
+  defaultFields,
+  fieldOption,
+  formatOption,
+  onErrorOption,
+  textThreadsOption,
+} from "./reading_options.ts";
 import { tokenizeTrainCommand } from "./tokenize_train.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
@@ -56,6 +62,7 @@ export function tokenizeCommand(): CommandUnknownOpts {
         .default(256),
     )
     .addOption(seedOption().default(0))
+    .addOption(textThreadsOption())
     .option("--overwrite", "replace the folder if it exists", false)
     .option("--json", "print the result as one JSON object", false)
     .option("--quiet", "say nothing but errors", false)
@@ -81,6 +88,7 @@ export function tokenizeCommand(): CommandUnknownOpts {
         tokenizer: options.tokenizer,
         valFraction: options.valFraction,
         seed: options.seed,
+        threads: options.threads,
         target: {
           folder: out,
           ifExists: options.overwrite ? "replace" : "fail",

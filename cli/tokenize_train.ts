@@ -13,7 +13,13 @@ import type { TrainedTokenizer, TrainTokenizerJob } from "../core/data/train_tok
 import { plural, shellWord } from "../core/io/words.ts";
 import { leastBpeVocab, mostBpeVocab } from "../core/text/bpe_limits.ts";
 import { parsePath, wholeNumber } from "./options.ts";
-import { defaultFields, fieldOption, formatOption, onErrorOption } from "./reading_options.ts";
+import {
+  defaultFields,
+  fieldOption,
+  formatOption,
+  onErrorOption,
+  textThreadsOption,
+} from "./reading_options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
@@ -41,11 +47,12 @@ export function tokenizeTrainCommand(): CommandUnknownOpts {
     .addOption(formatOption())
     .addOption(fieldOption())
     .addOption(onErrorOption())
+    .addOption(textThreadsOption())
     .option("--overwrite", "replace the file if it exists", false)
     .option("--json", "print the result as one JSON object", false)
     .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
-    .action(async (given, { vocabSize, out, overwrite, json, quiet, ...reading }) => {
+    .action(async (given, { vocabSize, out, overwrite, threads, json, quiet, ...reading }) => {
       const { expandInputs } = await import("../core/data/inputs.ts");
       const inputs = await expandInputs(given);
       const startedAt = performance.now();
@@ -60,6 +67,7 @@ export function tokenizeTrainCommand(): CommandUnknownOpts {
         vocabSize,
         out,
         ifExists: overwrite ? "replace" : "fail",
+        threads,
       };
       const result = await runWithProgress(job, quiet ? "quiet" : "normal");
       const seconds = (performance.now() - startedAt) / 1000;

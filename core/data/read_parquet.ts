@@ -14,15 +14,17 @@ import { compressors } from "hyparquet-compressors";
 import { didYouMean, exitCodes, messageOf, UserError } from "../io/errors.ts";
 import { compressionOf, stdinName, unreadable } from "../io/input_file.ts";
 import { firstInvalidByte } from "../io/lines.ts";
-import type { Attempt, ReadOptions } from "./documents.ts";
+import { faultOf, type LongDocuments, type RowsBlock } from "./blocks.ts";
+import type { ReadOptions } from "./documents.ts";
 import { recordFault, textOfRecord } from "./record.ts";
 
 /** Reads a parquet file, one row group in memory at a time. */
 export async function* readParquet(
   path: string,
   { fields }: ReadOptions,
+  { sizes }: LongDocuments,
   onRead: (bytes: number) => void,
-): AsyncGenerator<Attempt> {
+): AsyncGenerator<RowsBlock> {
   using opened = openParquet(path, onRead);
   const { file } = opened;
   const metadata = await describingDamage(path, () => parquetMetadataAsync(file));
@@ -37,11 +39,28 @@ export async function* readParquet(
       path,
       () => parquetReadObjects({ file, metadata, columns, rowStart, rowEnd, ...options }),
     );
-    for (const [i, row] of rows.entries()) {
-      const where = `${path}:row ${rowStart + i + 1}`;
-      yield () => ({ text: textOfRow(row, fields, where), where, isWholeFile: false });
+    let block: Row[] = [], size = 0;
+    for (const [i, columns] of rows.entries()) {
+      const row = readRow(columns, fields, `${path}:row ${rowStart + i + 1}`);
+      block.push(row);
+      size += "text" in row ? row.text.length : 0;
+      if (size < sizes.block) continue;
+      yield { kind: "rows", rows: block, size };
+      [block, size] = [[], 0];
     }
+    yield { kind: "rows", rows: block, size };
     rowStart = rowEnd;
+  }
+}
+
+type Row = RowsBlock["rows"][number];
+
+function readRow(columns: Record<string, unknown>, fields: readonly string[], where: string): Row {
+  try {
+    return { text: textOfRow(columns, fields, where), where };
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return faultOf(error);
   }
 }
 

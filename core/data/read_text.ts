@@ -1,81 +1,80 @@
 /**
- * Documents of a text file: the whole of it, or the parts between separators.
+ * Text files in blocks: whole documents where they are short, pieces of one that is long.
  *
  * @module
  */
-import { exitCodes, UserError } from "../io/errors.ts";
-import { readInput } from "../io/input_file.ts";
-import { byteOrderMarkLength, type BytesOrigin, decodeUtf8, joinBytes } from "../io/lines.ts";
-import type { Attempt, ReadOptions } from "./documents.ts";
+import { readInput, stdinName } from "../io/input_file.ts";
+import type { Block, LongDocuments } from "./blocks.ts";
+import { ByteWindow, indexOfBytes } from "./byte_window.ts";
+import type { ReadOptions } from "./documents.ts";
+import { readLong } from "./read_long.ts";
+import { lengthOf, spool, type TextLength } from "./spool.ts";
 
-/** Reads a text file; only one document of it is in memory at a time. */
-export async function* readText(
+/** Reads a text file. */
+export function readText(
   path: string,
-  { separator }: ReadOptions,
+  { separator = "" }: ReadOptions,
+  long: LongDocuments,
   onRead: (bytes: number) => void,
-): AsyncGenerator<Attempt> {
-  const mark = new TextEncoder().encode(separator ?? "");
-  let line = 1, offset = 0;
-  for await (const { bytes, isLast } of splitBytes(readInput(path, onRead), mark)) {
-    const start = offset === 0 ? byteOrderMarkLength(bytes) : 0;
-    const text = bytes.subarray(start);
-    if (isLast && text.length === 0) return; // behind the last separator
-    const origin = { file: path, line, offset: offset + start };
-    yield () => ({
-      text: decodeText(text, origin),
-      where: `${path}:${origin.line}`,
-      isWholeFile: separator === undefined,
-    });
-    line += newlinesIn(bytes) + newlinesIn(mark);
-    offset += bytes.length + mark.length;
-  }
+): AsyncGenerator<Block> {
+  const mark = new TextEncoder().encode(separator);
+  return readMarked({ kind: "text", path, mark }, long, readInput(path, onRead));
 }
 
-/** The parts between marks, or all in one if the mark is empty; UTF-8 lets bytes be searched as they are. */
-export async function* splitBytes(chunks: AsyncIterable<Uint8Array>, mark: Uint8Array) {
-  let pieces: Uint8Array[] = []; // of the part that is being read, searched already
-  let open: Uint8Array = new Uint8Array(0); // its end, where a mark may have begun
-  for await (const chunk of chunks) {
-    const bytes = joinBytes([open, chunk].filter(({ length }) => length > 0));
-    let from = 0;
-    for (let at = indexOfBytes(bytes, mark, 0); at >= 0; at = indexOfBytes(bytes, mark, from)) {
-      yield { bytes: joinBytes([...pieces, bytes.subarray(from, at)]), isLast: false };
-      pieces = [];
-      from = at + mark.length;
-    }
-    const searched = Math.max(from, bytes.length - Math.max(0, mark.length - 1));
-    if (searched > from) pieces.push(bytes.slice(from, searched));
-    open = bytes.slice(searched);
-  }
-  yield { bytes: joinBytes([...pieces, open]), isLast: true };
+/** A file whose documents end with a mark, or which is one as a whole where that is empty. */
+interface MarkedFile {
+  readonly kind: "text" | "jsonl";
+  readonly path: string;
+  readonly mark: Uint8Array;
 }
 
-/** Where `wanted` stands in `bytes` from `from` on, or -1; nothing is nowhere. */
-function indexOfBytes(bytes: Uint8Array, wanted: Uint8Array, from: number): number {
-  if (wanted.length === 0) return -1;
-  for (let at = bytes.indexOf(wanted[0], from); at >= 0; at = bytes.indexOf(wanted[0], at + 1)) {
-    if (at + wanted.length > bytes.length) return -1;
-    if (wanted.every((byte, i) => bytes[at + i] === byte)) return at;
-  }
-  return -1;
-}
-
-function newlinesIn(bytes: Uint8Array): number {
-  let count = 0;
-  for (let at = bytes.indexOf(0x0a); at >= 0; at = bytes.indexOf(0x0a, at + 1)) count++;
-  return count;
-}
-
-function decodeText(bytes: Uint8Array, origin: BytesOrigin): string {
+/** Blocks that end behind a mark; UTF-8 lets bytes be searched as they are. */
+export async function* readMarked(
+  file: MarkedFile,
+  long: LongDocuments,
+  chunks: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Block> {
+  const { kind, path, mark } = file;
+  const { sizes, lastCut } = long;
+  const longest = kind === "text" && lastCut !== undefined ? sizes.long : sizes.most;
+  let window = new ByteWindow(chunks);
+  let whole = 0, searched = 0; // bytes of documents that have ended; without another mark
+  const block = (length: number): Block => {
+    const { place } = window;
+    [whole, searched] = [0, Math.max(0, searched - length)];
+    return { kind, path, ...place, bytes: window.take(length) };
+  };
   try {
-    return decodeUtf8(bytes, origin);
-  } catch (error) {
-    if (error instanceof UserError || bytes.length < 2 ** 29) throw error;
-    throw new UserError(`a document of ${bytes.length} bytes is too long to be one text`, {
-      where: origin.file,
-      hint: "give --document-separator, or split the file",
-      exitCode: exitCodes.failed,
-      cause: error,
-    });
+    while (await window.grow()) {
+      const { bytes } = window;
+      for (let at; (at = indexOfBytes(bytes, mark, searched)) >= 0;) {
+        whole = searched = at + mark.length;
+      }
+      searched = Math.max(searched, bytes.length - Math.max(0, mark.length - 1));
+      if (whole >= sizes.block) yield block(whole);
+      if (window.length - whole <= longest) continue;
+      if (whole > 0) yield block(whole);
+      const measured = await measure(file, long, window);
+      window = measured.window;
+      yield* readLong(window, { ...file, ...long, length: measured.length });
+      searched = 0;
+    }
+    if (window.length > 0) yield block(window.length);
+  } finally {
+    await window.close();
   }
+}
+
+/** The length of a long document where its validation part hangs on it. */
+async function measure(
+  { path, mark }: MarkedFile,
+  { lastCut, valFraction, spoolFolder }: LongDocuments,
+  window: ByteWindow,
+): Promise<{ window: ByteWindow; length: TextLength | undefined }> {
+  const isCut = mark.length === 0 && lastCut !== undefined && valFraction > 0;
+  if (!isCut) return { window, length: undefined };
+  const isFile = path !== stdinName && (await Deno.stat(path)).isFile;
+  if (isFile) return { window, length: await lengthOf(readInput(path)) };
+  const { length, chunks } = await spool(window.rest(), spoolFolder);
+  return { window: new ByteWindow(chunks), length };
 }

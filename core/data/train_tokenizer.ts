@@ -3,14 +3,17 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
+import { tmpdir } from "node:os";
 import { exists, writeFileAtomic } from "../io/atomic.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import { huggingfaceTokenizer } from "../text/huggingface.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { bpeFile, PieceCounts, trainMerges } from "../text/train_bpe.ts";
-import { readDocuments, type ReadOptions } from "./documents.ts";
+import { cutBetweenWords } from "../text/cuts.ts";
+import { type BlockSizes, blockSizes, errorOf } from "./blocks.ts";
+import { readBatches, type ReadOptions } from "./documents.ts";
 import { requireOnce } from "./inputs.ts";
+import { workOn } from "./threads.ts";
 import type { TokenizeEvents, TokenizeProgress } from "./tokenize.ts";
 
 /** What is read, and what is made of it. */
@@ -21,6 +24,10 @@ export interface TrainTokenizerJob {
   /** The file that is written. */
   readonly out: string;
   readonly ifExists: "fail" | "replace";
+  /** How many threads count; all cores unless given. The result is the same for any number. */
+  readonly threads?: number | undefined;
+  /** How much is held at once. */
+  readonly sizes?: BlockSizes;
 }
 
 /** What was made. */
@@ -40,7 +47,7 @@ export interface TrainTokenizerEvents extends Pick<TokenizeEvents, "onSkip" | "s
 
 /** Learns a byte-level BPE from documents and writes its `tokenizer.json`. */
 export async function trainTokenizer(
-  { inputs, reading, vocabSize, out, ifExists }: TrainTokenizerJob,
+  { inputs, reading, vocabSize, out, ifExists, threads, sizes = blockSizes }: TrainTokenizerJob,
   { onSkip, onProgress, signal }: TrainTokenizerEvents = {},
 ): Promise<TrainedTokenizer> {
   if (ifExists === "fail" && await exists(out)) {
@@ -53,19 +60,30 @@ export async function trainTokenizer(
   const counts = new PieceCounts();
   const done = { documents: 0, bytes: 0, bytesRead: 0 };
   let skipped = 0;
-  const told = {
-    onSkip(fault: UserError) {
+  // nothing is held out, so no length is needed and nothing is laid in the folder
+  const long = {
+    lastCut: cutBetweenWords([]),
+    valFraction: 0,
+    spoolFolder: tmpdir(),
+    sizes,
+  };
+  const batches = readBatches(inputs, reading, long, (bytes) => done.bytesRead += bytes);
+  const settings = { reading, what: "pieces" } as const;
+  for await (
+    const { result } of workOn("count", settings, batches, {
+      threads: threads ?? navigator.hardwareConcurrency,
+      signal,
+      startBytes: sizes.start,
+    })
+  ) {
+    counts.addAll(result.texts, result.counts);
+    done.documents += result.documents;
+    done.bytes += result.bytes;
+    for (const fault of result.faults.map((fault) => errorOf(fault))) {
+      if (reading.onError === "stop") throw fault;
       skipped++;
       onSkip?.(fault);
-    },
-    onEmpty() {},
-    onRead: (bytes: number) => done.bytesRead += bytes,
-  };
-  for await (const { text } of readDocuments(inputs, reading, told)) {
-    signal?.throwIfAborted();
-    counts.add(text);
-    done.documents++;
-    done.bytes += Buffer.byteLength(text, "utf8");
+    }
     onProgress?.(done);
   }
   if (done.documents === 0) {

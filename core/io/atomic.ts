@@ -22,6 +22,11 @@ export async function writeAllBytes(file: Deno.FsFile, bytes: Uint8Array): Promi
   for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
 }
 
+/** The same at once, for writes that are small or go to the system's memory. */
+export function writeAllBytesSync(file: Deno.FsFile, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+}
+
 /**
  * Replaces the file at `path` at once. The content is text, bytes, or a function that writes the file
  * whose path it is given.

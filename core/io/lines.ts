@@ -26,9 +26,8 @@ export async function* splitLines(chunks: AsyncIterable<Uint8Array>): AsyncGener
   let offset = 0; // of the line's first byte
   let pieces: Uint8Array[] = []; // of a line that began in an earlier chunk
   const lineOf = (bytes: Uint8Array): Line => {
-    const start = number === 1 ? byteOrderMarkLength(bytes) : 0;
-    const end = bytes.length - (bytes[bytes.length - 1] === carriageReturn ? 1 : 0);
-    return { number, offset: offset + start, bytes: bytes.subarray(start, Math.max(start, end)) };
+    const line = lineBytes(bytes, number === 1);
+    return { number, offset: offset + line.byteOffset - bytes.byteOffset, bytes: line };
   };
   for await (const chunk of chunks) {
     let start = 0;
@@ -44,6 +43,13 @@ export async function* splitLines(chunks: AsyncIterable<Uint8Array>): AsyncGener
   }
   const last = joinBytes(pieces);
   if (last.length > 0) yield lineOf(last);
+}
+
+/** A line without a byte order mark, if it is the first, and without the `\r` of a CRLF. */
+export function lineBytes(bytes: Uint8Array, isFirst: boolean): Uint8Array {
+  const start = isFirst ? byteOrderMarkLength(bytes) : 0;
+  const end = bytes.length - (bytes[bytes.length - 1] === carriageReturn ? 1 : 0);
+  return bytes.subarray(start, Math.max(start, end));
 }
 
 /** How many bytes a byte order mark at the start takes: 3 or 0. */
@@ -95,6 +101,16 @@ export function firstInvalidByte(bytes: Uint8Array): number | undefined {
     i += length;
   }
   return undefined;
+}
+
+/** How many bytes at the end may begin a character whose rest is to come. */
+export function incompleteTail(bytes: Uint8Array): number {
+  for (let tail = 1; tail <= Math.min(3, bytes.length); tail++) {
+    const byte = bytes[bytes.length - tail];
+    if (byte >= 0xc0) return tail < (byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4) ? tail : 0;
+    if (byte < 0x80) return 0;
+  }
+  return 0;
 }
 
 /** The length of the well-formed sequence at `i`, or 0. */

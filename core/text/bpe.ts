@@ -24,8 +24,8 @@ export interface BpeTables {
   readonly whole?: ReadonlyMap<string, number>;
 }
 
-/** Pieces remembered at most, and the longest that is: about 30 MB. */
-const cacheLimits = { pieces: 2 ** 17, characters: 48 };
+/** Pieces remembered at most, and the longest that is: about 15 MB. */
+const cacheLimits = { pieces: 2 ** 16, characters: 48 };
 
 const alphabet = [...byteCharacters.keys()];
 

@@ -7,6 +7,7 @@
 import { z } from "zod";
 import { bpeEncoder, type BpeTables, type Merge } from "./bpe.ts";
 import { byteCharacters } from "./byte_alphabet.ts";
+import { cutBetweenWords, type LastCut } from "./cuts.ts";
 import { cutterOf } from "./pieces.ts";
 
 const none = z.union([z.null(), z.literal("")]).optional();
@@ -43,24 +44,28 @@ const knownFile = z.looseObject({
 });
 type KnownFile = z.output<typeof knownFile>;
 
-/** Text to ids. */
-export type Encode = (text: string) => Uint32Array<ArrayBuffer>;
+/** Text to ids, and where a text may be cut. */
+export interface FastEncoder {
+  encode(text: string): Uint32Array<ArrayBuffer>;
+  readonly lastCut: LastCut | undefined;
+}
 
 /** The encoder of a file that is known here, its special tokens left out. */
-export function fastEncoder(file: unknown): Encode | undefined {
+export function fastEncoder(file: unknown): FastEncoder | undefined {
   const parsed = knownFile.safeParse(file);
   if (!parsed.success) return undefined;
   const { added_tokens, normalizer, pre_tokenizer } = parsed.data;
-  const cut = cutterOf(pre_tokenizer);
+  const cutter = cutterOf(pre_tokenizer);
   const tables = tablesOf(parsed.data);
   const added = added_tokens.filter(({ special }) => !special);
   const isNormalizedFirst = normalizer !== null && added.some(({ normalized }) => normalized);
-  if (cut === undefined || tables === undefined || isNormalizedFirst) return undefined;
+  if (cutter === undefined || tables === undefined || isNormalizedFirst) return undefined;
+  const { cut, endsAtWords } = cutter;
   const ids = new Map(added.map(({ content, id }) => [content, id]));
   const sectionsOf = sectionSplitter([...ids.keys()]);
   const encodePiece = bpeEncoder(tables);
-  return (text) => {
-    const out = idList(text.length);
+  const out = idList();
+  const encode = (text: string) => {
     const take = (piece: string) => out.append(encodePiece(piece));
     for (const section of sectionsOf(text)) {
       const plain = normalizer === null || ids.has(section) ? section : section.normalize("NFC");
@@ -70,6 +75,15 @@ export function fastEncoder(file: unknown): Encode | undefined {
     }
     return out.take();
   };
+  // above, a section that NFC turns into an added token is that token: a cut must not make one
+  const isNormalForm = normalizer === null || added.every(({ content }) => isPlain(content));
+  const lastCut = endsAtWords && isNormalForm ? cutBetweenWords([...ids.keys()]) : undefined;
+  return { encode, lastCut };
+}
+
+/** Whether a text is all that NFC turns into it: ASCII without the signs that others turn into. */
+function isPlain(content: string): boolean {
+  return /^[\n -~]*$/.test(content) && !/[K`;]/.test(content);
 }
 
 /** Cuts a text before and after added tokens; the longest counts where several begin. */
@@ -95,9 +109,9 @@ function tablesOf({ model }: KnownFile): BpeTables | undefined {
   return { byteIds, merges, ...(model.ignore_merges ? { whole: ids } : {}) };
 }
 
-/** Ids in a row, in memory that grows with them. */
-function idList(characters: number) {
-  let list = new Uint32Array(16 + Math.ceil(characters / 3));
+/** Ids in a row, in memory that grows with them and is used again. */
+function idList() {
+  let list = new Uint32Array(1024);
   let length = 0;
   return {
     append(ids: readonly number[]) {
@@ -108,6 +122,11 @@ function idList(characters: number) {
       }
       for (let i = 0; i < ids.length; i++) list[length++] = ids[i];
     },
-    take: () => list.slice(0, length),
+    /** The ids; the list begins anew. */
+    take() {
+      const ids = list.slice(0, length);
+      length = 0;
+      return ids;
+    },
   };
 }

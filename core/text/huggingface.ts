@@ -76,7 +76,8 @@ export function huggingfaceTokenizer(text: string, where: string): Tokenizer {
   return {
     kind: "huggingface",
     vocabSize,
-    encode: fast ?? ((text) => encodeWith(library(), text, where)),
+    encode: fast?.encode ?? ((text) => encodeWith(library(), text, where)),
+    lastCut: fast?.lastCut,
     decode: bytesOf === undefined
       ? (ids) => decodeWith(library(), ids, specialIds, vocabSize)
       : (ids) => decodeBytes(ids, bytesOf, vocabSize),

@@ -43,11 +43,47 @@ const sequence = z.looseObject({
   pretokenizers: z.array(z.union([byteLevel, split, digits])).min(1),
 });
 
+const contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
+const endings = "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const upper = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]", lower = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]";
+/** The patterns that are known to end a piece wherever `cutBetweenWords` cuts. */
+const wordPatterns: ReadonlySet<string> = new Set([
+  gpt2Pattern.source,
+  // Llama 3 and GPT-4, Qwen 2 and 3
+  ...["\\p{N}{1,3}", "\\p{N}"].map((digits) =>
+    `${contractions}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*${endings}`
+  ),
+  // GPT-4o and Llama 4
+  `[^\\r\\n\\p{L}\\p{N}]?${upper}*${lower}+${contractions}?|` +
+  `[^\\r\\n\\p{L}\\p{N}]?${upper}+${lower}*${contractions}?|` +
+  `\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*${endings}`,
+]);
+
+/** How a known `pre_tokenizer` cuts. */
+export interface KnownCutter {
+  readonly cut: Cutter;
+  /** Whether a piece ends wherever `cutBetweenWords` cuts. */
+  readonly endsAtWords: boolean;
+}
+
 /** The cutter of a tokenizer.json's `pre_tokenizer`, if it is a way that is known here. */
-export function cutterOf(stage: unknown): Cutter | undefined {
+export function cutterOf(stage: unknown): KnownCutter | undefined {
   const parsed = z.union([byteLevel, sequence]).safeParse(stage);
   if (!parsed.success) return undefined;
   const stages = parsed.data.type === "Sequence" ? parsed.data.pretokenizers : [parsed.data];
+  const cut = cutThrough(stages);
+  // digits are cut off whatever stands beside them; what later stages do is within the pieces
+  const first = stages.find(({ type }) => type !== "Digits");
+  const endsAtWords = first?.type === "ByteLevel"
+    ? first.use_regex
+    : first?.type === "Split" && "Regex" in first.pattern && wordPatterns.has(first.pattern.Regex);
+  return cut && { cut, endsAtWords };
+}
+
+type Stage = z.output<typeof sequence>["pretokenizers"][number];
+
+/** One stage after the other, each within the pieces of the one before. */
+function cutThrough(stages: readonly Stage[]): Cutter | undefined {
   const last = stages[stages.length - 1];
   if (last.type !== "ByteLevel") return undefined;
   const cutLast: Cutter = last.use_regex ? cutAsGpt2 : (text, take) => take(text);

@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { exitCodes, UserError } from "../io/errors.ts";
+import { cutAnywhere, type LastCut } from "./cuts.ts";
 
 /**
  * Text to ids and back. Special tokens are not text: `encode` never yields one, not even for text
@@ -15,6 +16,8 @@ export interface Tokenizer {
   /** One more than the largest id. */
   readonly vocabSize: number;
   encode(text: string): Uint32Array<ArrayBuffer>;
+  /** Where a long text may be cut to be encoded in parts; undefined where no place is sure. */
+  readonly lastCut: LastCut | undefined;
   decode(ids: Iterable<number>): string;
   /**
    * The bytes that a token adds to the text, none for a special token. Undefined where the bytes of
@@ -46,7 +49,8 @@ export function byteTokenizer(): Tokenizer {
   return {
     kind: "byte",
     vocabSize: 257,
-    encode: (text) => Uint32Array.from(new TextEncoder().encode(text)),
+    encode: (text) => new Uint32Array(new TextEncoder().encode(text)),
+    lastCut: cutAnywhere,
     decode: (ids) => decodeBytes(ids, bytesOf, endOfText + 1),
     bytesOf,
     endOfText,
@@ -71,6 +75,7 @@ export function characterTokenizer(characters: Iterable<string>): Tokenizer {
     kind: "character",
     vocabSize: endOfText + 1,
     encode: (text) => encodeCharacters(text, ids),
+    lastCut: cutAnywhere,
     decode: (ids) => decodeBytes(ids, bytesOf, endOfText + 1),
     bytesOf,
     endOfText,

@@ -27,19 +27,32 @@ export class PieceCounts {
     return this.#counts.size;
   }
 
+  /** Counts the pieces of a text. */
   add(text: string): void {
-    cutAsGpt2(text, (piece) => {
-      const count = this.#counts.get(piece);
-      if (count !== undefined) this.#counts.set(piece, count + 1);
-      else if (piece.length <= countLimits.characters) {
-        this.#counts.set(Array.from(piece).join(""), 1); // a slice would keep its whole text alive
-      }
-    });
-    for (let least = 1; this.#counts.size > this.#limit; least *= 2) this.#dropUpTo(least);
+    cutAsGpt2(text, (piece) => this.#addPiece(piece, 1));
+    this.#makeRoom();
+  }
+
+  /** Adds pieces that were counted elsewhere. */
+  addAll(pieces: readonly string[], counts: ArrayLike<number>): void {
+    pieces.forEach((piece, i) => this.#addPiece(piece, counts[i]));
+    this.#makeRoom();
   }
 
   entries(): Iterable<[string, number]> {
     return this.#counts;
+  }
+
+  #addPiece(piece: string, times: number): void {
+    const count = this.#counts.get(piece);
+    if (count !== undefined) this.#counts.set(piece, count + times);
+    else if (piece.length <= countLimits.characters) {
+      this.#counts.set(Array.from(piece).join(""), times); // a slice would keep its whole text alive
+    }
+  }
+
+  #makeRoom(): void {
+    for (let least = 1; this.#counts.size > this.#limit; least *= 2) this.#dropUpTo(least);
   }
 
   #dropUpTo(least: number): void {

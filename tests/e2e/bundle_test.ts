@@ -51,6 +51,9 @@ for (
       const quern = (...rest: string[]) =>
         run(Deno.execPath(), ["run", "-A", "--no-config", "--cached-only", entry, ...rest], dir);
       await quern("tokenize", "text.txt", "--out", "data", "--tokenizer", "character");
+      // Enough that workers start.
+      await Deno.writeTextFile(join(dir, "long.txt"), "the cat sat on the mat. ".repeat(200_000));
+      await quern("tokenize", "long.txt", "--out", "long", "--threads", "2");
       await quern(
         "pretrain",
         "config.yaml",

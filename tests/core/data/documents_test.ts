@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { readDocuments, type ReadOptions } from "../../../core/data/documents.ts";
+import type { ReadOptions } from "../../../core/data/documents.ts";
 import type { UserError } from "../../../core/io/errors.ts";
 import { withTempDir } from "../../support.ts";
+import { readDocuments } from "./support.ts";
 
 const defaults: ReadOptions = {
   format: "auto",
@@ -25,10 +26,7 @@ async function read(
     const skipped: string[] = [];
     const onSkip = ({ where, message }: UserError) =>
       skipped.push(`${where?.replace(dir, ".")}: ${message}`);
-    const documents = readDocuments([path], { ...defaults, ...options }, {
-      onSkip,
-      onEmpty() {},
-    });
+    const documents = readDocuments([path], { ...defaults, ...options }, onSkip);
     const texts = await Array.fromAsync(documents, ({ text }) => text);
     return { texts, skipped };
   });
@@ -108,9 +106,7 @@ Deno.test("replay: jingyaogong/minimind 551: a bad byte stops with its place, or
 Deno.test("files that cannot be read are named, even under skip", async () => {
   await withTempDir(async (dir) => {
     const reading = (path: string) =>
-      Array.fromAsync(
-        readDocuments([path], { ...defaults, onError: "skip" }, { onSkip() {}, onEmpty() {} }),
-      );
+      Array.fromAsync(readDocuments([path], { ...defaults, onError: "skip" }));
     await assert.rejects(reading(`${dir}/no.txt`), {
       where: `${dir}/no.txt`,
       message: /no such file/,

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
-import { formatOf, readDocuments, type ReadOptions } from "../../../core/data/documents.ts";
+import { formatOf, type ReadOptions } from "../../../core/data/documents.ts";
 import { expandInputs } from "../../../core/data/inputs.ts";
-import { splitBytes } from "../../../core/data/read_text.ts";
+import { readMarked } from "../../../core/data/read_text.ts";
 import { withTempDir } from "../../support.ts";
+import { attemptsOf, readDocuments, uncut } from "./support.ts";
 
 Deno.test("inputs: folders and patterns give their files by name; what gives none is an error", async () => {
   await withTempDir(async (dir) => {
@@ -47,8 +48,7 @@ const defaults: ReadOptions = {
 
 /** Each document's text, and where it is. */
 async function readAll(path: string, options: Partial<ReadOptions> = {}) {
-  const events = { onSkip() {}, onEmpty() {} };
-  const documents = readDocuments([path], { ...defaults, ...options }, events);
+  const documents = readDocuments([path], { ...defaults, ...options });
   return await Array.fromAsync(documents, ({ text, where }) => [text, where.replace(path, "")]);
 }
 
@@ -95,14 +95,22 @@ Deno.test("inputs: separators are found wherever chunks end", async () => {
     text,
     mark,
     fc.integer({ min: 1, max: 5 }),
-    async (text, mark, size) => {
+    fc.integer({ min: 1, max: 9 }),
+    async (text, mark, size, block) => {
       const bytes = new TextEncoder().encode(text);
       async function* chunks() {
         for (let at = 0; at < bytes.length; at += size) yield await bytes.subarray(at, at + size);
       }
-      const parts = splitBytes(chunks(), new TextEncoder().encode(mark));
-      const found = await Array.fromAsync(parts, ({ bytes }) => new TextDecoder().decode(bytes));
-      assert.deepEqual(found, mark === "" ? [text] : text.split(mark));
+      const file = { kind: "text", path: "t", mark: new TextEncoder().encode(mark) } as const;
+      const long = { ...uncut, sizes: { ...uncut.sizes, block } };
+      const separator = mark === "" ? undefined : mark;
+      const found: string[] = [];
+      for await (const part of readMarked(file, long, chunks())) {
+        const attempts = attemptsOf(part, { ...defaults, separator });
+        found.push(...attempts.map((attempt) => attempt().text));
+      }
+      const expected = mark === "" ? [text] : text.split(mark);
+      assert.deepEqual(found, expected.at(-1) === "" ? expected.slice(0, -1) : expected);
     },
   );
   await fc.assert(property);

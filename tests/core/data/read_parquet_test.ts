@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { brotliCompressSync, gzipSync, zstdCompressSync } from "node:zlib";
 import { type ColumnSource, parquetWriteBuffer } from "hyparquet-writer";
-import { readDocuments, type ReadOptions } from "../../../core/data/documents.ts";
+import type { ReadOptions } from "../../../core/data/documents.ts";
 import type { UserError } from "../../../core/io/errors.ts";
 import { withTempDir } from "../../support.ts";
+import { readDocuments } from "./support.ts";
 
 type WriteOptions = Partial<Parameters<typeof parquetWriteBuffer>[0]>;
 
@@ -27,12 +28,9 @@ async function readAll(path: string, options: Partial<ReadOptions> = {}) {
   const documents = readDocuments(
     [path],
     { format: "auto", fields: ["text"], separator: undefined, onError: "stop", ...options },
-    {
-      onSkip: ({ where, message }: UserError) =>
-        skipped.push(`${where?.slice(where.lastIndexOf("/") + 1)}: ${message}`),
-      onEmpty() {},
-      onRead: (bytes) => bytesRead += bytes,
-    },
+    ({ where, message }: UserError) =>
+      skipped.push(`${where?.slice(where.lastIndexOf("/") + 1)}: ${message}`),
+    (bytes) => bytesRead += bytes,
   );
   const texts = await Array.fromAsync(documents, ({ text }) => text);
   return { texts, skipped, bytesRead };

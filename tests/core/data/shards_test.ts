@@ -15,7 +15,7 @@ for (const [vocabSize, dtype] of [[65535, "u16"], [65536, "u16"], [65537, "u32"]
     await withTempDir(async (dir) => {
       const ids = Uint32Array.of(0, 1, vocabSize - 2, vocabSize - 1);
       async function* one() {
-        yield await Promise.resolve({ split: "train" as const, ids, bytes: 4 });
+        yield await Promise.resolve([{ split: "train" as const, ids, bytes: 4 }]);
       }
       const target = { folder: `${dir}/d`, ifExists: "fail" as const, shardBytes: 1024 };
       const index = await writeShards(target, sized(vocabSize), one());
@@ -92,7 +92,7 @@ Deno.test("shards: damage is named by file", async () => {
 Deno.test("shards: an interrupted write leaves nothing; only shards are ever replaced", async () => {
   await withTempDir(async (dir) => {
     async function* failing() {
-      yield await Promise.resolve({ split: "train" as const, ids: Uint32Array.of(1), bytes: 1 });
+      yield await Promise.resolve([{ split: "train" as const, ids: Uint32Array.of(1), bytes: 1 }]);
       throw new Error("stop");
     }
     const fail = { folder: `${dir}/d`, ifExists: "fail", shardBytes: 64 } as const;

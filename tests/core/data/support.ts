@@ -6,7 +6,14 @@
 import { openShards, type ShardReader, type SplitReader } from "../../../core/data/shard_reader.ts";
 import type { SplitName } from "../../../core/data/shard_index.ts";
 import { writeShards } from "../../../core/data/shard_writer.ts";
-import { encodeDocument } from "../../../core/data/tokenize.ts";
+import { type Block, blockSizes, type LongDocuments } from "../../../core/data/blocks.ts";
+import {
+  documentsOf,
+  readBatches,
+  type ReadOptions,
+  type SourceDocument,
+} from "../../../core/data/documents.ts";
+import { UserError } from "../../../core/io/errors.ts";
 import { byteTokenizer, type Tokenizer } from "../../../core/text/tokenizer.ts";
 
 /** Writes texts as shards, in the given splits. */
@@ -19,7 +26,11 @@ export async function writeTexts(
   } = {},
 ): Promise<void> {
   async function* encoded() {
-    for (const { split, text } of texts) yield await encodeDocument(split, text, tokenizer);
+    for (const { split, text } of texts) {
+      const end = tokenizer.endOfText === undefined ? [] : [tokenizer.endOfText];
+      const ids = Uint32Array.of(...tokenizer.encode(text), ...end);
+      yield await [{ split, ids, bytes: new TextEncoder().encode(text).length }];
+    }
   }
   await writeShards({ folder, ifExists: "fail", shardBytes }, tokenizer, encoded());
 }
@@ -56,4 +67,38 @@ export function memorySplit(
       out.set(tokens.slice(start, start + out.length));
     },
   };
+}
+
+/** Long documents are not cut. */
+export const uncut: LongDocuments = {
+  lastCut: undefined,
+  valFraction: 0,
+  spoolFolder: "",
+  sizes: blockSizes,
+};
+
+/** Whole documents one by one, without those of white space; faults end it or are told. */
+export async function* readDocuments(
+  paths: readonly string[],
+  options: ReadOptions,
+  onSkip: (fault: UserError) => void = () => {},
+  onRead: (bytes: number) => void = () => {},
+): AsyncGenerator<SourceDocument> {
+  for await (const batch of readBatches(paths, options, uncut, onRead)) {
+    for (const attempt of batch.flatMap((block) => attemptsOf(block, options))) {
+      try {
+        const document = attempt();
+        if (/\S/.test(document.text)) yield document;
+      } catch (error) {
+        if (options.onError === "stop" || !(error instanceof UserError)) throw error;
+        onSkip(error);
+      }
+    }
+  }
+}
+
+/** The documents of a block that holds whole ones. */
+export function attemptsOf(block: Block, options: ReadOptions) {
+  if (block.kind === "piece") throw new Error("a piece where there should be none");
+  return [...documentsOf(block, options)];
 }

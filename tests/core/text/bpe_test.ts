@@ -139,10 +139,74 @@ const known: Record<string, object> = {
   },
 };
 
+/** GPT-4o's and Llama 4's. */
+const upper = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]", lower = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]";
+const suffix = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?";
+const gpt4oPattern = `[^\\r\\n\\p{L}\\p{N}]?${upper}*${lower}+${suffix}|` +
+  `[^\\r\\n\\p{L}\\p{N}]?${upper}+${lower}*${suffix}|` +
+  "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+known["GPT-4o's"] = { ...base, pre_tokenizer: sequence(splitStage(gpt4oPattern), bytesOnly) };
+
 for (const [name, file] of Object.entries(known)) {
+  Deno.test(`fast BPE: ${name}: cut where it may be, a text has the ids of the whole`, () => {
+    const { encode, lastCut } = fastEncoder(file)!;
+    assert.ok(lastCut !== undefined);
+    let cuts = 0;
+    const isEqual = (text: string) => {
+      const whole = [...encode(text)];
+      for (let end = 1; end <= text.length; end++) {
+        const cut: number = lastCut(text.slice(0, end)); // the rest is still to come
+        if (cut === 0) continue;
+        cuts++;
+        const parts: number[] = [...encode(text.slice(0, cut)), ...encode(text.slice(cut))];
+        assert.deepEqual(parts, whole, JSON.stringify([text.slice(0, cut), text.slice(cut)]));
+      }
+    };
+    for (const text of [...awkward, ...unicodeSamples, corpus.slice(0, 1000)]) isEqual(text);
+    // letters of every kind, marks that join them, signs that patterns treat apart, parts of tokens
+    const unit = fc.constantFrom(
+      ...[
+        "a",
+        "T",
+        "s",
+        "é",
+        "e\u0301",
+        "\u0301",
+        "\u212a",
+        "漢",
+        "\u1112",
+        "\u1161",
+        "ﬁ",
+        "ª",
+        "𝐚",
+      ],
+      ...[
+        " ",
+        " ",
+        "\n",
+        "\n",
+        "\r\n",
+        "\t",
+        "\u00a0",
+        "\u2028",
+        "'",
+        "'s",
+        "/",
+        ".",
+        "1",
+        "٣",
+        "½",
+      ],
+      ...["<think>", "<thi", "nk>\n", "🙂", "\ud800"],
+    );
+    fc.assert(fc.property(fc.string({ unit, maxLength: 24 }), isEqual), { numRuns: 400 });
+    assert.ok(cuts > 500, `${cuts}`);
+  });
+
   Deno.test(`fast BPE: ${name}: the ids of @huggingface/tokenizers`, () => {
-    const encode = fastEncoder(file);
-    assert.ok(encode !== undefined);
+    const fast = fastEncoder(file);
+    assert.ok(fast !== undefined);
+    const { encode } = fast;
     const { added_tokens } = JSON.parse(JSON.stringify(file));
     const ordinary = added_tokens.filter(({ special }: { special: boolean }) => !special);
     const library = new Library({ ...base, ...file, added_tokens: ordinary }, {});
@@ -159,6 +223,44 @@ for (const [name, file] of Object.entries(known)) {
     fc.assert(fc.property(letters, isEqual));
   });
 }
+
+Deno.test("fast BPE: no place is sure where added tokens or an unknown pattern may lie across it", () => {
+  const lastCut = (file: object) => fastEncoder(file)?.lastCut;
+  const qwen = known["Qwen's"];
+  const withTokens = (...contents: string[]) => ({
+    ...qwen,
+    added_tokens: [...base.added_tokens, ...contents.map((content, i) => added(600 + i, content))],
+  });
+  assert.equal(lastCut(withTokens("a b", "x\ny")), undefined);
+  assert.equal(lastCut(withTokens("é")), undefined); // NFC may make one where there was none
+  assert.equal(lastCut(withTokens("K")), undefined);
+  assert.equal(lastCut({ ...base, pre_tokenizer: bytesOnly }), undefined); // one piece
+  assert.equal(
+    lastCut({ ...base, pre_tokenizer: sequence(splitStage(".+"), bytesOnly) }),
+    undefined,
+  );
+  const words = lastCut(withTokens("x\ny"))!, lines = lastCut(withTokens("a b"))!;
+  assert.equal(words("one two\nthree"), 3);
+  assert.equal(lines("one\ntwo three"), 4);
+});
+
+Deno.test("cuts: NFC keeps what they stand by: letters are letters, white space is white space", () => {
+  const kind = (text: string) => /^\p{L}/u.test(text) ? "L" : /^\p{N}/u.test(text) ? "N" : "";
+  for (let point = 0x80; point < 0x30000; point++) {
+    if (point >= 0xd800 && point < 0xe000) continue;
+    const character = String.fromCodePoint(point);
+    const normal = character.normalize("NFC");
+    if (normal === character) continue;
+    assert.equal(kind(normal), kind(character), point.toString(16));
+    assert.equal(/\s$/.test(normal), /\s$/.test(character));
+  }
+  for (let point = 0x300; point < 0x30000; point++) { // nothing joins a space or a line feed
+    const character = point >= 0xd800 && point < 0xe000 ? "" : String.fromCodePoint(point);
+    for (const inert of [" ", "\n"]) {
+      assert.equal((inert + character).normalize("NFC"), inert + character.normalize("NFC"));
+    }
+  }
+});
 
 Deno.test("fast BPE: a trait that is not known here leaves the file to the library", () => {
   const model = (traits: object) => ({ ...base, model: { ...base.model, ...traits } });
@@ -195,7 +297,7 @@ Deno.test("fast BPE: a piece of a million bytes takes no time to speak of", () =
 });
 
 Deno.test("BPE: what is remembered does not change what comes out", () => {
-  const encode = fastEncoder(base)!;
+  const { encode } = fastEncoder(base)!;
   const first = corpus.split(" ").slice(0, 200).map((word) => [...encode(word)]);
   for (let i = 0; i < 140_000; i++) encode(`x${i}`); // more than are remembered
   assert.deepEqual(corpus.split(" ").slice(0, 200).map((word) => [...encode(word)]), first);
