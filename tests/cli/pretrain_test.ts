@@ -102,7 +102,7 @@ Deno.test("pretrain: --dry-run counts without data, device or folder", () =>
     const { stdout } = await run(dir, "pretrain", config, "--dry-run");
     assert.match(stdout, /^parameters +5,401,856$/m);
     assert.match(stdout, /^ {2}layers\.\*\.mlp +3,170,304 {2}matrix 3,170,304$/m);
-    assert.match(stdout, /^ {2}embedding +1,048,576 {2}in 1 tensor, weight decay 0$/m);
+    assert.match(stdout, /^ {2}embedding +1,048,576 {2}in 1 tensor, adamw, weight decay 0$/m);
     assert.match(stdout, /^model\.head_dim 32 = hidden_size \/ num_attention_heads$/m);
     const { stdout: json } = await attempt(dir, "pretrain", config, "--dry-run", "--json");
     const { parameters, memory, total_bytes, device } = JSON.parse(json);
