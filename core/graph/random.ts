@@ -48,6 +48,16 @@ export function streamOf(name: string): number {
   return hash >>> 0;
 }
 
+/** `count` uniform numbers in (0, 1) of the stream `name` under `seed`, for initial weights. */
+export function uniforms(seed: number, name: string, count: number): Float32Array {
+  const out = new Float32Array(count), stream = streamOf(name);
+  for (let i = 0; i < count; i += 4) {
+    const words = philox(i / 4, 0, stream, 0, seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0);
+    for (let j = 0; j < 4 && i + j < count; j++) out[i + j] = unitInterval(words[j]);
+  }
+  return out;
+}
+
 /**
  * `count` standard normal numbers of the stream `name` under `seed` (Box-Muller), for initial
  * weights.

@@ -58,12 +58,15 @@ export function bindParts(config: CompleteModelConfig): Parts {
   const tree = blocksOf(config);
   const blocks = tree.blocks.flatMap((block) => Array<typeof block>(block.repeat).fill(block));
   const passes = passesOf(tree, blocks.length);
+  const { initializer_range, output_initializer_range } = config;
   const dims: Dims = {
     hidden_size: config.hidden_size,
     vocab_size: config.vocab_size,
     max_position_embeddings: config.max_position_embeddings,
     depth: passes.length,
-    initializer_range: config.initializer_range,
+    initializer_range,
+    output_initializer_range: output_initializer_range ??
+      initializer_range / Math.sqrt(2 * passes.length),
     layer: 0,
   };
   const layers = blocks.map((block, layer) =>
@@ -77,6 +80,9 @@ export function bindParts(config: CompleteModelConfig): Parts {
     })
   );
   const { hidden_size } = config;
+  if (tree.norm.layernorm_scaling) {
+    throw new ShapeError("norm: layernorm_scaling is for the norms of layers");
+  }
   return {
     dims,
     input: scope("input", () => bindFrom(inputs, tree.input, dims)),

@@ -24,8 +24,13 @@ const shared = {
    * rows' length.
    */
   max_position_embeddings: size.optional(),
-  /** Standard deviation of first weights; output projections get it divided by √(2 · layers). */
+  /** Standard deviation of first weights. */
   initializer_range: z.number().positive().default(0.02),
+  /**
+   * That of projections that write to the residual stream. Left out: initializer_range / √(2 · layers), so that the
+   * stream's variance does not grow with the number of layers, two writes each (Radford et al. 2019, section 2.3).
+   */
+  output_initializer_range: z.number().nonnegative().optional(),
   /**
    * Rebuild each layer's values in the backward pass instead of keeping them: less memory, a third
    * more work.
@@ -54,10 +59,7 @@ const blockConfig = z.strictObject({
   repeat: size.default(1),
   mixer: mixerConfig,
   mlp: mlpConfig,
-  residual: residualConfig.default({
-    kind: "pre_norm",
-    norm: { kind: "rms_norm", eps: 1e-6 },
-  }),
+  residual: residualConfig.prefault({ kind: "pre_norm" }),
 });
 
 const index = z.int().nonnegative();
@@ -79,8 +81,8 @@ const blocksConfig = z.strictObject({
   order: z.array(z.union([index, passConfig])).min(1).optional(),
   /** Before pass `to` (its place in the order, from 0) the output of pass `from` is added, times a factor a channel. */
   skips: z.array(z.strictObject({ from: index, to: index })).default([]),
-  norm: normConfig.default({ kind: "rms_norm", eps: 1e-6 }),
-  head: headConfig.default({ kind: "linear", tie_word_embeddings: true, softcap: 0 }),
+  norm: normConfig.prefault({ kind: "rms_norm" }),
+  head: headConfig.prefault({ kind: "linear" }),
 });
 
 /** Either form, before its sizes are held against each other: see `modelConfig`. */
@@ -108,35 +110,21 @@ export function completeModel(config: ModelConfig, outer: OuterSizes): CompleteM
 /** The tree that a config stands for. */
 export function blocksOf(config: ModelConfig): BlocksConfig {
   if ("blocks" in config) return config;
-  const norm = { kind: "rms_norm", eps: config.rms_norm_eps } as const;
-  const mixer = {
-    kind: "attention",
-    num_attention_heads: config.num_attention_heads,
-    num_key_value_heads: config.num_key_value_heads,
-    head_dim: config.head_dim,
-    rope_theta: config.rope_theta,
-    partial_rotary_factor: config.partial_rotary_factor,
-    qk_norm: config.qk_norm,
-    qk_norm_eps: config.rms_norm_eps,
-    window: 0,
-    softcap: 0,
-    attention_bias: false,
-  } as const;
-  return {
-    hidden_size: config.hidden_size,
-    vocab_size: config.vocab_size,
-    max_position_embeddings: config.max_position_embeddings,
-    initializer_range: config.initializer_range,
-    remat: config.remat,
-    input: { kind: "token" },
+  const { num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim, ...rest } = config;
+  const { rope_theta, partial_rotary_factor, qk_norm, rms_norm_eps, ...others } = rest;
+  const { intermediate_size, tie_word_embeddings, ...shared } = others;
+  const norm = { kind: "rms_norm", eps: rms_norm_eps } as const;
+  const attention = { num_attention_heads, num_key_value_heads, head_dim };
+  const rotary = { rope_theta, partial_rotary_factor };
+  return blocksConfig.parse({
+    ...shared,
     blocks: [{
-      repeat: config.num_hidden_layers,
-      mixer,
-      mlp: { kind: "swiglu", intermediate_size: config.intermediate_size },
+      repeat: num_hidden_layers,
+      mixer: { kind: "attention", ...attention, ...rotary, qk_norm, qk_norm_eps: rms_norm_eps },
+      mlp: { kind: "swiglu", intermediate_size },
       residual: { kind: "pre_norm", norm },
     }],
-    skips: [],
     norm,
-    head: { kind: "linear", tie_word_embeddings: config.tie_word_embeddings, softcap: 0 },
-  };
+    head: { kind: "linear", tie_word_embeddings },
+  });
 }

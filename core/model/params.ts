@@ -1,6 +1,6 @@
 /** What can be said and done with parameters before a device has them: counts, and first values. */
 
-import { leavesOf, normals, sizeOf } from "../graph/mod.ts";
+import { leavesOf, normals, sizeOf, uniforms } from "../graph/mod.ts";
 import { type ParamDescription, type Role, roles } from "../nn/mod.ts";
 
 export interface NamedParam extends ParamDescription {
@@ -17,9 +17,17 @@ export function namedParams(tree: unknown): NamedParam[] {
  * start.
  */
 export function initialValues({ path, shape, init }: NamedParam, seed: number): Float32Array {
-  const size = sizeOf(shape);
-  if (init.kind === "constant") return new Float32Array(size).fill(init.value);
-  return normals(seed, `init.${path}`, size).map((x) => x * init.std);
+  const size = sizeOf(shape), stream = `init.${path}`;
+  switch (init.kind) {
+    case "constant":
+      return new Float32Array(size).fill(init.value);
+    case "normal":
+      return normals(seed, stream, size).map((x) => x * init.std);
+    case "uniform":
+      return uniforms(seed, stream, size).map((x) => init.low + (init.high - init.low) * x);
+    case "log_of_uniform":
+      return uniforms(seed, stream, size).map((x) => Math.log(init.high * x));
+  }
 }
 
 /** Parameters of one part of the model, by role. */

@@ -9,13 +9,16 @@ import {
   cachedAttention,
   cacheWrite,
   linear,
+  mul,
   reshape,
   rmsNorm,
   rope,
   ropeTables,
+  sigmoid,
 } from "../../kernels/mod.ts";
 import { currentPath, scope, ShapeError, type Spec, type Tensor } from "../graph/mod.ts";
-import { bias, gain, matrix, outputMatrix } from "./params.ts";
+import { fanBefore, fanConfig, type FanParams, throughFan } from "./fan.ts";
+import { bias, gain as plainGain, matrix, outputMatrix, zeroCentredGain } from "./params.ts";
 import { definePart, type Dims, type ParamDescription } from "./part.ts";
 
 const config = z.strictObject({
@@ -31,12 +34,18 @@ const config = z.strictObject({
   /** RMSNorm with a gain on queries and keys, before they turn. */
   qk_norm: z.boolean().default(false),
   qk_norm_eps: z.number().positive().default(1e-6),
+  /** The gain of that norm is 1 + the weight, which starts at 0. */
+  qk_norm_zero_centered: z.boolean().default(false),
   /** Tokens that a query sees, itself included; 0 is no limit. */
   window: z.int().nonnegative().default(0),
   /** Scores become cap · tanh(score / cap); 0 leaves them. */
   softcap: z.number().nonnegative().default(0),
+  /** `channel`: what is seen is multiplied by the sigmoid of one more projection as wide as the queries. */
+  output_gate: z.enum(["none", "channel"]).default("none"),
   /** Biases on the projections of queries, keys and values. */
   attention_bias: z.boolean().default(false),
+  /** Makes of x what the projections read. */
+  fan: fanConfig.optional(),
 }).check((ctx) => {
   const { num_attention_heads: heads, num_key_value_heads: shared = heads } = ctx.value;
   if (heads % shared === 0) return;
@@ -88,6 +97,17 @@ interface Projections<T> {
   readonly v_bias?: T | undefined;
   readonly q_norm?: T | undefined;
   readonly k_norm?: T | undefined;
+  readonly gate?: T | undefined;
+  readonly fan?: FanParams<T> | undefined;
+}
+
+/** What attention reads of new tokens, and what its result is multiplied by. */
+interface Projected {
+  /** Normed and turned, as the keys are: all [batch, time, heads, width]. */
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly gate: Tensor | undefined;
 }
 
 /** Angles depend on these three numbers alone; all layers and steps of a model share the tables. */
@@ -101,12 +121,12 @@ function rotaryTables(positions: number, rotary: number, theta: number): [Tensor
   return made;
 }
 
-/** Queries, keys and values of new tokens, normed and turned: [batch, time, heads, width]. */
 function project(
   p: Projections<Tensor>,
-  x: Tensor,
+  input: Tensor,
   { config: c, dims, positions }: { config: Config; dims: Dims; positions: Tensor },
-): [Tensor, Tensor, Tensor] {
+): Projected {
+  const x = throughFan(p.fan, input, c.fan, dims);
   const { heads, shared, width, rotary } = headsOf(c, dims);
   const [batch, time] = x.shape;
   const projected = (name: "q" | "k" | "v", count: number) =>
@@ -115,7 +135,8 @@ function project(
       return reshape(shift ? add(flat, shift) : flat, [batch, time, count, width]);
     });
   const placed = (y: Tensor, norm: Tensor | undefined) => {
-    const normed = norm ? rmsNorm(y, norm, { eps: c.qk_norm_eps }) : y;
+    const gain = norm && c.qk_norm_zero_centered ? add(norm, 1) : norm;
+    const normed = gain ? rmsNorm(y, gain, { eps: c.qk_norm_eps }) : y;
     if (rotary === 0) return normed;
     return rope(
       normed,
@@ -126,24 +147,34 @@ function project(
   // The three products first: they depend on nothing of each other, so a device need not wait
   // between them.
   const q = projected("q", heads), k = projected("k", shared), v = projected("v", shared);
-  return [placed(q, p.q_norm), placed(k, p.k_norm), v];
+  const { gate } = p, opened = gate && scope("gate", () => sigmoid(linear(x, gate)));
+  return { q: placed(q, p.q_norm), k: placed(k, p.k_norm), v, gate: opened };
 }
 
-/** The heads' results joined and projected back. */
-function join(p: Projections<Tensor>, y: Tensor): Tensor {
+/** The heads' results joined, gated and projected back. */
+function join(p: Projections<Tensor>, y: Tensor, gate: Tensor | undefined): Tensor {
   const [batch, time, heads, width] = y.shape;
-  return scope("o", () => linear(reshape(y, [batch, time, heads * width]), p.o));
+  const joined = reshape(y, [batch, time, heads * width]);
+  return scope("o", () => linear(gate ? mul(joined, gate) : joined, p.o));
 }
 
 export const attention = definePart({
   config,
-  params(c, dims): Projections<ParamDescription> & Record<string, ParamDescription> {
-    const { heads, shared, width } = headsOf(c, dims), { hidden_size } = dims;
+  params(
+    c,
+    dims,
+  ):
+    & Projections<ParamDescription>
+    & Record<string, ParamDescription | Record<string, ParamDescription>> {
+    const { heads, shared, width } = headsOf(c, dims), read = fanBefore(c.fan, dims);
+    const gain = c.qk_norm_zero_centered ? zeroCentredGain : plainGain;
     return {
-      q: matrix(heads * width, hidden_size, dims),
-      k: matrix(shared * width, hidden_size, dims),
-      v: matrix(shared * width, hidden_size, dims),
-      o: outputMatrix(hidden_size, heads * width, dims),
+      ...read.params,
+      q: matrix(heads * width, read.width, dims),
+      k: matrix(shared * width, read.width, dims),
+      v: matrix(shared * width, read.width, dims),
+      o: outputMatrix(dims.hidden_size, heads * width, dims),
+      ...(c.output_gate === "channel" ? { gate: matrix(heads * width, read.width, dims) } : {}),
       ...(c.attention_bias
         ? {
           q_bias: bias(heads * width),
@@ -155,8 +186,8 @@ export const attention = definePart({
     };
   },
   apply(p, x, ctx) {
-    const [q, k, v] = project(p, x, ctx), { window, softcap } = ctx.config;
-    return { out: join(p, attend(q, k, v, ctx.segment_ids, { window, softcap })) };
+    const { q, k, v, gate } = project(p, x, ctx), { window, softcap } = ctx.config;
+    return { out: join(p, attend(q, k, v, ctx.segment_ids, { window, softcap }), gate) };
   },
   /**
    * Keys and values of all positions so far. Rows beyond a row's length are stale, unseen, and
@@ -168,13 +199,10 @@ export const attention = definePart({
     return { keys: cache, values: cache };
   },
   step(p, x, ctx, state) {
-    const [q, k, v] = project(p, x, ctx), { window, softcap } = ctx.config;
+    const { q, k, v, gate } = project(p, x, ctx), { window, softcap } = ctx.config;
     const keys = cacheWrite(state.keys, k, ctx.start),
       values = cacheWrite(state.values, v, ctx.start);
     const seen = cachedAttention(q, keys, values, ctx.start, { window, softcap });
-    return { out: join(p, seen), state: { keys, values } };
+    return { out: join(p, seen, gate), state: { keys, values } };
   },
 });
-
-export const mixers = { attention };
-export const mixerConfig = z.discriminatedUnion("kind", [attention.config]);

@@ -5,6 +5,7 @@ import { gelu, linear, mul, silu } from "../../kernels/mod.ts";
 import { scope } from "../graph/mod.ts";
 import { matrix, outputMatrix } from "./params.ts";
 import { definePositionwise } from "./part.ts";
+import { polyNormMlp } from "./polynorm.ts";
 
 const intermediate_size = z.int().positive();
 
@@ -36,5 +37,9 @@ export const geluMlp = definePositionwise({
   },
 });
 
-export const mlps = { swiglu, gelu: geluMlp };
-export const mlpConfig = z.discriminatedUnion("kind", [swiglu.config, geluMlp.config]);
+export const mlps = { swiglu, gelu: geluMlp, polynorm: polyNormMlp };
+export const mlpConfig = z.discriminatedUnion("kind", [
+  swiglu.config,
+  geluMlp.config,
+  polyNormMlp.config,
+]);

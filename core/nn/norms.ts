@@ -1,14 +1,36 @@
 /** Norms over the channels. */
 
 import { z } from "zod";
-import { layerNorm, rmsNorm } from "../../kernels/mod.ts";
-import { bias, gain } from "./params.ts";
-import { definePositionwise } from "./part.ts";
+import { add, layerNorm, mul, rmsNorm } from "../../kernels/mod.ts";
+import type { Tensor } from "../graph/mod.ts";
+import { bias, gain, zeroCentredGain } from "./params.ts";
+import { definePositionwise, type Dims } from "./part.ts";
+
+const scaling = {
+  /** What comes out is multiplied by 1 / √(layer + 1), layers from 0 (Sun et al. 2025, arXiv 2502.05795). */
+  layernorm_scaling: z.boolean().default(false),
+};
+
+/** The gain with what layernorm_scaling makes of it: a small product instead of a pass over the channels of all tokens. */
+function scaled(gain: Tensor, config: { layernorm_scaling: boolean }, { layer }: Dims): Tensor {
+  return config.layernorm_scaling ? mul(gain, 1 / Math.sqrt(layer + 1)) : gain;
+}
 
 export const rmsNormPart = definePositionwise({
-  config: z.strictObject({ kind: z.literal("rms_norm"), eps: z.number().positive().default(1e-6) }),
-  params: (_, { hidden_size }) => ({ gain: gain(hidden_size) }),
-  apply: (p, x, { config: { eps } }) => ({ out: rmsNorm(x, p.gain, { eps }) }),
+  config: z.strictObject({
+    kind: z.literal("rms_norm"),
+    eps: z.number().positive().default(1e-6),
+    /** The gain is 1 + the weight, which starts at 0. */
+    zero_centered: z.boolean().default(false),
+    ...scaling,
+  }),
+  params: ({ zero_centered }, { hidden_size }) => ({
+    gain: zero_centered ? zeroCentredGain(hidden_size) : gain(hidden_size),
+  }),
+  apply(p, x, { config, dims }) {
+    const gain = config.zero_centered ? add(p.gain, 1) : p.gain;
+    return { out: rmsNorm(x, scaled(gain, config, dims), { eps: config.eps }) };
+  },
 });
 
 export const layerNormPart = definePositionwise({
@@ -17,12 +39,16 @@ export const layerNormPart = definePositionwise({
     eps: z.number().positive().default(1e-5),
     /** Adds a bias after the gain. */
     bias: z.boolean().default(true),
+    ...scaling,
   }),
   params: (c, { hidden_size }) => ({
     gain: gain(hidden_size),
     ...(c.bias ? { bias: bias(hidden_size) } : {}),
   }),
-  apply: (p, x, { config: { eps } }) => ({ out: layerNorm(x, p.gain, p.bias, { eps }) }),
+  apply(p, x, { config, dims }) {
+    const shift = p.bias && scaled(p.bias, config, dims);
+    return { out: layerNorm(x, scaled(p.gain, config, dims), shift, { eps: config.eps }) };
+  },
 });
 
 export const norms = { rms_norm: rmsNormPart, layer_norm: layerNormPart };

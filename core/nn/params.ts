@@ -11,12 +11,9 @@ export function matrix(
   return { shape: [out, into], dtype: "f32", role: "matrix", init: { kind: "normal", std } };
 }
 
-/**
- * A weight that writes to the residual stream: std / √(2 · depth), so that the stream's variance
- * does not grow with the number of layers, two writes each (Radford et al. 2019, section 2.3).
- */
+/** A weight that writes to the residual stream. */
 export function outputMatrix(out: number, into: number, dims: Dims): ParamDescription {
-  const std = dims.initializer_range / Math.sqrt(2 * dims.depth);
+  const std = dims.output_initializer_range;
   return { shape: [out, into], dtype: "f32", role: "matrix", init: { kind: "normal", std } };
 }
 
@@ -36,4 +33,20 @@ export function gain(width: number): ParamDescription {
 /** A summand for each channel, 0 at first. */
 export function bias(width: number): ParamDescription {
   return { shape: [width], dtype: "f32", role: "bias", init: { kind: "constant", value: 0 } };
+}
+
+/** What is added to 1 for each channel's factor: the form of which weight decay pulls the factor to 1. */
+export function zeroCentredGain(width: number): ParamDescription {
+  return { ...gain(width), init: { kind: "constant", value: 0 } };
+}
+
+/** The factors of a causal convolution of each channel alone, [taps, channels]; uniform by their number. */
+export function taps(count: number, channels: number): ParamDescription {
+  const high = 1 / Math.sqrt(count);
+  return {
+    shape: [count, channels],
+    dtype: "f32",
+    role: "matrix",
+    init: { kind: "uniform", low: -high, high },
+  };
 }

@@ -22,7 +22,10 @@ export interface ParamDescription extends Spec {
 
 export type Init =
   | { readonly kind: "normal"; readonly std: number }
-  | { readonly kind: "constant"; readonly value: number };
+  | { readonly kind: "constant"; readonly value: number }
+  | { readonly kind: "uniform"; readonly low: number; readonly high: number }
+  /** The logarithm of a uniform number between 0 and `high`. */
+  | { readonly kind: "log_of_uniform"; readonly high: number };
 
 export type ParamTree =
   | ParamDescription
@@ -40,6 +43,8 @@ export interface Dims {
   readonly depth: number;
   /** Standard deviation of first weights. */
   readonly initializer_range: number;
+  /** That of weights that write to the residual stream. */
+  readonly output_initializer_range: number;
   /** The layer that a part belongs to, from 0; 0 outside of layers. */
   readonly layer: number;
 }

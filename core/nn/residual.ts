@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { add } from "../../kernels/mod.ts";
 import { scope, type Tensor } from "../graph/mod.ts";
+import { gpas } from "./gpas.ts";
 import { normConfig, norms } from "./norms.ts";
 import {
   bindFrom,
@@ -35,7 +36,7 @@ export interface BoundResidual {
 
 const preNormConfig = z.strictObject({
   kind: z.literal("pre_norm"),
-  norm: normConfig.default({ kind: "rms_norm", eps: 1e-6 }),
+  norm: normConfig.prefault({ kind: "rms_norm" }),
 });
 
 /** x + mixer(norm x), then x + mlp(norm x). */
@@ -55,5 +56,5 @@ export const preNorm = {
   },
 };
 
-export const residuals = { pre_norm: preNorm };
-export const residualConfig = z.discriminatedUnion("kind", [preNormConfig]);
+export const residuals = { pre_norm: preNorm, gpas };
+export const residualConfig = z.discriminatedUnion("kind", [preNormConfig, gpas.config]);

@@ -1,5 +1,12 @@
 import assert from "node:assert/strict";
-import { mapTree, ShapeError, sizeOf, type Spec, type Tensor } from "../../../core/graph/mod.ts";
+import {
+  mapTree,
+  type Numbers,
+  ShapeError,
+  sizeOf,
+  type Spec,
+  type Tensor,
+} from "../../../core/graph/mod.ts";
 import {
   buildModel,
   completeModel,
@@ -22,7 +29,7 @@ for (const [name, config] of Object.entries(variants)) {
     for (const chunk of [1, 3, 7]) {
       let state = values.tree(
         model.state({ batch: 2, capacity: 10 }),
-        ({ shape }) => new Float32Array(sizeOf(shape)).fill(9), // what was there before must not matter
+        ({ shape }) => new Float32Array(sizeOf(shape)).fill(NaN), // what was there before must not matter
       ) as ReturnType<typeof model.step>["state"];
       const parts: Tensor[] = [];
       for (let at = 0; at < ids[0].length; at += chunk) {
@@ -52,60 +59,64 @@ for (const [name, config] of Object.entries(variants)) {
   });
 }
 
-Deno.test("model: rows of a batch may stand at different lengths", () => {
-  const model = tinyModel(llama), values = new Values(), params = weights(model, values);
-  const empty = values.tree(
-    model.state({ batch: 2, capacity: 10 }),
-    ({ shape }) => new Float32Array(sizeOf(shape)),
-  ) as ReturnType<typeof model.step>["state"];
-  // row 0 has 5 tokens before the last, row 1 has 2; the padding behind them is overwritten
-  const first = model.step(
-    params,
-    {
-      ids: values.integers([[3, 1, 4, 1, 5], [2, 7, 0, 0, 0]]),
-      start: values.vector([0, 0]),
-      lengths: values.vector([5, 2]),
-    },
-    empty,
-  );
-  const last = model.step(
-    params,
-    { ids: values.integers([[9], [1]]), start: values.vector([5, 2]) },
-    first.state,
-  );
-  const alone = [[[3, 1, 4, 1, 5, 9]], [[2, 7, 1]]].map((row) =>
-    model.logits(params, model.apply(params, rowsOf(values, row)).hidden)
-  );
-  const [batch, ...rows] = values.run([model.logits(params, last.hidden), ...alone]);
-  rows.forEach((row, b) => {
-    for (let j = 0; j < vocab; j++) {
-      assert.ok(Math.abs(row[row.length - vocab + j] - batch[b * vocab + j]) < 1e-5);
+for (const [name, config] of Object.entries(variants)) {
+  Deno.test(`model: rows of a batch may stand at different lengths: ${name}`, () => {
+    const model = tinyModel(config), values = new Values(), params = weights(model, values);
+    const texts = [[3, 1, 4, 1, 5, 9, 2], [2, 7, 1, 8], [6, 5]], done = [0, 0, 0];
+    let state = values.tree(
+      model.state({ batch: 3, capacity: 10 }),
+      ({ shape }) => new Float32Array(sizeOf(shape)).fill(NaN),
+    ) as ReturnType<typeof model.step>["state"];
+    const found: Tensor[] = [];
+    // how many tokens of each row are its own, in calls of up to five; the rest of a call is padding
+    for (const lengths of [[5, 2, 1], [1, 0, 0], [1, 2, 1]]) {
+      const time = Math.max(...lengths);
+      const stepped = model.step(params, {
+        ids: values.integers(
+          texts.map((text, b) =>
+            Array.from({ length: time }, (_, t) => t < lengths[b] ? text[done[b] + t] : 0)
+          ),
+        ),
+        start: values.vector(done),
+        lengths: values.vector(lengths),
+      }, state);
+      lengths.forEach((length, b) => done[b] += length);
+      found.push(model.logits(params, stepped.hidden));
+      state = stepped.state;
     }
+    const alone = texts.map((text) =>
+      model.logits(params, model.apply(params, rowsOf(values, [text])).hidden)
+    );
+    const [first, , last, ...rows] = values.run([...found, ...alone]);
+    const compare = (row: number, t: number, logits: Numbers, at: number) => {
+      for (let j = 0; j < vocab; j++) {
+        const want = rows[row][t * vocab + j], got = logits[at * vocab + j];
+        assert.ok(Math.abs(want - got) < 1e-5, `row ${row}, token ${t}: ${got} is not ${want}`);
+      }
+    };
+    [4, 1, 0].forEach((t, row) => compare(row, t, first, row * 5 + t));
+    texts.forEach(({ length }, row) =>
+      compare(row, length - 1, last, row * 2 + (row === 1 ? 1 : 0))
+    );
   });
-});
 
-Deno.test("model: a packed row's second document does not see the first", () => {
-  const model = tinyModel(llama), values = new Values(), params = weights(model, values);
-  const positions = values.integers([[0, 1, 2, 0, 1]]),
-    segment_ids = values.integers([[
-      1,
-      1,
-      1,
-      2,
-      2,
-    ]]);
-  const logits = [[3, 1, 4, 5, 9], [8, 8, 8, 5, 9]].map((row) =>
-    model.logits(
-      params,
-      model.apply(params, { ids: values.integers([row]), positions, segment_ids }).hidden,
-    )
-  );
-  const alone = model.logits(params, model.apply(params, rowsOf(values, [[5, 9]])).hidden);
-  const [a, b, c] = values.run([...logits, alone]);
-  assert.deepEqual(a.slice(3 * vocab), b.slice(3 * vocab));
-  assert.notDeepEqual(a.slice(0, vocab), b.slice(0, vocab));
-  c.forEach((x, i) => assert.ok(Math.abs(x - a[3 * vocab + i]) < 1e-6));
-});
+  Deno.test(`model: a packed row's second document does not see the first: ${name}`, () => {
+    const model = tinyModel(config), values = new Values(), params = weights(model, values);
+    const positions = values.integers([[0, 1, 2, 0, 1, 2]]);
+    const segment_ids = values.integers([[1, 1, 1, 2, 2, 2]]);
+    const logits = [[3, 1, 4, 5, 9, 2], [8, 8, 8, 5, 9, 2]].map((row) =>
+      model.logits(
+        params,
+        model.apply(params, { ids: values.integers([row]), positions, segment_ids }).hidden,
+      )
+    );
+    const alone = model.logits(params, model.apply(params, rowsOf(values, [[5, 9, 2]])).hidden);
+    const [a, b, c] = values.run([...logits, alone]);
+    assert.deepEqual(a.slice(3 * vocab), b.slice(3 * vocab));
+    assert.notDeepEqual(a.slice(0, vocab), b.slice(0, vocab));
+    c.forEach((x, i) => assert.ok(Math.abs(x - a[3 * vocab + i]) < 1e-5));
+  });
+}
 
 Deno.test("model: the loss is a sum over counted targets", () => {
   const model = tinyModel(llama), values = new Values(), params = weights(model, values);

@@ -40,6 +40,8 @@ export const llama = {
   intermediate_size: 12,
 };
 
+const zeroCentred = { kind: "rms_norm", zero_centered: true, layernorm_scaling: true };
+
 /** Models that between them have every part and every option. */
 export const variants: Record<string, unknown> = {
   "llama-like": llama,
@@ -74,6 +76,42 @@ export const variants: Record<string, unknown> = {
     norm: { kind: "layer_norm", bias: false },
     head: { kind: "linear", softcap: 3 },
     remat: true,
+  },
+  "gated delta, fan, output gate, zero-centred norms, layernorm scaling, gpas, polynorm": {
+    hidden_size: 8,
+    blocks: [
+      {
+        mixer: {
+          kind: "gated_delta",
+          num_key_heads: 2,
+          num_value_heads: 4,
+          key_head_dim: 4,
+          value_head_dim: 3,
+          fan: {},
+        },
+        mlp: { kind: "polynorm", intermediate_size: 12 },
+        residual: { kind: "gpas", norm: zeroCentred },
+      },
+      {
+        mixer: {
+          kind: "attention",
+          num_attention_heads: 2,
+          partial_rotary_factor: 0.5,
+          qk_norm: true,
+          qk_norm_zero_centered: true,
+          output_gate: "channel",
+          fan: { width: "expanded", ratio: 0.3, bias: false, activation: "gelu" },
+        },
+        mlp: { kind: "polynorm", intermediate_size: 12, gated: false },
+        residual: { kind: "gpas", norm: zeroCentred, gates: "shared" },
+      },
+      {
+        mixer: { kind: "gated_delta", num_key_heads: 2, key_head_dim: 4, value_head_dim: 4 },
+        mlp: { kind: "swiglu", intermediate_size: 8 },
+        residual: { kind: "pre_norm", norm: { kind: "layer_norm", layernorm_scaling: true } },
+      },
+    ],
+    norm: { kind: "rms_norm", zero_centered: true },
   },
 };
 
@@ -120,8 +158,15 @@ export class Values {
 export function weights(model: Model, values: Values): ModelTree<TensorTree> {
   const described = new Map(namedParams(model.params).map((param) => [param.path, param]));
   return values.tree(model.params, (_, path) => {
-    const param = described.get(path)!, first = initialValues(param, 7);
-    return param.role === "bias" ? wave(first.length, 1) : first.map((x) => 10 * x);
+    const { init, ...param } = described.get(path)!, first = initialValues({ init, ...param }, 7);
+    switch (init.kind) {
+      case "normal":
+        return first.map((x) => 10 * x);
+      case "constant":
+        return wave(first.length, path.length).map((x, i) => first[i] + x);
+      default:
+        return first;
+    }
   });
 }
 

@@ -6,7 +6,6 @@ import {
   type Dims,
   geluMlp,
   layerNormPart,
-  mixerConfig,
   type RowContext,
   swiglu,
   type TensorTree,
@@ -20,6 +19,7 @@ const dims: Dims = {
   max_position_embeddings: 16,
   depth: 2,
   initializer_range: 0.02,
+  output_initializer_range: 0.01,
   layer: 0,
 };
 
@@ -60,7 +60,7 @@ function reached(part: BoundPart, time: number, from: number): number[] {
 
 const attentionWith = (options: Record<string, unknown>) =>
   attention.bind(
-    mixerConfig.parse({ kind: "attention", num_attention_heads: 2, ...options }),
+    attention.config.parse({ kind: "attention", num_attention_heads: 2, ...options }),
     dims,
   );
 
@@ -92,7 +92,7 @@ Deno.test("mlps and norms look at each position alone, and step as they apply", 
   const parts = [
     swiglu.bind({ kind: "swiglu", intermediate_size: 12 }, dims),
     geluMlp.bind({ kind: "gelu", intermediate_size: 12 }, dims),
-    layerNormPart.bind({ kind: "layer_norm", eps: 1e-5, bias: true }, dims),
+    layerNormPart.bind(layerNormPart.config.parse({ kind: "layer_norm" }), dims),
   ];
   for (const part of parts) {
     assert.deepEqual(reached(part, 4, 1), [1]);

@@ -1,0 +1,183 @@
+/**
+ * Gated DeltaNet (Yang et al. 2024, arXiv 2412.06464), as Qwen3-Next has it: a mixer whose state does not grow with the
+ * text. Queries, keys and values go through a short convolution; a matrix for each value head forgets and is corrected;
+ * what it answers is normed and gated.
+ */
+
+import { z } from "zod";
+import {
+  add,
+  causalConv,
+  exp,
+  expand,
+  fill,
+  inPrecision,
+  linear,
+  meanLast,
+  mul,
+  neg,
+  reshape,
+  rsqrt,
+  sigmoid,
+  silu,
+  slice,
+  softplus,
+  square,
+  sumLast,
+  toFloat,
+} from "../../kernels/mod.ts";
+import { scope, type Spec, type Tensor } from "../graph/mod.ts";
+import { type DeltaInputs, gatedDelta } from "./delta_rule.ts";
+import { fanBefore, fanConfig, type FanParams, throughFan } from "./fan.ts";
+import { gain, matrix, outputMatrix, taps } from "./params.ts";
+import { definePart, type Dims, type ParamDescription } from "./part.ts";
+import { fromStart, ownTokens, tailState, withTail } from "./state.ts";
+
+const config = z.strictObject({
+  kind: z.literal("gated_delta"),
+  num_key_heads: z.int().positive(),
+  /** Each key head serves as many value heads next to each other. Left out: one. */
+  num_value_heads: z.int().positive().optional(),
+  key_head_dim: z.int().positive(),
+  value_head_dim: z.int().positive(),
+  /** Tokens that the convolution sees, the current one included. */
+  conv_kernel_dim: z.int().min(2).default(4),
+  /** Of the norm of what the state answers. */
+  norm_eps: z.number().positive().default(1e-6),
+  /** Makes of x what the projections read. */
+  fan: fanConfig.optional(),
+}).check((ctx) => {
+  const { num_key_heads: keys, num_value_heads: values = keys } = ctx.value;
+  if (values % keys === 0) return;
+  ctx.issues.push({
+    code: "custom",
+    input: ctx.value,
+    path: ["num_value_heads"],
+    message: `${keys} key heads cannot serve ${values} value heads evenly`,
+  });
+});
+
+type Config = z.output<typeof config>;
+
+function sizesOf(c: Config) {
+  const { num_key_heads: keyHeads, num_value_heads: valueHeads = keyHeads } = c;
+  const keys = keyHeads * c.key_head_dim, values = valueHeads * c.value_head_dim;
+  return { keyHeads, valueHeads, dk: c.key_head_dim, dv: c.value_head_dim, keys, values };
+}
+
+// Rows lie as the convolution's channels do: the queries of all heads, then the keys, then the values. (Qwen3-Next's
+// files have the rows of each key head together; theirs are these in another order.)
+interface Projections<T> {
+  readonly qkv: T;
+  /** The gates of the answers. */
+  readonly z: T;
+  /** How much is corrected, and how much forgotten, for each value head. */
+  readonly b: T;
+  readonly a: T;
+  readonly conv: T;
+  readonly A_log: T;
+  readonly dt_bias: T;
+  readonly norm: T;
+  readonly o: T;
+  readonly fan?: FanParams<T> | undefined;
+}
+
+/** What the new tokens say: queries, keys and values not yet convolved, and the gates. */
+interface Projected {
+  readonly qkv: Tensor;
+  readonly z: Tensor;
+  readonly g: Tensor;
+  readonly beta: Tensor;
+}
+
+function project(p: Projections<Tensor>, x: Tensor, c: Config, dims: Dims): Projected {
+  const f = throughFan(p.fan, x, c.fan, dims);
+  const projected = (name: "qkv" | "z" | "b" | "a") => scope(name, () => linear(f, p[name]));
+  const [qkv, z, b, a] = [projected("qkv"), projected("z"), projected("b"), projected("a")];
+  const g = mul(neg(exp(p.A_log)), softplus(add(a, p.dt_bias)));
+  return { qkv, z, g, beta: sigmoid(b) };
+}
+
+/** Convolved queries, keys and values as the rule reads them. */
+function heads(convolved: Tensor, c: Config): Pick<DeltaInputs, "q" | "k" | "v"> {
+  const { keyHeads, valueHeads, dk, dv, keys, values } = sizesOf(c);
+  const [batch, time] = convolved.shape, each = valueHeads / keyHeads;
+  const active = silu(convolved);
+  const unit = (first: number, scale: number) => {
+    const x = reshape(slice(active, 2, first, keys), [batch, time, keyHeads, 1, dk]);
+    const normed = mul(x, mul(rsqrt(add(sumLast(square(x)), 1e-6)), scale));
+    return reshape(
+      expand(normed, [batch, time, keyHeads, each, dk]),
+      [batch, time, valueHeads, dk],
+    );
+  };
+  return {
+    q: unit(0, 1 / Math.sqrt(dk)),
+    k: unit(keys, 1),
+    v: reshape(slice(active, 2, 2 * keys, values), [batch, time, valueHeads, dv]),
+  };
+}
+
+/** The answers [batch, time, value heads, value width], normed, gated and projected back. */
+function answer(p: Projections<Tensor>, out: Tensor, z: Tensor, eps: number): Tensor {
+  const [batch, time, heads, width] = out.shape;
+  const normed = mul(mul(out, rsqrt(add(meanLast(square(out)), eps))), p.norm);
+  const gated = mul(normed, silu(reshape(z, out.shape)));
+  return scope("o", () => linear(reshape(gated, [batch, time, heads * width]), p.o));
+}
+
+/** The rule itself is f32 in all precisions: its state sums over the whole text. */
+const rule = (inputs: DeltaInputs, before: Tensor) =>
+  scope("rule", () => inPrecision("f32", () => gatedDelta(inputs, before)));
+
+export const gatedDeltaMixer = definePart({
+  config,
+  params(
+    c,
+    dims,
+  ):
+    & Projections<ParamDescription>
+    & Record<string, ParamDescription | Record<string, ParamDescription>> {
+    const { valueHeads, dv, keys, values } = sizesOf(c), { hidden_size } = dims;
+    const { width, params } = fanBefore(c.fan, dims);
+    return {
+      ...params,
+      qkv: matrix(2 * keys + values, width, dims),
+      z: matrix(values, width, dims),
+      b: matrix(valueHeads, width, dims),
+      a: matrix(valueHeads, width, dims),
+      conv: taps(c.conv_kernel_dim, 2 * keys + values),
+      A_log: { ...gain(valueHeads), init: { kind: "log_of_uniform", high: 16 } },
+      dt_bias: { ...gain(valueHeads), role: "bias" },
+      norm: gain(dv),
+      o: outputMatrix(hidden_size, values, dims),
+    };
+  },
+  /** Each segment begins with an empty convolution and an empty state, as it would alone. */
+  apply(p, x, { config: c, dims, segment_ids }) {
+    const { valueHeads, dk, dv } = sizesOf(c), { qkv, z, g, beta } = project(p, x, c, dims);
+    const convolved = scope("conv", () => causalConv(qkv, p.conv, segment_ids));
+    const segments = segment_ids && toFloat(segment_ids);
+    const empty = fill([x.shape[0], valueHeads, dk, dv], 0);
+    const { out } = rule({ ...heads(convolved, c), g, beta, segments }, empty);
+    return { out: answer(p, out, z, c.norm_eps) };
+  },
+  state(c, _, { batch }): { conv: Spec; delta: Spec } {
+    const { valueHeads, dk, dv, keys, values } = sizesOf(c);
+    return {
+      conv: tailState(c.conv_kernel_dim - 1, 2 * keys + values, batch),
+      delta: { shape: [batch, valueHeads, dk, dv], dtype: "f32" },
+    };
+  },
+  step(p, x, ctx, state) {
+    const { config: c, dims } = ctx, { qkv, z, g, beta } = project(p, x, c, dims);
+    const { joined, tail } = withTail(state.conv, qkv, ctx);
+    const convolved = slice(causalConv(joined, p.conv), 1, c.conv_kernel_dim - 1, x.shape[1]);
+    const own = ownTokens(ctx);
+    // where nothing is forgotten and nothing corrected the state stays
+    const kept = (gate: Tensor) => own ? mul(gate, reshape(own, [...own.shape, 1])) : gate;
+    const inputs = { ...heads(convolved, c), g: kept(g), beta: kept(beta) };
+    const { out, state: delta } = rule(inputs, fromStart(state.delta, ctx));
+    return { out: answer(p, out, z, c.norm_eps), state: { conv: tail, delta } };
+  },
+});

@@ -1,0 +1,47 @@
+/** PolyNorm (Zhuo et al. 2024, arXiv 2411.03884): an activation of normed powers, and the mlp with it. */
+
+import { z } from "zod";
+import { add, linear, meanLast, mul, reshape, rsqrt, slice, square } from "../../kernels/mod.ts";
+import { scope, type Tensor } from "../graph/mod.ts";
+import { matrix, outputMatrix } from "./params.ts";
+import { definePositionwise, type ParamDescription } from "./part.ts";
+
+/** w₀ n(x³) + w₁ n(x²) + w₂ n(x) + b with n(v) = v / √(mean v² + eps) over the last axis; weight [3], bias [1]. */
+export function polyNorm(x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-6): Tensor {
+  const normed = (v: Tensor) => mul(v, rsqrt(add(meanLast(square(v)), eps)));
+  const squared = square(x), powers = [mul(x, squared), squared, x];
+  return powers
+    .map((power, i) => mul(normed(power), reshape(slice(weight, 0, i, 1), [])))
+    .reduce((sum, term) => add(sum, term), reshape(bias, []));
+}
+
+const activation: Record<"weight" | "bias", ParamDescription> = {
+  weight: { shape: [3], dtype: "f32", role: "gain", init: { kind: "constant", value: 1 / 3 } },
+  bias: { shape: [1], dtype: "f32", role: "bias", init: { kind: "constant", value: 0 } },
+};
+
+/** down(polynorm(gate x) · up x), or down(polynorm(up x)). */
+export const polyNormMlp = definePositionwise({
+  config: z.strictObject({
+    kind: z.literal("polynorm"),
+    intermediate_size: z.int().positive(),
+    /** Left out, the activation is of `up` itself: two matrices, the form of the paper. */
+    gated: z.boolean().default(true),
+    eps: z.number().positive().default(1e-6),
+  }),
+  params: (c, dims) => ({
+    ...(c.gated ? { gate: matrix(c.intermediate_size, dims.hidden_size, dims) } : {}),
+    up: matrix(c.intermediate_size, dims.hidden_size, dims),
+    down: outputMatrix(dims.hidden_size, c.intermediate_size, dims),
+    polynorm: activation,
+  }),
+  apply(p, x, { config: { eps } }) {
+    const up = scope("up", () => linear(x, p.up)), gate = p.gate;
+    const driven = gate ? scope("gate", () => linear(x, gate)) : up;
+    const active = scope(
+      "polynorm",
+      () => polyNorm(driven, p.polynorm.weight, p.polynorm.bias, eps),
+    );
+    return { out: scope("down", () => linear(gate ? mul(active, up) : active, p.down)) };
+  },
+});
