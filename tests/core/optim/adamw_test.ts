@@ -18,6 +18,7 @@ const dims = {
   max_position_embeddings: 4,
   depth: 1,
   initializer_range: 1,
+  output_initializer_range: 1,
   layer: 0,
 };
 const described = {
