@@ -1,5 +1,5 @@
 /**
- * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [start]
+ * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision] [start]
  * [tokenize] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines differ, and
  * are shared.
  */
@@ -37,6 +37,10 @@ const benches: Readonly<Record<string, Bench>> = {
     what: "a model of 600 million parameters traced, differentiated and planned, for both devices",
     run: script("plan"),
   },
+  precision: {
+    what: "training in bf16 beside f32: time and memory of an update",
+    run: precision,
+  },
   tokenize: {
     what: "byte-level BPE beside @huggingface/tokenizers; learning a vocabulary",
     run: script("tokenize"),
@@ -47,6 +51,11 @@ const benches: Readonly<Record<string, Bench>> = {
   },
   webgpu: { what: "products and attention on the GPU", run: webgpu },
 };
+
+async function precision(): Promise<void> {
+  await script("precision", "--blas", "off")();
+  await script("precision", "--blas", "auto")();
+}
 
 async function start(): Promise<void> {
   const main = fileURLToPath(new URL("../../cli/main.ts", import.meta.url)),
@@ -77,6 +86,9 @@ async function webgpu(): Promise<void> {
   // A software adapter would take minutes for what says nothing of a GPU.
   if (!isSoftware(adapter)) {
     await script("llama", "--device", "webgpu", "--steps", "10", "--tokens", "256")();
+    await script("precision", "--device", "webgpu")();
+    const larger = ["batch_size=32", "model.hidden_size=768", "model.intermediate_size=2048"];
+    await script("precision", "--device", "webgpu", ...larger.flatMap((x) => ["--set", x]))();
   }
 }
 
