@@ -4,7 +4,7 @@
  * and never all logits. Chunks and slabs are fixed by the shapes alone.
  */
 
-import type { OpContext } from "../../core/graph/tensor.ts";
+import { type OpContext, sizeOf } from "../../core/graph/tensor.ts";
 import type { CrossEntropyAttrs } from "../cross_entropy.ts";
 import {
   bytesPerElement,
@@ -17,6 +17,7 @@ import {
   scratch,
 } from "../lowering.ts";
 import { type RowOperands, rowsJob, sumJob } from "./cross_entropy_rows.ts";
+import { castJobs } from "./fused.ts";
 import type { Stored } from "./panels.ts";
 import {
   blockBytes,
@@ -50,21 +51,25 @@ interface Head {
   readonly pitch: number;
 }
 
-function headOf({ inputs: [x, weight] }: OpContext): Head {
+/** The head's operands, or f32 copies of those that are halves, for a BLAS. */
+function headOf({ inputs: [x, weight] }: OpContext, isWide: boolean): Head {
   const [tokens, width] = x.shape, [vocab] = weight.shape;
-  const matrix = (at: Operand, { dtype }: typeof x): Matrix => ({
-    at,
-    stored: dtype as Stored,
-    dense: "k",
-    stride: width * bytesPerElement(dtype),
-    batchStride: 0,
-  });
+  const matrix = (at: Operand, wide: Operand, { dtype }: typeof x): Matrix => {
+    const stored = isWide ? "f32" : dtype as Stored;
+    return {
+      at: stored === dtype ? at : wide,
+      stored,
+      dense: "k",
+      stride: width * bytesPerElement(stored),
+      batchStride: 0,
+    };
+  };
   return {
     tokens,
     width,
     vocab,
-    x: matrix(input(0), x),
-    weight: matrix(input(1), weight),
+    x: matrix(input(0), wideX, x),
+    weight: matrix(input(1), wideWeight, weight),
     pitch: pitchOf(vocab),
   };
 }
@@ -97,14 +102,16 @@ export function linearCrossEntropyGradWasm(
   return sweep(node, target, { gradients: true });
 }
 
-const logits = scratch(0), packed = scratch(1);
+const logits = scratch(0), packed = scratch(1), wideX = scratch(2), wideWeight = scratch(3);
 
 function sweep(
   node: OpContext,
   target: CpuTarget,
   { gradients }: { gradients: boolean },
 ): CpuLowering | undefined {
-  const [x, weight, , weights] = node.inputs, head = headOf(node), { tokens, width, vocab } = head;
+  const [x, weight, , weights] = node.inputs;
+  const isWide = target.blas && x.shape[0] > fewTokens;
+  const head = headOf(node, isWide), { tokens, width, vocab } = head;
   if ([x, weight].some(({ dtype }) => dtype !== "f32" && dtype !== "bf16")) return undefined;
   if (tokens * width * vocab === 0 || (weights && weights.dtype !== "f32")) return undefined;
   const options = node.attrs as unknown as CrossEntropyAttrs,
@@ -129,6 +136,11 @@ function sweep(
       jobs.push(...made.jobs);
     }
   };
+  const widened = ([[x, wideX], [weight, wideWeight]] as const).map(([spec, to], i) => {
+    if (!isWide || spec.dtype !== "bf16") return 0;
+    jobs.push(...castJobs(spec, "f32", [input(i), to], target));
+    return 4 * sizeOf(spec.shape);
+  });
   for (let first = 0; first < tokens; first += rows) {
     const count = Math.min(rows, tokens - first);
     add(logitsOf(head, first, count), "n");
@@ -138,7 +150,11 @@ function sweep(
     add(dweightOf(head, first, count), "m");
   }
   jobs.push(sumJob(operands, tokens, output(0)));
-  return { jobs, scratchBytes: [rows * head.pitch + 64, packedMost], memberBytes: memberMost };
+  return {
+    jobs,
+    scratchBytes: [rows * head.pitch + 64, packedMost, ...(isWide ? widened : [])],
+    memberBytes: memberMost,
+  };
 }
 
 /** A product by packed panels, or by a BLAS. */

@@ -141,6 +141,23 @@ function programKey({ steps, outputs, columns = [] }: RowProgram, { slots }: Sch
   } ${columns} ${slots}`;
 }
 
+/** A tensor stored as another type. */
+export function castJobs(
+  spec: Spec,
+  dtype: "f32" | "bf16",
+  [from, to]: readonly [JobArg, JobArg],
+  target: CpuTarget,
+): readonly WasmJob[] {
+  const flat = [sizeOf(spec.shape)];
+  const program: RowProgram = {
+    shape: flat,
+    accesses: [{ strides: [1], offset: 0 }],
+    steps: [{ op: "input", input: 0 }],
+    outputs: [{ value: 0, extent: "element", spec: { shape: flat, dtype } }],
+  };
+  return fusedJobs(program, [from], [to], [{ shape: flat, dtype: spec.dtype }], target)!.jobs;
+}
+
 /** The lowering of a node that is a fused program, as it stands or as seen by `programOf`. */
 export function programWasm(
   program: FusedProgram | undefined,

@@ -98,6 +98,22 @@ Deno.test("matmul, WASM: all in bf16, results too", () => {
   }
 });
 
+Deno.test("matmul, WASM: a BLAS gets halves as f32, and its results are rounded", () => {
+  const target = { ...plain, blas: true };
+  for (const [transA, transB] of forms) {
+    const [a, b] = operands(25, 11, 13, [transA, transB], [2]);
+    const halves = [a, b].map(({ shape }, i) => sample(shape, i, "bf16")),
+      attrs = { transA, transB };
+    for (const inputs of [halves, [a, halves[1]], [halves[0], b]]) {
+      for (const op of [matmulOp, storingHalves(matmulOp, [0])]) {
+        checkWasm(op, inputs, attrs, 1e-6, target);
+        const { lowering } = load(op, inputs, attrs, target)!;
+        assert.equal(lowering.jobs.filter((job) => "gemm" in job).length, 2);
+      }
+    }
+  }
+});
+
 Deno.test("matmul, WASM: a token has the same bits alone and in a small batch", () => {
   const weight = sample([70, 99], 5), rows = sample([5, 99], 6);
   const together = load(matmulOp, [rows, weight], { transA: false, transB: true })!;
