@@ -131,7 +131,16 @@ function products(): Sample[] {
   const ofHalves = sizes.map(([m, n, depth]) =>
     sample(k.matmulOp, [f32([m, depth]), bf16([n, depth])], SUM, { transA: false, transB: true })
   );
-  return [...ofFloats, ...ofHalves];
+  const [m, n, depth] = sizes[1];
+  const allHalves = layouts.map(([transA, transB]) =>
+    sample(
+      k.matmulOp,
+      [bf16(transA ? [depth, m] : [m, depth]), bf16(transB ? [n, depth] : [depth, n])],
+      SUM,
+      { transA, transB },
+    )
+  );
+  return [...ofFloats, ...ofHalves, ...allHalves];
 }
 
 function attention(): Sample[] {
@@ -139,11 +148,14 @@ function attention(): Sample[] {
   const attrs = { causal: true, window: 0, scale: 0.25, softcap: 0 };
   const q = f32([batch, time, heads, width]), keys = f32([batch, time, groups, width]);
   const lse = f32([batch, heads, time], spread(1, 3)), documents = i32([batch, time], counting(13));
+  const halves = [q, keys, keys].map(({ shape }) => bf16([...shape])); // as training in bf16 has them
   const cache = f32([batch, 300, groups, width]);
   return [
     sample(k.attentionOp, [q, keys, keys], SUM, attrs),
     sample(k.attentionOp, [q, keys, keys, documents], SUM, { ...attrs, window: 9 }),
     sample(k.attentionGradOp, [q, keys, keys, q, lse, q], SUM, attrs),
+    sample(k.attentionOp, halves, SUM, attrs),
+    sample(k.attentionGradOp, [...halves, halves[0], lse, halves[0]], SUM, attrs),
     sample(
       k.cachedAttentionOp,
       [f32([batch, 1, heads, width]), cache, cache, i32([batch], list(0, 270))],
