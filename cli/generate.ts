@@ -55,6 +55,10 @@ export function generateCommand(): CommandUnknownOpts {
       "which of the run's: latest, best or step-N (default: latest)",
       parsePath,
     )
+    .addOption(
+      new Option("--average <kind>", "an average of the weights, where the run keeps one")
+        .choices(["ema", "swa"]),
+    )
     .optionsGroup("Prompts:")
     .option("--prompt-file <file>", "read the prompt from a file; - is stdin", parsePath)
     .option("--prompts <file>", "continue each line of a file; prints jsonl", parsePath)
@@ -146,6 +150,7 @@ export function generateCommand(): CommandUnknownOpts {
         batch,
         outputs: options.alternatives > 0 ? "logits" : "tokens",
         penalties: hasPenalties(penalties) ? "counted" : "none",
+        ...(options.average && { average: options.average }),
       }).catch((error) => {
         throw batch > 1 ? withBatchHint(error, batch) : error;
       });

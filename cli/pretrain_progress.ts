@@ -137,7 +137,7 @@ class Story {
         progress.update(() => this.#stepLine(event));
         break;
       case "validation":
-        this.#validation = event;
+        if (event.weights === undefined) this.#validation = event;
         progress.note(`step ${formatCount(event.step)}: ${validationText(event)}`);
         break;
       case "sample":
@@ -182,9 +182,10 @@ class Story {
   }
 }
 
-function validationText({ bySource, ...all }: ValidationEvent): string {
+function validationText({ bySource, weights, ...all }: ValidationEvent): string {
+  const whose = weights === undefined ? "" : `${weights} of the weights: `;
   const text = ({ loss, bitsPerByte }: Measured) =>
-    `validation loss ${loss.toFixed(4)}, ${bitsPerByte.toFixed(4)} bits a byte`;
+    `${whose}validation loss ${loss.toFixed(4)}, ${bitsPerByte.toFixed(4)} bits a byte`;
   if (!bySource) return text(all);
   const short = ({ loss, bitsPerByte }: Measured) =>
     `${loss.toFixed(4)}, ${bitsPerByte.toFixed(4)}`;

@@ -3,7 +3,7 @@
 import type { Device, Executable, StateStore } from "../device/types.ts";
 import { philox, streamOf, unitInterval } from "../graph/mod.ts";
 import type { SafetensorsFile } from "../io/safetensors.ts";
-import { type Model, namedParams } from "../model/mod.ts";
+import { type Model, namedParams, type RunPoint, runValues } from "../model/mod.ts";
 import { planGraph } from "../plan/mod.ts";
 import { fillState } from "../train/trainer.ts";
 import { hasPenalties, noPenalties, type Penalties } from "./penalties.ts";
@@ -40,8 +40,13 @@ const CHUNK = 256, SMALLEST_CHUNK = 16;
 /** Steps that are submitted at once, so long as they take no longer than a reader waits gladly. */
 const BURST = 16, BURST_MS = 50;
 
+/** Of models that nothing is scheduled in. */
+const unscheduled: RunPoint = { scalars: new Float32Array(), seed: 0, step: 0 };
+
 export class Decoder implements Disposable {
   readonly #prefills = new Map<number, Executable>();
+  /** Where the run stands whose weights these are; whoever trains them on says so. */
+  point: RunPoint;
   #isClaimed = false;
 
   private constructor(
@@ -51,13 +56,17 @@ export class Decoder implements Disposable {
     readonly state: StateStore,
     readonly decode: Executable,
     readonly owned: Disposable | undefined,
-  ) {}
+    point: RunPoint,
+  ) {
+    this.point = point;
+  }
 
   static async create(
     model: Model,
     weights: SafetensorsFile,
     device: Device,
     room: Layout,
+    point: RunPoint = unscheduled,
   ): Promise<Decoder> {
     const plan = planGraph(traceDecode(model, room), device.target);
     using stack = new DisposableStack();
@@ -70,7 +79,7 @@ export class Decoder implements Disposable {
     );
     const decode = stack.use(await device.compile(plan, state, { ring: 2 * BURST }));
     stack.move();
-    return new Decoder(model, room, device, state, decode, state);
+    return new Decoder(model, room, device, state, decode, state, point);
   }
 
   /** Over a store that somebody else keeps, who may change the weights between texts. It has all that decoding needs. */
@@ -82,7 +91,7 @@ export class Decoder implements Disposable {
   ): Promise<Decoder> {
     const plan = planGraph(traceDecode(model, room), device.target);
     const decode = await device.compile(plan, state, { ring: 2 * BURST });
-    return new Decoder(model, room, device, state, decode, undefined);
+    return new Decoder(model, room, device, state, decode, undefined, unscheduled);
   }
 
   /** Tokens that are read at once where so many are left. */
@@ -129,11 +138,16 @@ export class Decoder implements Disposable {
         lengths[b] = Math.max(0, Math.min(length, row.length - 1 - at));
       }
       const prefill = await this.#prefill(length);
-      prefill.run({ ids, start, lengths });
+      prefill.run({ ids, start, lengths, ...this.#told() });
       at += length;
     }
     this.state.write("start", rows.map((row) => row.length - 1));
     this.state.write("last", rows.map((row) => row[row.length - 1]));
+  }
+
+  /** What the model's parts are told besides tokens. */
+  #told() {
+    return runValues(this.model, this.point, "measuring", { rows: this.room.batch });
   }
 
   async #prefill(length: number): Promise<Executable> {
@@ -155,7 +169,8 @@ export class Decoder implements Disposable {
     this.state.write("generated", [0]);
     const { temperature, topK, topP, minP = 0 } = sampling;
     const settings = Float32Array.of(temperature, topK, topP, minP);
-    const inputs = { settings, ...this.#penalize(sampling.penalties ?? noPenalties, done) };
+    const penalties = this.#penalize(sampling.penalties ?? noPenalties, done);
+    const inputs = { settings, ...penalties, ...this.#told() };
     let left = count, burst = 1;
     const submit = () => {
       const times = Math.min(burst, left);

@@ -5,8 +5,15 @@ import type { Device } from "../device/types.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import { loadTokenizer, tokenizerFileName } from "../text/load.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { buildModel, completeModel, type Model } from "../model/mod.ts";
-import { openModelFile, readRunConfig, resumePoint } from "../train/mod.ts";
+import { buildModel, completeModel, type Model, scalarValues } from "../model/mod.ts";
+import type { AverageKind } from "../optim/mod.ts";
+import {
+  openModelFile,
+  readRunConfig,
+  type ResolvedConfig,
+  resumePoint,
+  timelineOf,
+} from "../train/mod.ts";
 import { Decoder } from "./decoder.ts";
 import type { DecodeOutputs, PenaltyState, WeightType } from "./programs.ts";
 
@@ -35,13 +42,16 @@ export interface OpenOptions {
   readonly outputs?: DecodeOutputs;
   /** Whether tokens are counted, for penalties; they are not unless given. */
   readonly penalties?: PenaltyState;
+  /** An average of the weights instead of them. */
+  readonly average?: AverageKind;
 }
 
 export async function openModel(
   path: string,
   device: Device,
-  { batch = 1, weights: stored = "f32", outputs = "tokens", penalties = "none" }: OpenOptions = {},
+  options: OpenOptions = {},
 ): Promise<OpenModel> {
+  const { batch = 1, weights: stored = "f32", outputs = "tokens", penalties = "none" } = options;
   const { run, checkpoint } = await resumePoint(path);
   const config = await readRunConfig(run), tokenizer = await loadTokenizer(run);
   const model = buildModel(
@@ -50,7 +60,7 @@ export async function openModel(
       max_position_embeddings: config.sequence_length,
     }),
   );
-  const { state, file } = await openModelFile(checkpoint);
+  const { state, file } = await openModelFile(checkpoint, options.average);
   using weights = file;
   if (state.tokenizer_sha256 !== tokenizer.hash) {
     throw new UserError("not the tokenizer that the model was trained with", {
@@ -59,19 +69,17 @@ export async function openModel(
       exitCode: exitCodes.failed,
     });
   }
-  const decoder = await Decoder.create(model, weights, device, {
-    batch,
-    weights: stored,
-    outputs,
-    penalties,
-    capacity: model.dims.max_position_embeddings,
-  });
+  const { step } = state, capacity = model.dims.max_position_embeddings;
+  const layout = { batch, weights: stored, outputs, penalties, capacity };
+  const scalars = scalarValues(model, timelineOf(config as ResolvedConfig), step);
+  const point = { scalars, seed: config.seed, step };
+  const decoder = await Decoder.create(model, weights, device, layout, point);
   return {
     model,
     tokenizer,
     decoder,
     checkpoint,
-    step: state.step,
+    step,
     beginning: config.data.packing === "documents" ? tokenizer.endOfText : undefined,
     [Symbol.dispose]: () => decoder[Symbol.dispose](),
   };

@@ -2,7 +2,13 @@
 
 import { addInteger, embedding, reshape, sample } from "../../kernels/mod.ts";
 import { type Graph, mapTree, type Spec, spec, type Tensor, trace } from "../graph/mod.ts";
-import type { Model, ModelState, ModelTree, NewTokens } from "../model/mod.ts";
+import {
+  type Model,
+  type ModelState,
+  type ModelTree,
+  type NewTokens,
+  runSpecs,
+} from "../model/mod.ts";
 import type { ParamDescription, Room, TensorTree } from "../nn/mod.ts";
 import { penaltyNames, type PenaltyTensors, samplePenalized } from "./penalties.ts";
 
@@ -38,11 +44,6 @@ function weightSpecs(model: Model, layout: Layout) {
   } as unknown as Record<"params" | "model", Spec>;
 }
 
-/** The values of the model's scheduled scalars, where it has some. */
-function runSpecs({ scalars }: Model): { scalars?: Spec } {
-  return scalars.length > 0 ? { scalars: spec([scalars.length]) } : {};
-}
-
 /** `length` tokens of each row into the model's state, of which the first `lengths` are the row's own. */
 export function tracePrefill(model: Model, room: Layout, length: number): Graph {
   return trace((state, tokens) => {
@@ -54,7 +55,7 @@ export function tracePrefill(model: Model, room: Layout, length: number): Graph 
       ids: spec([room.batch, length], "i32"),
       start: spec([room.batch], "i32"),
       lengths: spec([room.batch], "i32"),
-      ...runSpecs(model),
+      ...runSpecs(model, room.batch, "measuring"),
     },
   });
 }
@@ -69,8 +70,8 @@ export function traceDecode(model: Model, room: Layout): Graph {
   return trace((state, { settings, ...others }) => {
     const { params, model: before } = state as unknown as Weights;
     const { start, last, generated, randoms, ...rest } = state as unknown as Record<string, Tensor>;
-    const ids = reshape(last, [batch, 1]), { scalars } = others as NewTokens;
-    const step = model.step(params, { ids, start, scalars }, before);
+    const ids = reshape(last, [batch, 1]), { scalars, noise } = others as NewTokens;
+    const step = model.step(params, { ids, start, scalars, noise }, before);
     const logits = reshape(model.logits(params, step.hidden), [batch, vocab]);
     const uniform = reshape(embedding(randoms, generated), [batch]);
     const { token, logprob, ...counted } = isCounted
@@ -97,7 +98,7 @@ export function traceDecode(model: Model, room: Layout): Graph {
     },
     batch: {
       settings: spec([4]),
-      ...runSpecs(model),
+      ...runSpecs(model, batch, "measuring"),
       ...(isCounted && Object.fromEntries(penaltyNames.map((name) => [name, spec([])]))),
     },
   });

@@ -1,6 +1,6 @@
 /**
- * Checkpoints: `checkpoints/step-N/` with `model.safetensors`, `optimizer.safetensors` and `state.json`, whole or not
- * there; the file `checkpoints/latest` names the one to go on from, `checkpoints/best` that of the lowest validation
+ * Checkpoints: `checkpoints/step-N/` with `model.safetensors`, `optimizer.safetensors`, averages of the weights where they
+ * are kept (`ema.safetensors`, `swa.safetensors`) and `state.json`, whole or not there; the file `checkpoints/latest` names the one to go on from, `checkpoints/best` that of the lowest validation
  * loss where such are kept. Optimizer state is keyed by parameter path.
  */
 
@@ -18,6 +18,7 @@ import {
   writeSafetensors,
 } from "../io/safetensors.ts";
 import { shellWord } from "../io/words.ts";
+import { type AverageKind, averageKinds } from "../optim/mod.ts";
 
 const cursorSchema = z.discriminatedUnion("packing", [
   z.strictObject({ packing: z.literal("windows"), window: z.int().min(0) }),
@@ -64,6 +65,8 @@ export type CheckpointState = z.output<typeof stateSchema>;
 export type Progress = Omit<CheckpointState, "format" | "version" | "files">;
 
 export const modelFile = "model.safetensors", optimizerFile = "optimizer.safetensors";
+/** The file of an average: named as the weights' own. */
+export const averageFile = (kind: AverageKind) => `${kind}.safetensors`;
 export const latestFile = "latest";
 const stateFile = "state.json";
 
@@ -74,6 +77,7 @@ export function checkpointsFolder(run: string): string {
 export interface CheckpointTensors {
   readonly model: readonly TensorSource[];
   readonly optimizer: readonly TensorSource[];
+  readonly averages?: Readonly<Partial<Record<AverageKind, readonly TensorSource[]>>>;
 }
 
 /** Writes a checkpoint and moves the pointer to it. Returns its folder. */
@@ -86,11 +90,14 @@ export async function saveCheckpoint(
   const path = join(folder, name);
   await replaceFolder(path, async (temporary) => {
     const files: CheckpointState["files"] = {};
+    const averages = Object.entries(tensors.averages ?? {})
+      .map(([kind, sources]) => [averageFile(kind as AverageKind), sources] as const);
     for (
-      const [file, sources] of [[modelFile, tensors.model], [
-        optimizerFile,
-        tensors.optimizer,
-      ]] as const
+      const [file, sources] of [
+        [modelFile, tensors.model] as const,
+        [optimizerFile, tensors.optimizer] as const,
+        ...averages,
+      ]
     ) {
       await writeSafetensors(join(temporary, file), sources);
       files[file] = await fingerprint(join(temporary, file));
@@ -121,6 +128,7 @@ export interface Checkpoint extends Disposable {
   readonly state: CheckpointState;
   readonly model: SafetensorsFile;
   readonly optimizer: SafetensorsFile;
+  readonly averages: Readonly<Partial<Record<AverageKind, SafetensorsFile>>>;
 }
 
 /** Whether a run can go on from somewhere. */
@@ -178,16 +186,31 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   using stack = new DisposableStack();
   const model = stack.use(await openVerified(path, modelFile, state));
   const optimizer = stack.use(await openVerified(path, optimizerFile, state));
+  const averages: Partial<Record<AverageKind, SafetensorsFile>> = {};
+  for (const kind of averageKinds) {
+    const file = averageFile(kind);
+    if (state.files[file]) averages[kind] = stack.use(await openVerified(path, file, state));
+  }
   const owned = stack.move();
-  return { path, state, model, optimizer, [Symbol.dispose]: () => owned.dispose() };
+  return { path, state, model, optimizer, averages, [Symbol.dispose]: () => owned.dispose() };
 }
 
-/** A checkpoint's weights alone. */
+/** A checkpoint's weights alone, or an average of them. */
 export async function openModelFile(
   path: string,
+  average?: AverageKind,
 ): Promise<{ state: CheckpointState; file: SafetensorsFile }> {
   const state = await readState(path);
-  return { state, file: await openVerified(path, modelFile, state) };
+  if (average === undefined) return { state, file: await openVerified(path, modelFile, state) };
+  const name = averageFile(average);
+  if (state.files[name]) return { state, file: await openVerified(path, name, state) };
+  const kept = averageKinds.filter((kind) => state.files[averageFile(kind)]);
+  throw new UserError(`the checkpoint has no ${average} of the weights`, {
+    where: path,
+    hint: kept.length > 0
+      ? `it has: ${kept.join(", ")}`
+      : "averages are kept where the run's config asks for them (averages)",
+  });
 }
 
 async function openVerified(

@@ -6,6 +6,7 @@ import { formatBytes } from "../io/words.ts";
 import { precisions } from "../../kernels/mod.ts";
 import { completeModel, modelConfig, type OuterSizes } from "../model/mod.ts";
 import {
+  averagesConfig,
   completeOptimizer,
   optimizerConfig,
   positiveSpan,
@@ -54,6 +55,15 @@ const forms = z.strictObject({
     accumulation: positive.optional(),
   })).default([]),
   optimizer: optimizerConfig,
+  /** Averages of the weights, kept beside them. */
+  averages: averagesConfig.prefault({}),
+  /** The loss that is trained; what is measured is the plain one. */
+  loss: z.strictObject({
+    /** So much of each target is spread over all tokens. */
+    label_smoothing: z.number().min(0).lt(1).default(0),
+    /** Weight of the squared log-sum-exp of the logits, which keeps them small. */
+    z_loss: z.number().nonnegative().default(0),
+  }).prefault({}),
   validation: z.strictObject({
     /** From one measurement to the next; 0 measures at the end only. Rows are as long as the longest stage's, in all stages. */
     every: spanConfig.default(0),

@@ -4,7 +4,7 @@ import { bytesInside, freeBytesAt } from "../io/disk.ts";
 import { formatBytes, plural } from "../io/words.ts";
 import { sizeOf } from "../graph/mod.ts";
 import { buildModel, namedParams } from "../model/mod.ts";
-import { bindOptimizer, type Span } from "../optim/mod.ts";
+import { averageSpecs, bindOptimizer, type Span } from "../optim/mod.ts";
 import { checkpointsFolder } from "./checkpoint.ts";
 import type { ResolvedConfig } from "./config.ts";
 import { timelineOf } from "./timeline.ts";
@@ -29,11 +29,11 @@ export function diskUse(config: ResolvedConfig): DiskUse {
   };
 }
 
-/** Weights and all that the optimizer keeps, four bytes each. */
-function checkpointBytesOf({ model, optimizer }: ResolvedConfig): number {
+/** Weights, averages of them and all that the optimizer keeps, four bytes each. */
+function checkpointBytesOf({ model, optimizer, averages }: ResolvedConfig): number {
   const params = namedParams(buildModel(model).params);
-  const kept = Object.values(bindOptimizer(optimizer, params).buffers)
-    .flatMap((buffer) => Object.values(buffer));
+  const kept = [bindOptimizer(optimizer, params).buffers, averageSpecs(averages, params)]
+    .flatMap((all) => Object.values(all)).flatMap((one) => Object.values(one));
   return 4 * [...params, ...kept].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 }
 

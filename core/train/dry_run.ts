@@ -106,6 +106,8 @@ const purposes: Readonly<Record<string, string>> = {
   m1: "fast averages",
   m2: "slow averages",
   momentum: "momentum",
+  ema: "average weights",
+  swa: "average weights",
   grads: "gradient sums",
   model: "caches of samples",
 };

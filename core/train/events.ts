@@ -1,8 +1,10 @@
 /** What happens in a training run, for whoever shows it. */
 
 import type { StopReason } from "../generate/generate.ts";
+import type { AverageKind } from "../optim/mod.ts";
 import type { UpdateSizes } from "./timeline.ts";
 import type { HeldOut } from "./validation.ts";
+import type { Watched } from "./watched.ts";
 
 export interface StepEvent {
   readonly kind: "step";
@@ -18,6 +20,8 @@ export interface StepEvent {
   readonly tokensPerSecond: number;
   /** Of a mixture: the targets by source. */
   readonly tokensBySource?: Readonly<Record<string, number>>;
+  /** Scheduled values of the model, and what its parts watch. */
+  readonly watched: Watched;
 }
 
 /** A text from the weights of a step. */
@@ -44,7 +48,8 @@ export type TrainEvent =
   | StepEvent
   /** The updates after this step have other sizes. */
   | ({ readonly kind: "stage"; readonly step: number } & UpdateSizes)
-  | { readonly kind: "validation"; readonly step: number } & HeldOut
+  /** `weights`: which average of them was measured, if not they themselves. */
+  | { readonly kind: "validation"; readonly step: number; readonly weights?: AverageKind } & HeldOut
   | SampleEvent
   | { readonly kind: "checkpoint"; readonly step: number; readonly path: string }
   | {

@@ -5,7 +5,15 @@ import type { Batch } from "../data/batches.ts";
 import { type DataCursor, nextRows, type RowSource } from "../data/mixture.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import { shellWord } from "../io/words.ts";
-import { type OptimizerScalars, scalarsOf, type Span } from "../optim/mod.ts";
+import { type Model, scalarValues } from "../model/mod.ts";
+import {
+  type AveragePlan,
+  averageToUse,
+  type OptimizerScalars,
+  planAverages,
+  scalarsOf,
+  type Span,
+} from "../optim/mod.ts";
 import { type Checkpoint, saveCheckpoint } from "./checkpoint.ts";
 import { microRows } from "./config.ts";
 import { fingerprintOf, firstDataCursor, tokensBySource } from "./data.ts";
@@ -16,8 +24,9 @@ import { keepCheckpoints } from "./keeping.ts";
 import { appendMetrics, appendSample, requireRun } from "./run_folder.ts";
 import type { Sampler } from "./sampler.ts";
 import { doneBy, longestStage, type Stage, type Timeline, timelineOf } from "./timeline.ts";
-import { countOf, type Trainer } from "./trainer.ts";
-import { measureHeldOut, validationRecord } from "./validation.ts";
+import { countOf, type Trainer, type UpdatePoint } from "./trainer.ts";
+import { type HeldOut, holdsOut, measureHeldOut, validationRecord } from "./validation.ts";
+import { watchedOf } from "./watched.ts";
 
 /** An update that was submitted and whose result has not been read. */
 interface Submitted {
@@ -47,9 +56,11 @@ export class Loop {
   #stage: Stage;
   readonly #scalarsAt: (step: number) => OptimizerScalars;
   readonly #sharesAt: RowSource["sharesAt"];
+  readonly #averages: AveragePlan;
 
   constructor(
     readonly job: PretrainJob,
+    readonly model: Model,
     readonly trainer: Trainer,
     readonly sampler: Sampler | undefined,
     checkpoint: Checkpoint | undefined,
@@ -65,6 +76,7 @@ export class Loop {
     this.#stage = this.#timeline.stageAt(this.step);
     this.#scalarsAt = scalarsOf(config.optimizer, this.#timeline);
     this.#sharesAt = sharesOf(config.data, this.#timeline);
+    this.#averages = planAverages(config.averages, config.optimizer, this.#timeline);
   }
 
   async *run(): AsyncGenerator<TrainEvent, void> {
@@ -77,6 +89,7 @@ export class Loop {
           yield* this.#sample();
         }
         yield* this.#save();
+        if (reason !== "interrupted") yield* this.#validateAverage();
         const tokens = tokensBySource(this.job.data, this.#cursor);
         yield { kind: "end", step: this.step, reason, ...(tokens && { tokensBySource: tokens }) };
         return;
@@ -138,13 +151,23 @@ export class Loop {
     const { parts, next } = this.#partsAt(cursor, this.step);
     this.#cursor = next;
     const scalars = this.#scalarsAt(this.step), { learningRate } = scalars;
-    this.trainer.update(parts, scalars);
+    this.trainer.update(parts, scalars, this.#pointAt(this.step));
     const count = parts.reduce((sum, part) => sum + countOf(part), 0);
     this.step++;
     this.#tokens += count;
     const isLogged = this.#isTime(this.job.config.log_every) || this.#isDone() !== undefined;
     const { step } = this, tokens = this.#tokens;
     this.#submitted.push({ step, learningRate, count, tokens, cursor, next, isLogged });
+  }
+
+  /** What update `step`, counted from 0, is told of the run. */
+  #pointAt(step: number): UpdatePoint {
+    return {
+      scalars: scalarValues(this.model, this.#timeline, step),
+      seed: this.job.config.seed,
+      step,
+      averages: this.#averages.weightsAt(step),
+    };
   }
 
   /** The rows of the update that begins at a cursor, after `step` updates. */
@@ -188,7 +211,7 @@ export class Loop {
     const { results, of } = this.#reading!;
     this.#reading = undefined;
     const found = await results;
-    for (const [i, { lossSum, norm, isHealthy }] of found.entries()) {
+    for (const [i, { lossSum, norm, isHealthy, metrics }] of found.entries()) {
       const { step, learningRate, count, tokens, cursor, next, isLogged } = of[i];
       if (!isHealthy) throw await this.#diverged(step, this.#partsAt(cursor, step - 1).parts);
       if (!isLogged) continue;
@@ -196,6 +219,7 @@ export class Loop {
       const tokensPerSecond = (tokens - this.#logged.tokens) / seconds;
       this.#logged = { at: now, tokens };
       const loss = lossSum / count, bySource = tokensBySource(this.job.data, next);
+      const watched = watchedOf(this.model, this.#pointAt(step - 1), { metrics, count });
       appendMetrics(this.job.beginning.run, {
         step,
         loss,
@@ -204,14 +228,16 @@ export class Loop {
         tokens,
         tokens_per_second: Math.round(tokensPerSecond),
         ...(bySource && { tokens_by_source: bySource }),
+        ...watched,
       });
       const told = { step, loss, norm, learningRate, tokens, tokensPerSecond };
-      yield { kind: "step", ...told, ...(bySource && { tokensBySource: bySource }) };
+      yield { kind: "step", ...told, ...(bySource && { tokensBySource: bySource }), watched };
     }
   }
 
   async #diverged(step: number, parts: readonly Batch[]): Promise<UserError> {
-    const bad = await this.trainer.firstBadTensor(parts) ?? "the gradient's norm";
+    const point = this.#pointAt(step - 1);
+    const bad = await this.trainer.firstBadTensor(parts, point) ?? "the gradient's norm";
     const { run } = this.job.beginning;
     const saved = this.#savedStep >= 0
       ? `the last checkpoint, step ${this.#savedStep}, is finite: quern pretrain --resume ${
@@ -225,16 +251,32 @@ export class Loop {
     });
   }
 
-  async *#validate(): AsyncGenerator<TrainEvent, void> {
-    const { config, data, beginning: { run } } = this.job;
-    const { step } = this, started = performance.now();
+  /** Measures what is held out, with the weights or an average of them. */
+  async #measure(trainer: Pick<Trainer, "measure">): Promise<HeldOut | undefined> {
+    const { config, data } = this.job, point = this.#pointAt(this.step);
     const { rows, length } = this.#sourceOf(longestStage(this.#timeline.stages));
-    const found = await measureHeldOut(this.trainer, data, {
-      rows,
-      length,
-      packing: config.data.packing,
-      maxTokens: config.validation.max_tokens,
-    });
+    return await measureHeldOut(
+      { measure: (batches) => trainer.measure(batches, point) },
+      data,
+      { rows, length, packing: config.data.packing, maxTokens: config.validation.max_tokens },
+    );
+  }
+
+  /** The last thing a run does. */
+  async *#validateAverage(): AsyncGenerator<TrainEvent, void> {
+    const { step } = this, { averages } = this.job.config;
+    const weights = averageToUse(averages, this.#averages.snapshots(step));
+    if (weights === undefined || !this.job.data.sources.some(holdsOut)) return;
+    using measurer = await this.trainer.averageMeasurer(weights);
+    const found = await this.#measure(measurer);
+    if (!found) return;
+    appendMetrics(this.job.beginning.run, { step, weights, ...validationRecord(found) });
+    yield { kind: "validation", step, weights, ...found };
+  }
+
+  async *#validate(): AsyncGenerator<TrainEvent, void> {
+    const { beginning: { run } } = this.job, { step } = this, started = performance.now();
+    const found = await this.#measure(this.trainer);
     if (!found) return;
     this.#logged.at += performance.now() - started; // measuring is not training
     this.#measured = { step, loss: found.loss };

@@ -11,12 +11,14 @@ import {
   traceApply,
   traceLosses,
   traceUpdate,
+  type UpdateOptions,
 } from "./programs.ts";
 
 /** What training is made from, apart from the data. */
 export interface Training {
   readonly model: Model;
   readonly optimizer: Optimizer;
+  readonly options: UpdateOptions;
   /** At least one, in their order. */
   readonly stages: readonly StageShape[];
   /** Rows that are measured at once, the same in all stages. */
@@ -58,17 +60,17 @@ export function planTraining<L>(training: Training, target: Target<L>): TrainPla
 }
 
 function planUpdate<L>(
-  { model, optimizer }: Training,
+  { model, optimizer, options }: Training,
   { shape, accumulation }: StageShape,
   target: Target<L>,
 ): UpdatePlans<L> {
   const plan = (graph: Graph) => planGraph(graph, target);
   if (accumulation === 1) {
-    return { update: plan(traceUpdate(model, optimizer, shape)), accumulate: undefined };
+    return { update: plan(traceUpdate(model, optimizer, shape, options)), accumulate: undefined };
   }
   return {
-    update: plan(traceApply(model, optimizer)),
-    accumulate: plan(traceAccumulate(model, shape)),
+    update: plan(traceApply(model, optimizer, shape, options)),
+    accumulate: plan(traceAccumulate(model, shape, options)),
   };
 }
 

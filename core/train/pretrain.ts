@@ -46,6 +46,7 @@ export function trainingOf(config: ResolvedConfig): Training {
   return {
     model,
     optimizer: bindOptimizer(config.optimizer, namedParams(model.params)),
+    options: { loss: config.loss, averages: config.averages },
     stages: stages.map((stage) => ({
       shape: shapeOf(stage),
       accumulation: stage.accumulation,
@@ -116,7 +117,7 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
       held.use(await createRun(run, config, data, session));
     }
   }
-  const loop = new Loop(job, trainer, sampler, checkpoint);
+  const loop = new Loop(job, model, trainer, sampler, checkpoint);
   yield { kind: "start", step: loop.step, deviceBytes: device.usedBytes() };
   yield* loop.run();
 }

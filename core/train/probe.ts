@@ -13,7 +13,7 @@ import {
 } from "../graph/mod.ts";
 import type { LabelledRows, Model, ModelTree } from "../model/mod.ts";
 import type { TensorTree } from "../nn/mod.ts";
-import { type RowShape, rowSpecs } from "./programs.ts";
+import { type RowShape, toldRows, type UpdateOptions } from "./programs.ts";
 
 /** A graph whose outputs are not finite where the tensors of the same place in `names` are not. */
 export interface Probe {
@@ -25,7 +25,11 @@ export interface Probe {
 const check = (x: Tensor) => sumAll(mul(abs(x), 1e-30));
 
 /** Parameters first, then values in the order of the forward pass, then gradients. */
-export function traceProbe(model: Model, shape: RowShape): Probe {
+export function traceProbe(
+  model: Model,
+  shape: RowShape,
+  { loss }: UpdateOptions = {},
+): Probe {
   const names: string[] = [], checks: Record<string, Tensor> = {};
   const watch = (name: string, x: Tensor) => {
     if (!isFloat(x.dtype)) return;
@@ -37,7 +41,7 @@ export function traceProbe(model: Model, shape: RowShape): Probe {
     const { rows } = batch as unknown as { rows: LabelledRows };
     const leaves = leavesOf<Tensor>(params);
     for (const { path, leaf } of leaves) watch(`parameter ${path}`, leaf);
-    const { sum } = model.loss(params, rows);
+    const { objective: sum } = model.loss(params, rows, loss);
     for (const { op, path, outputs } of nodesOf([sum])) {
       if (op.placeholder || op.constant) continue;
       for (const out of outputs) watch(`${op.name}${path ? ` at ${path}` : ""}`, out);
@@ -50,7 +54,7 @@ export function traceProbe(model: Model, shape: RowShape): Probe {
     state: {
       params: mapTree(model.params, ({ shape, dtype }: Spec) => ({ shape, dtype })),
     } as unknown as Record<string, Spec>,
-    batch: { rows: rowSpecs(shape) },
+    batch: { rows: toldRows(model, shape, "training") },
   });
   return { graph, names };
 }

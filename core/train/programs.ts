@@ -10,9 +10,24 @@ import {
   type Tensor,
   trace,
 } from "../graph/mod.ts";
-import type { LabelledRows, Model, ModelTree } from "../model/mod.ts";
+import {
+  type LabelledRows,
+  type LossOptions,
+  type Model,
+  type ModelTree,
+  namedParams,
+  runSpecs,
+  type RunUse,
+} from "../model/mod.ts";
 import type { TensorTree } from "../nn/mod.ts";
-import type { ByPath, Optimizer } from "../optim/mod.ts";
+import {
+  type AverageKind,
+  type AveragesConfig,
+  averageSpecs,
+  type ByPath,
+  moveAverages,
+  type Optimizer,
+} from "../optim/mod.ts";
 
 /** What rows look like on the device. */
 export interface RowShape {
@@ -32,6 +47,19 @@ export function rowSpecs({ rows, length, segments }: RowShape): Record<string, S
   };
 }
 
+/** What an update may do besides. */
+export interface UpdateOptions {
+  /** Of the loss that is trained; what is measured is plain. */
+  readonly loss?: LossOptions;
+  /** Averages of the weights that are kept. */
+  readonly averages?: AveragesConfig;
+}
+
+/** Rows and what they bring for the model's parts. */
+export function toldRows(model: Model, shape: RowShape, use: RunUse): Record<string, Spec> {
+  return { ...rowSpecs(shape), ...runSpecs(model, shape.rows, use) };
+}
+
 /** Parameters as they are stored: f32 masters. */
 function paramSpecs(model: Model): unknown {
   return mapTree(model.params, ({ shape, dtype }: Spec) => ({ shape, dtype }));
@@ -48,8 +76,13 @@ interface TrainState {
   readonly healthy: Tensor;
 }
 
-function trainStateSpecs(model: Model, optimizer: Optimizer) {
-  return { params: paramSpecs(model), ...optimizer.buffers, healthy: spec([]) };
+function trainStateSpecs(model: Model, optimizer: Optimizer, { averages = {} }: UpdateOptions) {
+  return {
+    params: paramSpecs(model),
+    ...optimizer.buffers,
+    ...averageSpecs(averages, namedParams(model.params)),
+    healthy: spec([]),
+  };
 }
 
 /** Scalars of an update; `count` is the number of targets that the gradients were summed over. */
@@ -57,17 +90,24 @@ interface UpdateScalars {
   readonly hyper: Tensor;
   readonly count: Tensor;
   readonly max_norm: Tensor;
+  /** As `AverageWeights`, where averages are kept. */
+  readonly averages?: Tensor;
 }
 
-const updateScalars = ({ hyper }: Optimizer) => ({ hyper, count: spec([]), max_norm: spec([]) });
+const updateScalars = ({ hyper }: Optimizer, { averages = {} }: UpdateOptions) => ({
+  hyper,
+  count: spec([]),
+  max_norm: spec([]),
+  ...(Object.keys(averages).length > 0 && { averages: spec([2]) }),
+});
 
-/** Sums of losses, and gradients of that sum. */
-function lossAndGrads(model: Model, params: Params, rows: LabelledRows) {
+/** Sums of losses and of what parts watch, and gradients of what is trained. */
+function lossAndGrads(model: Model, params: Params, rows: LabelledRows, options?: LossOptions) {
   const { extra, grads } = valueAndGrad((p: Params) => {
-    const { objective, sum } = model.loss(p, rows);
-    return [objective, sum];
+    const { objective, sum, metrics } = model.loss(p, rows, options);
+    return [objective, { sum, metrics }];
   })(params);
-  return { sum: extra, grads };
+  return { ...extra, grads };
 }
 
 function update(
@@ -75,7 +115,8 @@ function update(
   optimizer: Optimizer,
   { params, healthy, ...buffers }: TrainState & Record<string, unknown>,
   grads: unknown,
-  { hyper, count, max_norm }: UpdateScalars,
+  { hyper, count, max_norm, averages: weights }: UpdateScalars,
+  { averages = {} }: UpdateOptions,
 ) {
   const { norm, gate } = globalNorm(
     leavesOf<Tensor>(grads).map(({ leaf }) => leaf),
@@ -93,10 +134,14 @@ function update(
     gate: open,
   });
   const after = reshape(slice(open, 0, 1, 1), []);
+  const before = Object.fromEntries(
+    Object.keys(averageSpecs(averages, [])).map((kind) => [kind, buffers[kind] as ByPath<Tensor>]),
+  );
   return {
     state: {
       params: mapTree(model.params, (_: Spec, path) => next.params[path]),
       ...next.buffers,
+      ...(weights && moveAverages(before, next.params, mul(weights, after))),
       healthy: after,
     },
     norm,
@@ -108,28 +153,66 @@ function byPath(tree: unknown): ByPath<Tensor> {
   return Object.fromEntries(leavesOf<Tensor>(tree).map(({ path, leaf }) => [path, leaf]));
 }
 
-/** A whole update in one plan: outputs `loss_sum`, `norm` of the mean gradient before clipping, `healthy`. */
-export function traceUpdate(model: Model, optimizer: Optimizer, shape: RowShape): Graph {
+/**
+ * A whole update in one plan: outputs `loss_sum`, `norm` of the mean gradient before clipping, `healthy`, and the sums
+ * `metrics.…` of what parts watch.
+ */
+export function traceUpdate(
+  model: Model,
+  optimizer: Optimizer,
+  shape: RowShape,
+  options: UpdateOptions = {},
+): Graph {
   return trace((state, batch) => {
     const { params, rows } = typed(state, batch);
-    const { sum, grads } = lossAndGrads(model, params, rows);
-    const next = update(model, optimizer, typedState(state), grads, batch as UpdateScalars);
+    const { sum, metrics, grads } = lossAndGrads(model, params, rows, options.loss);
+    const scalars = batch as unknown as UpdateScalars;
+    const next = update(model, optimizer, typedState(state), grads, scalars, options);
     return {
       state: next.state,
-      outputs: { loss_sum: sum, norm: next.norm, healthy: next.healthy },
+      outputs: {
+        loss_sum: sum,
+        norm: next.norm,
+        healthy: next.healthy,
+        ...prefixed(metrics),
+      },
     };
   }, {
-    state: trainStateSpecs(model, optimizer) as Record<string, Spec>,
-    batch: { rows: rowSpecs(shape), ...updateScalars(optimizer) },
+    state: trainStateSpecs(model, optimizer, options) as Record<string, Spec>,
+    batch: {
+      rows: toldRows(model, shape, "training"),
+      ...updateScalars(optimizer, options) as Record<string, Spec>,
+    },
   });
 }
 
+const metricsPrefix = "metrics.";
+
+function prefixed(metrics: ByPath<Tensor>): ByPath<Tensor> {
+  return Object.fromEntries(
+    Object.entries(metrics).map(([name, sum]) => [metricsPrefix + name, sum]),
+  );
+}
+
+/** The sums of what parts watch among an update's outputs, by name. */
+export function metricsIn<T>(outputs: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(
+    Object.entries(outputs).filter(([name]) => name.startsWith(metricsPrefix))
+      .map(([name, sum]) => [name.slice(metricsPrefix.length), sum]),
+  );
+}
+
 /** One part of an update: adds its loss and gradients to those of the parts before; `keep` 0 starts anew. */
-export function traceAccumulate(model: Model, shape: RowShape): Graph {
+export function traceAccumulate(
+  model: Model,
+  shape: RowShape,
+  { loss }: UpdateOptions = {},
+): Graph {
+  const watched = metricSpecs(model, shape);
   return trace((state, batch) => {
     const { params, rows } = typed(state, batch), keep = batch.keep;
-    const { grads: sums, loss_sum } = state as unknown as { grads: unknown; loss_sum: Tensor };
-    const { sum, grads } = lossAndGrads(model, params, rows);
+    const { grads: sums, loss_sum, metrics: watchedSums } = state as unknown as Sums;
+    const { sum, metrics, grads } = lossAndGrads(model, params, rows, loss);
     const fresh = leavesOf<Tensor>(grads);
     let next = 0;
     const total = (old: Tensor, more: Tensor) => add(mul(old, keep), more);
@@ -137,44 +220,87 @@ export function traceAccumulate(model: Model, shape: RowShape): Graph {
       state: {
         grads: mapTree(sums, (old: Tensor) => total(old, fresh[next++].leaf)),
         loss_sum: total(loss_sum, sum),
+        metrics: Object.fromEntries(
+          Object.entries(watchedSums).map(([name, old]) => [name, total(old, metrics[name])]),
+        ),
       },
     };
   }, {
-    state: { params: paramSpecs(model), ...sumSpecs(model) } as Record<string, Spec>,
-    batch: { rows: rowSpecs(shape), keep: spec([]) },
+    state: {
+      params: paramSpecs(model),
+      ...sumSpecs(model, watched),
+    } as unknown as Record<string, Spec>,
+    batch: { rows: toldRows(model, shape, "training"), keep: spec([]) },
   });
 }
 
-function sumSpecs(model: Model) {
+/** What the parts of an update add up to. */
+interface Sums {
+  readonly grads: unknown;
+  readonly loss_sum: Tensor;
+  readonly metrics: ByPath<Tensor>;
+}
+
+function sumSpecs(model: Model, metrics: ByPath<Spec>) {
   return {
     grads: mapTree(model.params, ({ shape }: Spec) => spec(shape)),
     loss_sum: spec([]),
+    metrics,
   };
 }
 
-/** The update that the parts add up to: outputs as of `traceUpdate`. */
-export function traceApply(model: Model, optimizer: Optimizer): Graph {
+/** What parts watch, from a look at a forward pass. */
+function metricSpecs(model: Model, shape: RowShape): ByPath<Spec> {
+  const { outputs } = trace((state, batch) => {
+    const { params, rows } = typed(state, batch);
+    return { outputs: model.loss(params, rows).metrics };
+  }, {
+    state: { params: paramSpecs(model) } as unknown as Record<string, Spec>,
+    batch: { rows: toldRows(model, shape, "training") },
+  });
+  return Object.fromEntries(outputs.map(({ name, value }) => [name, spec(value.shape)]));
+}
+
+/** The update that the parts, of rows of this shape, add up to: outputs as of `traceUpdate`. */
+export function traceApply(
+  model: Model,
+  optimizer: Optimizer,
+  shape: RowShape,
+  options: UpdateOptions = {},
+): Graph {
   return trace((state, batch) => {
-    const { grads, loss_sum } = state as unknown as { grads: unknown; loss_sum: Tensor };
-    const next = update(model, optimizer, typedState(state), grads, batch);
+    const { grads, loss_sum, metrics } = state as unknown as Sums;
+    const scalars = batch as unknown as UpdateScalars;
+    const next = update(model, optimizer, typedState(state), grads, scalars, options);
     return {
       state: next.state,
-      outputs: { loss_sum, norm: next.norm, healthy: next.healthy },
+      outputs: { loss_sum, norm: next.norm, healthy: next.healthy, ...prefixed(metrics) },
     };
   }, {
-    state: { ...trainStateSpecs(model, optimizer), ...sumSpecs(model) } as Record<string, Spec>,
-    batch: updateScalars(optimizer),
+    state: {
+      ...trainStateSpecs(model, optimizer, options),
+      ...sumSpecs(model, metricSpecs(model, shape)),
+    } as unknown as Record<string, Spec>,
+    batch: updateScalars(optimizer, options) as Record<string, Spec>,
   });
 }
 
-/** Each token's loss, summed by the caller: no sum depends on how rows were grouped. Output `losses` [rows · length]. */
-export function traceLosses(model: Model, shape: RowShape): Graph {
+/**
+ * Each token's loss, summed by the caller: no sum depends on how rows were grouped. Output `losses` [rows · length]. The
+ * weights are the trained ones, or an average of them.
+ */
+export function traceLosses(
+  model: Model,
+  shape: RowShape,
+  weights: "params" | AverageKind = "params",
+): Graph {
   return trace((state, batch) => {
-    const { params, rows } = typed(state, batch);
+    const params = (state as unknown as Record<string, Params>)[weights];
+    const { rows } = batch as unknown as { rows: LabelledRows };
     return { outputs: { losses: model.loss(params, rows).losses } };
   }, {
-    state: { params: paramSpecs(model) } as unknown as Record<string, Spec>,
-    batch: { rows: rowSpecs(shape) },
+    state: { [weights]: paramSpecs(model) } as unknown as Record<string, Spec>,
+    batch: { rows: toldRows(model, shape, "measuring") },
   });
 }
 

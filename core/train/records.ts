@@ -4,7 +4,11 @@ import { writeFileAtomic } from "../io/atomic.ts";
 import { atPath } from "../io/errors.ts";
 
 export type StepRecord = Readonly<Record<string, RecordValue>> & { readonly step: number };
-type RecordValue = string | number | { readonly [name: string]: RecordValue };
+type RecordValue =
+  | string
+  | number
+  | readonly number[]
+  | { readonly [name: string]: RecordValue };
 
 /** Appends a line. Where that fails half way, as on a full disk, the file stays as it was. */
 export function appendRecord(path: string, record: StepRecord): void {

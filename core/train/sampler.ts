@@ -7,12 +7,13 @@ import type { TextModel } from "../generate/open.ts";
 import { hasPenalties } from "../generate/penalties.ts";
 import { type Layout, traceDecode, tracePrefill } from "../generate/programs.ts";
 import { philox, streamOf } from "../graph/mod.ts";
-import type { Model } from "../model/mod.ts";
+import { type Model, scalarValues } from "../model/mod.ts";
 import { type Plan, planGraph, type Target } from "../plan/mod.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ResolvedConfig } from "./config.ts";
 import type { SampleEvent } from "./events.ts";
 import type { SamplesConfig } from "./samples_config.ts";
+import { timelineOf } from "./timeline.ts";
 
 /** The cache is as long as in generation, so that a checkpoint gives the same text there. */
 function layoutOf(model: Model, { penalty }: SamplesConfig): Layout {
@@ -72,6 +73,11 @@ export class Sampler implements Disposable {
   async *sample(step: number): AsyncGenerator<SampleEvent, void> {
     const { samples, seed: runSeed } = this.config;
     const { temperature, top_k: topK, top_p: topP, min_p: minP, penalty, stop } = samples;
+    this.open.decoder.point = {
+      scalars: scalarValues(this.open.decoder.model, timelineOf(this.config), step),
+      seed: runSeed,
+      step,
+    };
     const [first] = philox(0, step, streamOf("samples"), 0, runSeed, 0);
     for (const [i, prompt] of samples.prompts.entries()) {
       const seed = (first + i) >>> 0;

@@ -4,13 +4,25 @@ import type { Batch } from "../data/batches.ts";
 import type { Device, Executable, HostArray, StateStore } from "../device/types.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import type { TensorSource } from "../io/safetensors.ts";
-import { initialValues, type NamedParam, namedParams } from "../model/mod.ts";
-import type { OptimizerScalars } from "../optim/mod.ts";
+import {
+  initialValues,
+  type NamedParam,
+  namedParams,
+  type RunPoint,
+  type RunUse,
+  runValues,
+} from "../model/mod.ts";
+import {
+  type AverageKind,
+  averageKinds,
+  type AverageWeights,
+  type OptimizerScalars,
+} from "../optim/mod.ts";
 import { type Plan, planGraph } from "../plan/mod.ts";
-import type { Checkpoint } from "./checkpoint.ts";
+import type { Checkpoint, CheckpointTensors } from "./checkpoint.ts";
 import { traceProbe } from "./probe.ts";
 import { named, planTraining, stateOfAll, type Training, type TrainPlans } from "./plans.ts";
-import type { RowShape } from "./programs.ts";
+import { metricsIn, type RowShape, traceLosses } from "./programs.ts";
 
 /** What an update found out. */
 export interface UpdateResult {
@@ -19,7 +31,17 @@ export interface UpdateResult {
   readonly norm: number;
   /** Whether this update and all before it had finite gradients. Where not, nothing was changed. */
   readonly isHealthy: boolean;
+  /** What the model's parts watch, summed over the targets. */
+  readonly metrics: Readonly<Record<string, readonly number[]>>;
 }
+
+/** What an update is told of the run: where it stands, and how far averages of the weights move. */
+export interface UpdatePoint extends RunPoint {
+  readonly averages: AverageWeights;
+}
+
+/** The first update of models that nothing is scheduled in. */
+const beginning: UpdatePoint = { scalars: new Float32Array(), seed: 0, step: 0, averages: [0, 0] };
 
 /** What runs while a stage lasts. */
 interface UpdateRuns {
@@ -105,19 +127,33 @@ export class Trainer implements Disposable {
     return this.#training.stages[this.#runs!.stage].shape;
   }
 
-  /** First weights; all that the optimizer keeps is zero. */
+  /** First weights, and averages of them; all that the optimizer keeps is zero. */
   initialize(seed: number): void {
     for (const param of this.params) {
-      this.state.write(`params.${param.path}`, initialValues(param, seed));
+      const values = initialValues(param, seed);
+      for (const place of ["params", ...this.averages]) {
+        this.state.write(`${place}.${param.path}`, values);
+      }
     }
     this.state.write("healthy", [1]);
   }
 
-  /** Weights and the optimizer's buffers of a checkpoint. A tensor that is missing, too many or of another shape is an error. */
-  restore({ model, optimizer }: Checkpoint): void {
+  /** The averages of the weights that are kept. */
+  get averages(): AverageKind[] {
+    const { averages = {} } = this.#training.options;
+    return averageKinds.filter((kind) => averages[kind]);
+  }
+
+  /**
+   * Weights, their averages and the optimizer's buffers of a checkpoint; an average that it lacks begins with the weights.
+   * A tensor that is missing, too many or of another shape is an error.
+   */
+  restore({ model, optimizer, averages }: Checkpoint): void {
     const fill = (file: Checkpoint["model"], prefix: string, entries: readonly Entry[]) =>
       fillState(this.state, file, prefix, entries);
-    fill(model, "params.", this.params.map((param) => ({ ...param, name: param.path })));
+    const params = this.params.map((param) => ({ ...param, name: param.path }));
+    fill(model, "params.", params);
+    for (const kind of this.averages) fill(averages[kind] ?? model, `${kind}.`, params);
     fill(optimizer, "", this.#buffers());
     this.state.write("healthy", [1]);
   }
@@ -129,40 +165,79 @@ export class Trainer implements Disposable {
   }
 
   /** Submits an update on the rows of `parts`; waits for nothing. */
-  update(parts: readonly Batch[], { hyper, maxNorm: max_norm }: OptimizerScalars): void {
+  update(
+    parts: readonly Batch[],
+    { hyper, maxNorm: max_norm }: OptimizerScalars,
+    point: UpdatePoint = beginning,
+  ): void {
     const shape = this.#shape, { update, accumulate } = this.#runs!;
-    const scalars = { hyper, max_norm, count: parts.reduce((sum, part) => sum + countOf(part), 0) };
+    const rowsOf = (part: number) =>
+      this.#inputs(parts[part], shape, point, "training", part * shape.rows);
+    const scalars = {
+      hyper,
+      max_norm,
+      count: parts.reduce((sum, part) => sum + countOf(part), 0),
+      ...(this.averages.length > 0 && { averages: Float32Array.from(point.averages) }),
+    };
     if (!accumulate) {
-      update.run({ ...rowInputs(parts[0], shape), ...scalars });
+      update.run({ ...rowsOf(0), ...scalars });
       return;
     }
-    parts.forEach((part, i) =>
-      accumulate.run({ ...rowInputs(part, shape), keep: i === 0 ? 0 : 1 })
-    );
+    parts.forEach((_, i) => accumulate.run({ ...rowsOf(i), keep: i === 0 ? 0 : 1 }));
     update.run(scalars);
+  }
+
+  #inputs(batch: Batch, shape: RowShape, point: RunPoint, use: RunUse, firstRow = 0) {
+    const told = runValues(this.#training.model, point, use, { rows: shape.rows, firstRow });
+    return {
+      ...rowInputs(batch, shape),
+      ...Object.fromEntries(Object.entries(told).map(([name, x]) => [`rows.${name}`, x])),
+    };
   }
 
   /** Results of the updates since the last call, in order; more may be submitted before it resolves. */
   async results(): Promise<UpdateResult[]> {
     const runs = await this.#runs!.update.outputs();
-    return runs.map(({ loss_sum, norm, healthy }) => ({
+    return runs.map(({ loss_sum, norm, healthy, ...others }) => ({
       lossSum: loss_sum[0],
       norm: norm[0],
       isHealthy: healthy[0] === 1,
+      metrics: Object.fromEntries(
+        Object.entries(metricsIn(others)).map(([name, sums]) => [name, Array.from(sums)]),
+      ),
     }));
   }
 
   /** Loss in nats summed over the targets, in their order and in double precision: the size of a batch does not enter. */
-  async measure(batches: Iterable<Batch>): Promise<{ loss: number; targets: number }> {
+  async measure(
+    batches: Iterable<Batch>,
+    point: RunPoint = beginning,
+  ): Promise<{ loss: number; targets: number }> {
+    return await this.#measureWith(this.#losses, batches, point);
+  }
+
+  /** The same with an average of the weights. The last of a run: updates are over then, and what they took is given back. */
+  async averageMeasurer(kind: AverageKind): Promise<Pick<Trainer, "measure"> & Disposable> {
+    this.#leave();
+    const { model, measured } = this.#training;
+    const plan = planGraph(traceLosses(model, measured, kind), this.#device.target);
+    const losses = await this.#device.compile(plan, this.state, { ring: 2 });
+    return {
+      measure: (batches, point = beginning) => this.#measureWith(losses, batches, point),
+      [Symbol.dispose]: () => losses[Symbol.dispose](),
+    };
+  }
+
+  async #measureWith(losses: Executable, batches: Iterable<Batch>, point: RunPoint) {
     let sum = 0, targets = 0;
     const read = async (outputs: Promise<Readonly<Record<string, HostArray>>[]>) => {
       for (const { losses } of await outputs) for (const loss of losses) sum += loss;
     };
     let pending: Promise<void> = Promise.resolve();
     for (const batch of batches) {
-      this.#losses.run(rowInputs(batch, this.#training.measured));
+      losses.run(this.#inputs(batch, this.#training.measured, point, "measuring"));
       targets += countOf(batch);
-      const outputs = this.#losses.outputs();
+      const outputs = losses.outputs();
       await pending;
       pending = read(outputs);
     }
@@ -171,16 +246,19 @@ export class Trainer implements Disposable {
   }
 
   /** The first tensor, in the order of a step, that is not finite on these rows; undefined if all are. */
-  async firstBadTensor(parts: readonly Batch[]): Promise<string | undefined> {
-    const { model } = this.#training, shape = this.#shape;
-    const { graph, names } = traceProbe(model, shape);
+  async firstBadTensor(
+    parts: readonly Batch[],
+    point: RunPoint = beginning,
+  ): Promise<string | undefined> {
+    const { model, options } = this.#training, shape = this.#shape;
+    const { graph, names } = traceProbe(model, shape, options);
     using probe = await this.#device.compile(
       planGraph(graph, this.#device.target),
       this.state,
       { ring: 1 },
     );
-    for (const part of parts) {
-      probe.run(rowInputs(part, shape));
+    for (const [i, part] of parts.entries()) {
+      probe.run(this.#inputs(part, shape, point, "training", i * shape.rows));
       const [checks] = await probe.outputs();
       const bad = names.findIndex((_, i) => !Number.isFinite(checks[`check_${i}`][0]));
       if (bad >= 0) return names[bad];
@@ -189,16 +267,19 @@ export class Trainer implements Disposable {
   }
 
   /** The tensors of a checkpoint; values are read when their turn to be written comes. */
-  tensors(): { model: TensorSource[]; optimizer: TensorSource[] } {
+  tensors(): CheckpointTensors {
     const source = ({ name, shape }: Entry, key: string): TensorSource => ({
       name,
       shape,
       dtype: "F32",
       data: () => this.state.read(key),
     });
+    const weights = (place: string) =>
+      this.params.map(({ path, shape }) => source({ name: path, shape }, `${place}.${path}`));
     return {
-      model: this.params.map(({ path, shape }) => source({ name: path, shape }, `params.${path}`)),
+      model: weights("params"),
       optimizer: this.#buffers().map((entry) => source(entry, entry.name)),
+      averages: Object.fromEntries(this.averages.map((kind) => [kind, weights(kind)])),
     };
   }
 

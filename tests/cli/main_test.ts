@@ -31,7 +31,7 @@ Deno.test("quern: help, version and slips", async () => {
 /** Flags that several commands have. */
 const sharedFlags = new Set(
   ["--config", "--set", "--out", "--seed", "--json", "--quiet", "--dry-run", "--device", "--blas"]
-    .concat(["--threads", "--checkpoint", "--help"]),
+    .concat(["--threads", "--checkpoint", "--average", "--help"]),
 );
 
 Deno.test("quern: no command has more than fourteen flags of its own", () => {
