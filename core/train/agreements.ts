@@ -1,6 +1,7 @@
 /** What the fields of a config must agree on, and what its author may not have meant. */
 
 import { plural } from "../io/words.ts";
+import { buildModel, completeModel } from "../model/mod.ts";
 import {
   learningRates,
   misplacedPoint,
@@ -110,9 +111,10 @@ function ofEndless(config: PretrainConfig): Disagreement[] {
   return [...schedules, ...spans].map(({ path }) => ({ path, message: noLength }));
 }
 
-/** Every schedule of a config, with its place; those of the model's parts are known once it is built. */
-function schedulesOf({ optimizer, data: { sources = [] } }: PretrainConfig): PlacedSchedule[] {
+/** Every schedule of a config, with its place. */
+function schedulesOf({ model, optimizer, data: { sources = [] } }: PretrainConfig) {
   return [
+    ...modelSchedules(model),
     ...optimizerSchedules(optimizer).map(({ path, schedule }) => ({
       path: ["optimizer", ...path],
       schedule,
@@ -122,6 +124,27 @@ function schedulesOf({ optimizer, data: { sources = [] } }: PretrainConfig): Pla
       schedule: weight,
     })),
   ];
+}
+
+/** Those that the model's parts read; where in the config they stand is found by looking for them. */
+function modelSchedules(model: PretrainConfig["model"]): PlacedSchedule[] {
+  const { scalars } = buildModel(
+    completeModel(model, { vocab_size: 1, max_position_embeddings: 1 }),
+  );
+  return scalars.flatMap(({ schedule }) => {
+    const path = typeof schedule === "number" ? undefined : placeOf(schedule, model, ["model"]);
+    return path ? [{ path, schedule }] : [];
+  });
+}
+
+function placeOf(wanted: object, tree: unknown, path: Path): Path | undefined {
+  if (tree === wanted) return path;
+  if (typeof tree !== "object" || tree === null) return undefined;
+  for (const [key, value] of Object.entries(tree)) {
+    const found = placeOf(wanted, value, [...path, Array.isArray(tree) ? Number(key) : key]);
+    if (found) return found;
+  }
+  return undefined;
 }
 
 interface PlacedSchedule {
