@@ -1,14 +1,17 @@
 /**
  * Byte-level BPE on one core: this repository's source as text, a vocabulary of 8,192 learned from
- * it, encoded by quern and by @huggingface/tokenizers in documents of 4,096 characters.
+ * it, encoded by quern and by @huggingface/tokenizers in documents of 4,096 characters. Then the
+ * whole command's work on five times as much, by one thread and by two.
  */
 
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import assert from "node:assert/strict";
 import { makeCorpus } from "../../core/data/corpus.ts";
+import { tokenizeFiles } from "../../core/data/tokenize.ts";
 import { huggingfaceTokenizer } from "../../core/text/huggingface.ts";
 import { bpeFile, PieceCounts, trainMerges } from "../../core/text/train_bpe.ts";
-import { root } from "../support.ts";
+import { root, withTempDir } from "../support.ts";
+import { interleave } from "./interleave.ts";
 
 function sourceText(folder: string): string {
   return [...Deno.readDirSync(folder)].sort((a, b) => a.name < b.name ? -1 : 1)
@@ -57,3 +60,28 @@ console.log(
     (theirs.seconds / ours.seconds).toFixed(1)
   } times as fast, equal ids`,
 );
+
+await withTempDir(async (dir) => {
+  await Deno.writeTextFile(`${dir}/tokenizer.json`, file);
+  const lines = documents.map((text) => `${JSON.stringify({ text })}\n`).join("");
+  await Deno.writeTextFile(`${dir}/a.jsonl`, lines.repeat(5));
+  const work = (threads: number) => async () => {
+    const startedAt = performance.now();
+    await tokenizeFiles({
+      inputs: [`${dir}/a.jsonl`],
+      reading: { format: "auto", fields: ["text"], separator: undefined, onError: "stop" },
+      tokenizer: `${dir}/tokenizer.json`,
+      valFraction: 0.1,
+      seed: 0,
+      target: { folder: `${dir}/d${threads}`, ifExists: "replace", shardBytes: 2 ** 28 },
+      threads,
+    });
+    return performance.now() - startedAt;
+  };
+  const { one, two } = await interleave({ one: work(1), two: work(2) }, { rounds: 3, warmMs: 0 });
+  console.log(
+    `all of tokenizing ${rate(one!.best / 5000)} by one thread; two are ${
+      (one!.best / two!.best).toFixed(2)
+    } times as fast`,
+  );
+});
