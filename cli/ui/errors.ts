@@ -5,7 +5,7 @@
  */
 import process from "node:process";
 import { styleText } from "node:util";
-import { type ExitCode, exitCodes, messageOf, refusalOf, UserError } from "../../core/io/errors.ts";
+import { atPath, type ExitCode, exitCodes, messageOf, UserError } from "../../core/io/errors.ts";
 
 /** An error's message for a terminal, and the code to exit with. */
 export interface Explanation {
@@ -17,8 +17,9 @@ export interface Explanation {
  * Explains anything that was thrown. Errors that carry an exit code (a `UserError`, a device's error) are
  * shown without a stack, and so is what the system refuses; others are faults of quern, and say how to see where.
  */
-export function explainError(error: unknown): Explanation {
-  const stack = Deno.env.get("QUERN_DEBUG") && error instanceof Error ? `\n${error.stack}` : "";
+export function explainError(thrown: unknown): Explanation {
+  const error = atPath(thrown);
+  const stack = Deno.env.get("QUERN_DEBUG") && thrown instanceof Error ? `\n${thrown.stack}` : "";
   const exitCode = exitCodeOf(error);
   if (exitCode === undefined && isOutOfMemory(error)) {
     const hint = "make the model, the rows or the batch smaller";
@@ -30,11 +31,9 @@ export function explainError(error: unknown): Explanation {
       }),
     );
   }
-  const { where, message, hint } = exitCode === undefined ? refusal(error) : {
-    where: textField(error, "where"),
-    message: messageOf(error),
-    hint: textField(error, "hint"),
-  };
+  const isFault = exitCode === undefined && !Deno.env.get("QUERN_DEBUG");
+  const where = textField(error, "where"), message = messageOf(error);
+  const hint = isFault ? "set QUERN_DEBUG=1 to see where it happened" : textField(error, "hint");
   const label = styleText("red", "error:", { stream: process.stderr });
   const place = where === undefined ? "" : `${where}: `;
   const help = hint === undefined
@@ -44,27 +43,6 @@ export function explainError(error: unknown): Explanation {
     text: `${label} ${place}${message}${help}${stack}`,
     exitCode: exitCode ?? exitCodes.failed,
   };
-}
-
-interface Parts {
-  readonly where: string | undefined;
-  readonly message: string;
-  readonly hint: string | undefined;
-}
-
-/** An error of the system with its path, which the runtime adds to the message; else a fault of quern. */
-function refusal(error: unknown): Parts {
-  const known = refusalOf(error);
-  if (!known || !(error instanceof Error)) {
-    const hint = Deno.env.get("QUERN_DEBUG")
-      ? undefined
-      : "set QUERN_DEBUG=1 to see where it happened";
-    return { where: undefined, message: messageOf(error), hint };
-  }
-  const path = error.message.match(/\(os error \d+\): \w+ '(.*?)'/)?.[1];
-  // a temporary file's name means nothing to its user
-  const where = path?.replace(/(^|[\\/])\.([^\\/]+)\.partial-\d+-[0-9a-f]+/, "$1$2");
-  return { where, message: known.message, hint: known.hint };
 }
 
 /** An array that the engine could not make. */

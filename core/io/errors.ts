@@ -77,13 +77,24 @@ export function refusalOf(error: unknown): Refusal | undefined {
   return refusals.get(error instanceof Error ? Reflect.get(error, "code") : undefined);
 }
 
-/** A refusal with its place, which the system leaves out of errors in reading and writing; any other error as it is. */
-export function atPath(error: unknown, path: string): unknown {
+/** Whether there is no room left, or none that is allowed. */
+export function isFullDisk(error: unknown): boolean {
+  return refusalOf(error)?.hint === room;
+}
+
+/** What the system refused as an error with its place: the path that its message names, else `path`; any other error as it is. */
+export function atPath(error: unknown, path?: string): unknown {
   const refusal = refusalOf(error);
-  if (!refusal || !(error instanceof Error) || / '.*'$/.test(error.message)) return error;
-  const { message, hint } = refusal;
-  const parts = { where: path, exitCode: exitCodes.failed, cause: error };
-  return new UserError(message, hint === undefined ? parts : { ...parts, hint });
+  if (!refusal || !(error instanceof Error)) return error;
+  const named = error.message.match(/\(os error \d+\): \w+ '(.*?)'/)?.[1];
+  // a temporary file's name means nothing to its user
+  const where = named?.replace(/(^|[\\/])\.([^\\/]+)\.partial-\d+-[0-9a-f]+/, "$1$2") ?? path;
+  return new UserError(refusal.message, {
+    ...(where !== undefined && { where }),
+    ...(refusal.hint !== undefined && { hint: refusal.hint }),
+    exitCode: exitCodes.failed,
+    cause: error,
+  });
 }
 
 /** The message of anything that was thrown: of what the system refused in words, without the path. */

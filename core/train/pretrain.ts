@@ -3,12 +3,12 @@
 import { isDeepStrictEqual } from "node:util";
 import { packingOf } from "../data/mixture.ts";
 import type { Device } from "../device/types.ts";
-import { UserError } from "../io/errors.ts";
-import { plural } from "../io/words.ts";
+import { atPath, isFullDisk, UserError } from "../io/errors.ts";
+import { plural, shellWord } from "../io/words.ts";
 import { buildModel, namedParams, withPrecision } from "../model/mod.ts";
 import { bindOptimizer } from "../optim/mod.ts";
 import type { Beginning } from "./beginning.ts";
-import { type Checkpoint, openCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, hasCheckpoint, openCheckpoint } from "./checkpoint.ts";
 import { microRows, type ResolvedConfig } from "./config.ts";
 import { type OpenData, requireAllTargets, requireSameData, requireVocabulary } from "./data.ts";
 import type { TrainEvent } from "./events.ts";
@@ -65,12 +65,26 @@ function stageName({ from, batch_size, sequence_length }: Stage): string {
  * Meanwhile no other process may. A run whose steps are done is left as it is.
  */
 export async function* pretrain(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
-  const { config, device } = job;
+  const { config, device, beginning: { run } } = job;
   try {
     yield* trainAlone(job);
   } catch (error) {
-    throw withFittingSizes(error, config, device.target);
+    throw await withWayOn(withFittingSizes(error, config, device.target), run);
   }
+}
+
+/** A full disk with the way on once there is room; any other error as it is. */
+async function withWayOn(error: unknown, run: string): Promise<unknown> {
+  const placed = atPath(error);
+  if (!(placed instanceof UserError) || !isFullDisk(placed.cause)) return error;
+  if (!await hasCheckpoint(run)) return placed;
+  const { message, where, hint, exitCode, cause } = placed;
+  return new UserError(message, {
+    ...(where !== undefined && { where }),
+    hint: `${hint}; then go on: quern pretrain --resume ${shellWord(run)}`,
+    exitCode,
+    cause,
+  });
 }
 
 async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {

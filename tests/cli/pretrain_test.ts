@@ -96,6 +96,24 @@ Deno.test("pretrain: --json tells everything that happens, --quiet nothing", () 
     assert.equal(quiet.stdout + quiet.stderr, "");
   }));
 
+Deno.test("pretrain: samples are shown under their step, kept, and told as events; no control bytes are sent", () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    const settings = ["steps=2", 'samples={every: 1, prompts: ["a\\ab", "What"], max_tokens: 5}'];
+    const args = ["pretrain", "tiny.yaml", ...settings.flatMap((s) => ["--set", s])];
+    const { stderr } = await run(dir, ...args);
+    assert.match(
+      stderr,
+      /^step 1: sample, seed \d+\n {2}a\u2407b.*\n(.*\n)*?step 1: sample, .*\n {2}What/m,
+    );
+    assert.doesNotMatch(stderr, /(?!\n)\p{Cc}/u);
+    const lines = (await Deno.readTextFile(join(dir, "runs/tiny/samples.jsonl"))).trimEnd();
+    const { stdout } = await run(dir, ...args, "--out", "other", "--json");
+    const events = stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+    const told = events.filter(({ kind }) => kind === "sample").map(({ kind: _, ...rest }) => rest);
+    assert.deepEqual(told, lines.split("\n").map((line) => JSON.parse(line)));
+  }));
+
 Deno.test("pretrain: --dry-run counts without data, device or folder", () =>
   withTempDir(async (dir) => {
     const config = `${root}configs/llama-5m.yaml`;
