@@ -105,16 +105,19 @@ const forwardKernels = (cached: boolean): GpuKernel[] => [
 
 export const attentionKernels: readonly GpuKernel[] = forwardKernels(false);
 
+const hasSegments = ({ inputs }: OpContext) => inputs.length > 6;
+
 const gradKernel = (name: string, groups: number): GpuKernel => ({
   name,
   when: (_, target) => runs(backwardBytes(groups), target),
   scratch(node) {
     const { batch, time, heads } = attentionSizes(node.inputs);
-    return [{ shape: [batch, heads, time, 2], dtype: "f32" }];
+    const sums = hasSegments(node) ? 2 : 1;
+    return [{ shape: [batch, heads, time, sums], dtype: "f32" }];
   },
   passes(node, target) {
     const { batch, time, heads, kv_heads, width } = attentionSizes(node.inputs);
-    const segments = node.inputs.length > 6, vec4 = width % 4 === 0;
+    const segments = hasSegments(node), vec4 = width % 4 === 0;
     const form: BackwardForm = { width, softcap: hasSoftcap(node), segments, groups };
     const query_tiles = Math.ceil(time / (TILE * groups));
     const tiles = Math.ceil(time / TILE), slices = Math.ceil(width / SLICE);
@@ -123,13 +126,18 @@ const gradKernel = (name: string, groups: number): GpuKernel => ({
       k: { ...input(1), vec4 },
       v: { ...input(2), vec4 },
       dout: { ...input(5), vec4 },
-      sums: scratch(0),
-      ...(segments && { segments: input(6) }),
+      ...(segments
+        ? { sums: scratch(0), segments: input(6) }
+        : { lse: input(4), delta: scratch(0) }),
     };
     return [
       passOf(node, target, Math.ceil(batch * time * heads / 8), {
-        wgsl: deltaWgsl,
-        bindings: { out: input(3), lse: input(4), dout: input(5), sums: scratch(0) },
+        wgsl: deltaWgsl(segments),
+        bindings: {
+          out: input(3),
+          dout: input(5),
+          ...(segments ? { lse: input(4), sums: scratch(0) } : { delta: scratch(0) }),
+        },
         workgroupBytes: 4 * THREADS,
       }),
       passOf(node, target, batch * heads * query_tiles, {

@@ -48,10 +48,10 @@ export const SLICE = 128;
 export const backwardBytes = (groups: number) => 16 * (32 * unitsOf(groups) + weightsSize(groups));
 
 /**
- * sums[batch, head, t] = (log-sum-exp, delta = Σ dout · out), eight lanes a row. Side by side they
- * take one binding of the eight that every device has.
+ * delta[batch, head, t] = Σ dout · out, eight lanes a row. With segments it lies beside the
+ * log-sum-exp in `sums`: together they take one binding of the eight that every device has.
  */
-export const deltaWgsl = `
+export const deltaWgsl = (segments: boolean) => `
 var<workgroup> parts: array<f32, ${THREADS}>;
 ${
   entry(
@@ -72,11 +72,24 @@ ${
     let t = (row / params.heads) % params.time;
     let batch = row / (params.heads * params.time);
     let at = (batch * params.heads + head) * params.time + t;
-    store_sums(2u * at, load_lse(at));
-    store_sums(2u * at + 1u, sum);
+    ${
+      segments
+        ? "store_sums(2u * at, load_lse(at));\n    store_sums(2u * at + 1u, sum);"
+        : "store_delta(at, sum);"
+    }
   }`,
   )
 }`;
+
+/** `lse` and `delta` of a row, by the number of the pair of variables. */
+function sumsOf(segments: boolean, n: number, at: string): string {
+  return segments
+    ? `let sums_at${n} = 2u * (${at});
+  let lse${n} = load_sums(sums_at${n});
+  let delta${n} = load_sums(sums_at${n} + 1u);`
+    : `let lse${n} = load_lse(${at});
+  let delta${n} = load_delta(${at});`;
+}
 
 function tensors(quads: boolean): Record<"q" | "k" | "v" | "dout", Rows> {
   const queries = { time: "time", heads: "heads", quads };
@@ -177,9 +190,7 @@ ${
   ${
         range(4 * groups).map((r) =>
           `let row${r} = first + y + ${8 * r}u;
-  let sums_at${r} = 2u * (rows_at + ${clamped(`row${r}`)});
-  let lse${r} = load_sums(sums_at${r});
-  let delta${r} = load_sums(sums_at${r} + 1u);
+  ${sumsOf(segments, r, `rows_at + ${clamped(`row${r}`)}`)}
   ${
             segments
               ? `let segment${r} = load_segments(batch * params.time + ${clamped(`row${r}`)});`
@@ -302,9 +313,7 @@ ${
     ${
         range(4).map((j) =>
           `let row${j} = query + x + ${8 * j}u;
-    let sums_at${j} = 2u * (rows_at + ${clamped(`row${j}`)});
-    let lse${j} = load_sums(sums_at${j});
-    let delta${j} = load_sums(sums_at${j} + 1u);
+    ${sumsOf(segments, j, `rows_at + ${clamped(`row${j}`)}`)}
     ${
             segments
               ? `let segment${j} = load_segments(batch * params.time + ${clamped(`row${j}`)});`
