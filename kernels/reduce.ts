@@ -176,9 +176,17 @@ export function meanAll(x: Tensor): Tensor {
   return mul(sumAll(x), 1 / sizeOf(x.shape));
 }
 
+/** x and the shape that it is summed to, without axes of size 1 in x: nothing is summed there. */
+function withoutOnes(x: Tensor, shape: readonly number[]): [Tensor, number[]] {
+  const first = x.shape.length - shape.length, sizes = x.shape.filter((n) => n !== 1);
+  const aligned = x.shape.map((_, axis) => shape[axis - first] ?? 1);
+  return [reshape(x, sizes), aligned.filter((_, axis) => x.shape[axis] !== 1)];
+}
+
 /** Sums over the axes along which `shape` was broadcast to x's shape: the adjoint of `expand`. */
 export function sumTo(x: Tensor, shape: readonly number[]): Tensor {
   if (x.shape.join() === shape.join()) return x;
+  if (x.shape.includes(1)) return reshape(sumTo(...withoutOnes(x, shape)), shape);
   const rank = x.shape.length,
     aligned = [...new Array<number>(rank - shape.length).fill(1), ...shape];
   const summed: number[] = [], kept: number[] = [];

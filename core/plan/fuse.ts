@@ -25,6 +25,8 @@ import { inOrder, type PlanNode, type Use, type Value } from "./simplify.ts";
 export interface FuseOptions {
   /** Buffers a kernel may bind. */
   readonly maxOperands: number;
+  /** Nodes that a kernel may be made of. */
+  readonly maxMembers: number;
   /** Element-wise work on a product moves into the product's kernel. */
   readonly epilogues: boolean;
   /** Off, every node runs alone: the oracle of fusion. */
@@ -40,7 +42,7 @@ export function fuse(
   const replaced = new Map<Value, Value>(), made: PlanNode[] = [];
   const nodes = options.fuse ? storeHalves(traced, wanted, replaced) : traced;
   const results = wanted.map((use) => current(use, replaced));
-  const groups = options.fuse ? groupNodes(nodes, options.maxOperands) : groupNodes(nodes, 0);
+  const groups = groupNodes(nodes, options.fuse ? options : { maxOperands: 0, maxMembers: 1 });
   const stored = storedValues(nodes, groups, results);
   const done = new Set<Group>();
   for (const node of nodes) {

@@ -20,8 +20,6 @@ export interface Group {
   readonly levels: ReadonlyMap<PlanNode, "element" | "row">;
 }
 
-/** More members than this make slow compiles and long registers, not faster kernels. */
-const MAX_MEMBERS = 48;
 /** A GPU holds each reduction's partial sums in workgroup memory, of which 16 KiB are certain. */
 const MAX_REDUCTIONS = 8;
 
@@ -38,7 +36,10 @@ export function isFree(node: PlanNode): boolean {
 }
 
 /** Groups in which each fusable node takes part; others are alone and not listed. */
-export function groupNodes(nodes: readonly PlanNode[], maxOperands: number): Map<PlanNode, Group> {
+export function groupNodes(
+  nodes: readonly PlanNode[],
+  { maxOperands, maxMembers }: { readonly maxOperands: number; readonly maxMembers: number },
+): Map<PlanNode, Group> {
   const place = new Map(nodes.map((node, i) => [node, i])), groups = new Map<PlanNode, Group>();
   const readers = new Map<PlanNode, PlanNode[]>();
   for (const node of nodes) {
@@ -47,7 +48,8 @@ export function groupNodes(nodes: readonly PlanNode[], maxOperands: number): Map
     }
   }
   const fits = (group: Group) =>
-    operandsOf(group, readers) <= maxOperands && !hasCycle(group, groups, place);
+    operandsOf(group, readers) <= maxOperands &&
+    !hasCycle(group, groups, place);
   for (const node of nodes) {
     if (!isFusable(node)) continue;
     const alone = makeGroup([node])!;
@@ -62,9 +64,8 @@ export function groupNodes(nodes: readonly PlanNode[], maxOperands: number): Map
     const trials = candidates.length > 1
       ? [candidates, ...candidates.reverse().map((g) => [g])]
       : candidates.map((g) => [g]);
-    const joined = trials.values().map((parts) => join(parts, node, place, fits)).find((g) =>
-      g !== undefined
-    );
+    const joined = trials.values().map((parts) => join(parts, node, place, { maxMembers, fits }))
+      .find((g) => g !== undefined);
     for (const member of (joined ?? alone).nodes) groups.set(member, joined ?? alone);
   }
   return groups;
@@ -74,13 +75,13 @@ function join(
   parts: readonly Group[],
   node: PlanNode,
   place: ReadonlyMap<PlanNode, number>,
-  fits: (group: Group) => boolean,
+  { maxMembers, fits }: { maxMembers: number; fits: (group: Group) => boolean },
 ): Group | undefined {
   const members = [...parts.flatMap((part) => part.nodes), node].sort((a, b) =>
     place.get(a)! - place.get(b)!
   );
   const reductions = members.filter(({ op }) => isRowReduce(op)).length;
-  if (members.length > MAX_MEMBERS || reductions > MAX_REDUCTIONS) return undefined;
+  if (members.length > maxMembers || reductions > MAX_REDUCTIONS) return undefined;
   const group = makeGroup(members);
   return group && fits(group) ? group : undefined;
 }

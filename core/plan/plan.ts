@@ -19,6 +19,7 @@ export function planGraph<L>(graph: Graph, target: Target<L>, options: PlanOptio
   const wanted = [...graph.outputs, ...graph.updates].map(({ value }) => simplified.use(value)!);
   const { nodes, replaced } = fuse(simplified.nodes, wanted, {
     maxOperands: target.maxOperands,
+    maxMembers: target.maxMembers,
     epilogues: target.epilogues,
     fuse: options.fuse ?? true,
   });

@@ -90,6 +90,8 @@ export interface Target<L = unknown> {
   readonly maxTensorBytes: number;
   /** Buffers that one kernel can bind. */
   readonly maxOperands: number;
+  /** Element-wise functions and reductions in one kernel, at most. */
+  readonly maxMembers: number;
   /** An output may take over the bytes of an operand that it reads at the same points only. */
   readonly aliasing: boolean;
   /** Matrix products take element-wise work into their kernel. */
