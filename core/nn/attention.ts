@@ -8,6 +8,7 @@ import {
   attention as attend,
   cachedAttention,
   cacheWrite,
+  constant,
   linear,
   mul,
   reshape,
@@ -31,6 +32,8 @@ const config = z.strictObject({
   rope_theta: z.number().positive().default(10000),
   /** The part of a head's channels that turns with the position; 0 turns none. */
   partial_rotary_factor: z.number().min(0).max(1).default(1),
+  /** What angles are counted from: the start of a token's segment, or of the row that it is packed in. */
+  positions: z.enum(["segment", "row"]).default("segment"),
   /** RMSNorm with a gain on queries and keys, before they turn. */
   qk_norm: z.boolean().default(false),
   qk_norm_eps: z.number().positive().default(1e-6),
@@ -151,6 +154,12 @@ function project(
   return { q: placed(q, p.q_norm), k: placed(k, p.k_norm), v, gate: opened };
 }
 
+/** i32 [batch, time]: 0, 1, … in each row. */
+function rowPositions({ shape: [batch, time] }: Tensor): Tensor {
+  const values = Int32Array.from({ length: batch * time }, (_, i) => i % time);
+  return constant(`row positions ${batch} ${time}`, [batch, time], values);
+}
+
 /** The heads' results joined, gated and projected back. */
 function join(p: Projections<Tensor>, y: Tensor, gate: Tensor | undefined): Tensor {
   const [batch, time, heads, width] = y.shape;
@@ -186,7 +195,9 @@ export const attention = definePart({
     };
   },
   apply(p, x, ctx) {
-    const { q, k, v, gate } = project(p, x, ctx), { window, softcap } = ctx.config;
+    const positions = ctx.config.positions === "row" ? rowPositions(x) : ctx.positions;
+    const { q, k, v, gate } = project(p, x, { ...ctx, positions }),
+      { window, softcap } = ctx.config;
     return { out: join(p, attend(q, k, v, ctx.segment_ids, { window, softcap }), gate) };
   },
   /**

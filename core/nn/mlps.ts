@@ -5,6 +5,7 @@ import { gelu, linear, mul, silu } from "../../kernels/mod.ts";
 import { scope } from "../graph/mod.ts";
 import { matrix, outputMatrix } from "./params.ts";
 import { definePositionwise } from "./part.ts";
+import { polyglu } from "./polyglu.ts";
 import { polyNormMlp } from "./polynorm.ts";
 
 const intermediate_size = z.int().positive();
@@ -37,9 +38,10 @@ export const geluMlp = definePositionwise({
   },
 });
 
-export const mlps = { swiglu, gelu: geluMlp, polynorm: polyNormMlp };
+export const mlps = { swiglu, gelu: geluMlp, polyglu, polynorm: polyNormMlp };
 export const mlpConfig = z.discriminatedUnion("kind", [
   swiglu.config,
   geluMlp.config,
+  polyglu.config,
   polyNormMlp.config,
 ]);

@@ -1,3 +1,4 @@
+export * from "./activations.ts";
 export * from "./attention.ts";
 export * from "./heads.ts";
 export * from "./fan.ts";
@@ -7,4 +8,5 @@ export * from "./mlps.ts";
 export * from "./norms.ts";
 export * from "./params.ts";
 export * from "./part.ts";
+export * from "./polyglu.ts";
 export * from "./residual.ts";

@@ -1,7 +1,7 @@
 /**
- * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision] [start]
- * [tokenize] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines differ, and
- * are shared.
+ * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision] [polyglu]
+ * [start] [tokenize] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines
+ * differ, and are shared.
  */
 
 import { fileURLToPath } from "node:url";
@@ -40,6 +40,11 @@ const benches: Readonly<Record<string, Bench>> = {
   precision: {
     what: "training in bf16 beside f32: time and memory of an update",
     run: precision,
+  },
+  polyglu: {
+    what:
+      "a training step of mlps that mix four activations beside SwiGLU's; at most 1.35 is asked",
+    run: script("polyglu", "--blas", "off"),
   },
   tokenize: {
     what: "byte-level BPE beside @huggingface/tokenizers; learning a vocabulary",

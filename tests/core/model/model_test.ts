@@ -18,13 +18,24 @@ import {
   namedParams,
 } from "../../../core/model/mod.ts";
 import { parseConfig } from "../../../core/io/config.ts";
-import { llama, pathsOf, rowsOf, tinyModel, Values, variants, vocab, weights } from "./tiny.ts";
+import {
+  llama,
+  pathsOf,
+  rowsOf,
+  tinyModel,
+  toldModel,
+  Values,
+  variants,
+  vocab,
+  weights,
+} from "./tiny.ts";
 
 const ids = [[3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 7, 1, 8, 2, 8, 1, 8, 2]];
 
 for (const [name, config] of Object.entries(variants)) {
   Deno.test(`model: apply equals prefill and steps, in any chunks: ${name}`, () => {
-    const model = tinyModel(config), values = new Values(), params = weights(model, values);
+    const values = new Values(), model = toldModel(tinyModel(config), values);
+    const params = weights(model, values);
     const whole = model.logits(params, model.apply(params, rowsOf(values, ids)).hidden);
     for (const chunk of [1, 3, 7]) {
       let state = values.tree(
@@ -61,7 +72,8 @@ for (const [name, config] of Object.entries(variants)) {
 
 for (const [name, config] of Object.entries(variants)) {
   Deno.test(`model: rows of a batch may stand at different lengths: ${name}`, () => {
-    const model = tinyModel(config), values = new Values(), params = weights(model, values);
+    const values = new Values(), model = toldModel(tinyModel(config), values);
+    const params = weights(model, values);
     const texts = [[3, 1, 4, 1, 5, 9, 2], [2, 7, 1, 8], [6, 5]], done = [0, 0, 0];
     let state = values.tree(
       model.state({ batch: 3, capacity: 10 }),
@@ -101,7 +113,8 @@ for (const [name, config] of Object.entries(variants)) {
   });
 
   Deno.test(`model: a packed row's second document does not see the first: ${name}`, () => {
-    const model = tinyModel(config), values = new Values(), params = weights(model, values);
+    const values = new Values(), model = toldModel(tinyModel(config), values);
+    const params = weights(model, values);
     const positions = values.integers([[0, 1, 2, 0, 1, 2]]);
     const segment_ids = values.integers([[1, 1, 1, 2, 2, 2]]);
     const logits = [[3, 1, 4, 5, 9, 2], [8, 8, 8, 5, 9, 2]].map((row) =>

@@ -20,6 +20,7 @@ import {
   namedParams,
 } from "../../../core/model/mod.ts";
 import type { TensorTree } from "../../../core/nn/mod.ts";
+import { evenClock, valueAt } from "../../../core/optim/mod.ts";
 
 export const vocab = 11;
 
@@ -113,7 +114,52 @@ export const variants: Record<string, unknown> = {
     ],
     norm: { kind: "rms_norm", zero_centered: true },
   },
+  "polyglu, positions of rows": {
+    hidden_size: 8,
+    blocks: [{
+      repeat: 2,
+      mixer: { kind: "attention", num_attention_heads: 2, qk_norm: true, positions: "row" },
+      mlp: {
+        kind: "polyglu",
+        intermediate_size: 12,
+        activations: ["relu", "tanh", "gelu_tanh"],
+        router_size: 5,
+        routing_noise: "always",
+        tau: 0.2,
+      },
+    }],
+  },
 };
+
+/** The model, told the first of its scheduled values, and for each row the same keys of random numbers. */
+export function toldModel(model: Model, values: Values): Model {
+  const { scalars, noise } = model, clock = evenClock(1);
+  const told = {
+    ...(scalars.length > 0 && {
+      scalars: values.tensor(
+        { shape: [scalars.length], dtype: "f32" },
+        scalars.map(({ schedule }) => valueAt(schedule, 0, clock)),
+      ),
+    }),
+  };
+  const withKeys = ({ shape: [rows] }: Tensor) => ({
+    ...told,
+    ...(noise !== "never" && {
+      noise: values.tensor(
+        { shape: [rows, 3], dtype: "u32" },
+        Array.from({ length: 3 * rows }, (_, i) => i % 3),
+      ),
+    }),
+  });
+  return {
+    ...model,
+    apply: (params, rows) => model.apply(params, { ...rows, ...withKeys(rows.ids) }),
+    loss: (params, rows, options) =>
+      model.loss(params, { ...rows, ...withKeys(rows.ids) }, options),
+    step: (params, tokens, state) =>
+      model.step(params, { ...tokens, ...withKeys(tokens.ids) }, state),
+  };
+}
 
 /** Numbers that are neither regular nor large. */
 export function wave(count: number, phase: number): Float32Array {
@@ -130,6 +176,12 @@ export class Values {
       this.map.set(tensor, fill(spec, path));
       return tensor;
     }) as T;
+  }
+
+  tensor(spec: Spec, given: ArrayLike<number>): Tensor {
+    const tensor = placeholder(spec, "given", "upload");
+    this.map.set(tensor, given);
+    return tensor;
   }
 
   /** i32 [rows, columns] */
@@ -149,8 +201,8 @@ export class Values {
     return tensor;
   }
 
-  run(outputs: readonly Tensor[]): Numbers[] {
-    return interpret(outputs, this.map);
+  run(outputs: readonly Tensor[], precision: "f32" | "f64" = "f32"): Numbers[] {
+    return interpret(outputs, this.map, { precision });
   }
 }
 

@@ -1,0 +1,152 @@
+/**
+ * A training step of a PolyGLU mlp, forward and backward, beside that of a SwiGLU mlp of the same
+ * width: time, intermediate memory, and what their kernels move. By turns in one run, on the cpu
+ * device. `deno run -A tests/bench/polyglu.ts --blas off`
+ */
+
+import { parseArgs } from "node:util";
+import { openDevice } from "../../core/device/mod.ts";
+import {
+  type Graph,
+  leavesOf,
+  mapTree,
+  type Spec,
+  spec,
+  type Tensor,
+  trace,
+} from "../../core/graph/mod.ts";
+import { bindFrom, type Dims, mlpConfig, mlps, type TensorTree } from "../../core/nn/mod.ts";
+import { planGraph } from "../../core/plan/mod.ts";
+import { gradients, mul, reshape, slice, sumAll } from "../../kernels/mod.ts";
+import { interleave } from "./interleave.ts";
+
+const { values } = parseArgs({
+  options: {
+    blas: { type: "string", default: "auto" },
+    threads: { type: "string", default: String(navigator.hardwareConcurrency) },
+    rounds: { type: "string", default: "9" },
+    kernels: { type: "boolean", default: false },
+  },
+});
+
+interface Sizes {
+  readonly hidden: number;
+  readonly intermediate: number;
+  readonly tokens: number;
+}
+
+/** Gradients of an mlp's weights and input, of rows of noise and targets that do not matter. */
+function stepOf(config: Record<string, unknown>, { hidden, intermediate, tokens }: Sizes): Graph {
+  const dims: Dims = {
+    hidden_size: hidden,
+    vocab_size: 1,
+    max_position_embeddings: tokens,
+    depth: 1,
+    initializer_range: 0.02,
+    output_initializer_range: 0.02,
+    layer: 0,
+  };
+  const part = bindFrom(
+    mlps,
+    mlpConfig.parse({ intermediate_size: intermediate, ...config }),
+    dims,
+  );
+  const shape = [1, tokens, hidden], row = spec([1, tokens], "i32");
+  const params = mapTree(part.params, ({ shape }: Spec) => spec(shape));
+  return trace((state, batch) => {
+    const { params, x, cotangent } = state as unknown as Record<"x" | "cotangent", Tensor> & {
+      params: TensorTree;
+    };
+    const told = batch as unknown as Record<"row" | "tau" | "noise", Tensor>;
+    const { out } = part.apply(params, x, {
+      ids: told.row,
+      positions: told.row,
+      segment_ids: told.row,
+      scalars: { tau: reshape(slice(told.tau, 0, 0, 1), []) },
+      noise: part.noise === "never" ? undefined : told.noise,
+      streams: {},
+      isReplay: false,
+    });
+    const leaves = leavesOf<Tensor>(params).map(({ leaf }) => leaf);
+    const [dx, ...grads] = gradients(sumAll(mul(out, cotangent)), [x, ...leaves]);
+    let next = 0;
+    return { state: { dx, grads: mapTree(params, () => grads[next++]) } };
+  }, {
+    state: { params, grads: params, x: spec(shape), dx: spec(shape), cotangent: spec(shape) },
+    batch: { row, tau: spec([1]), noise: spec([1, 3], "u32") },
+  } as never) as Graph;
+}
+
+await using device = await openDevice({
+  device: "cpu",
+  blas: values.blas,
+  threads: Number(values.threads),
+});
+
+async function contender(config: Record<string, unknown>, sizes: Sizes, stack: DisposableStack) {
+  const graph = stepOf(config, sizes), plan = planGraph(graph, device.target);
+  const state = stack.use(device.createState(plan.state));
+  for (const { name, shape } of plan.state) {
+    const size = shape.reduce((a, b) => a * b, 1);
+    state.write(name, Float32Array.from({ length: size }, (_, i) => Math.sin(0.7 * i) / 10));
+  }
+  const executable = stack.use(await device.compile(plan, state, { ring: 1 }));
+  const given = {
+    row: new Int32Array(sizes.tokens),
+    tau: Float32Array.of(0.5),
+    noise: Uint32Array.of(1, 0, 0),
+  };
+  const inputs = Object.fromEntries(
+    graph.inputs.flatMap(({ name, kind }) =>
+      kind === "upload" ? [[name, given[name as keyof typeof given]]] : []
+    ),
+  );
+  return {
+    plan,
+    async step() {
+      const at = performance.now();
+      executable.run(inputs);
+      await device.idle();
+      return performance.now() - at;
+    },
+  };
+}
+
+const forms: Readonly<Record<string, Record<string, unknown>>> = {
+  swiglu: { kind: "swiglu" },
+  polyglu: { kind: "polyglu" },
+  "polyglu, no noise": { kind: "polyglu", routing_noise: "never" },
+  "polyglu, sequence": { kind: "polyglu", pooling: "sequence" },
+};
+
+for (
+  const sizes of [
+    { hidden: 128, intermediate: 512, tokens: 512 },
+    { hidden: 512, intermediate: 2048, tokens: 512 },
+  ]
+) {
+  using stack = new DisposableStack();
+  const made: Record<string, Awaited<ReturnType<typeof contender>>> = {};
+  for (const [name, config] of Object.entries(forms)) {
+    made[name] = await contender(config, sizes, stack);
+  }
+  const times = await interleave(
+    Object.fromEntries(Object.entries(made).map(([name, { step }]) => [name, step])),
+    { rounds: Number(values.rounds), warmMs: 400 },
+  );
+  const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
+  console.log(`${sizes.hidden} / ${sizes.intermediate}, ${sizes.tokens} tokens`);
+  for (const [name, { plan: { totals, steps } }] of Object.entries(made)) {
+    const { median } = times[name]!, base = times.swiglu!.median;
+    console.log(
+      `  ${name.padEnd(20)} ${median.toFixed(1)} ms, ${(median / base).toFixed(2)} of swiglu; ` +
+        `intermediate ${mib(totals.arenaBytes)} MiB, moved ${mib(totals.bytesMoved)} MiB, ` +
+        `${steps.length} kernels`,
+    );
+    if (!values.kernels) continue;
+    for (const { op, path, context: { inputs, outputs } } of steps) {
+      const shapes = (specs: readonly Spec[]) => specs.map(({ shape }) => `[${shape}]`).join(" ");
+      console.log(`    ${op.name} (${path}) ${shapes(inputs)} → ${shapes(outputs)}`);
+    }
+  }
+}
