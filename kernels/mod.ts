@@ -4,6 +4,7 @@ import { gradients as gradientsWith, makeValueAndGrad, type Tensor } from "../co
 import { add, cast, fill } from "./elementwise.ts";
 
 export * from "./attention.ts";
+export * from "./bigram.ts";
 export * from "./cache.ts";
 export * from "./constant.ts";
 export * from "./conv.ts";

@@ -58,12 +58,13 @@ export function bindParts(config: CompleteModelConfig): Parts {
   const tree = blocksOf(config);
   const blocks = tree.blocks.flatMap((block) => Array<typeof block>(block.repeat).fill(block));
   const passes = passesOf(tree, blocks.length);
-  const { initializer_range, output_initializer_range } = config;
+  const { initializer, initializer_range, output_initializer_range } = config;
   const dims: Dims = {
     hidden_size: config.hidden_size,
     vocab_size: config.vocab_size,
     max_position_embeddings: config.max_position_embeddings,
     depth: passes.length,
+    initializer,
     initializer_range,
     output_initializer_range: output_initializer_range ??
       initializer_range / Math.sqrt(2 * passes.length),
@@ -80,8 +81,9 @@ export function bindParts(config: CompleteModelConfig): Parts {
     })
   );
   const { hidden_size } = config;
-  if (tree.norm.layernorm_scaling) {
-    throw new ShapeError("norm: layernorm_scaling is for the norms of layers");
+  for (const [at, norm] of [["norm", tree.norm], ["input.norm", tree.input.norm]] as const) {
+    if (!norm?.layernorm_scaling) continue;
+    throw new ShapeError(`${at}: layernorm_scaling is for the norms of layers`);
   }
   return {
     dims,

@@ -26,6 +26,8 @@ const shared = {
   max_position_embeddings: size.optional(),
   /** Standard deviation of first weights. */
   initializer_range: z.number().positive().default(0.02),
+  /** `orthogonal`: weights that read begin as orthogonal matrices; initializer_range is then for tables alone. */
+  initializer: z.enum(["normal", "orthogonal"]).default("normal"),
   /**
    * That of projections that write to the residual stream. Left out: initializer_range / √(2 · layers), so that the
    * stream's variance does not grow with the number of layers, two writes each (Radford et al. 2019, section 2.3).
@@ -72,7 +74,7 @@ const passConfig = z.strictObject({
 
 const blocksConfig = z.strictObject({
   ...shared,
-  input: inputConfig.default({ kind: "token" }),
+  input: inputConfig.prefault({ kind: "token" }),
   blocks: z.array(blockConfig).min(1),
   /**
    * Which layers a token passes, by number from 0; a number that comes twice is a replayed layer.

@@ -1,6 +1,7 @@
 /** What can be said and done with parameters before a device has them: counts, and first values. */
 
 import { leavesOf, normals, sizeOf, uniforms } from "../graph/mod.ts";
+import { orthogonal } from "./orthogonal.ts";
 import { type ParamDescription, type Role, roles } from "../nn/mod.ts";
 
 export interface NamedParam extends ParamDescription {
@@ -23,6 +24,8 @@ export function initialValues({ path, shape, init }: NamedParam, seed: number): 
       return new Float32Array(size).fill(init.value);
     case "normal":
       return normals(seed, stream, size).map((x) => x * init.std);
+    case "orthogonal":
+      return orthogonal(seed, stream, shape[0], shape[1]);
     case "uniform":
       return uniforms(seed, stream, size).map((x) => init.low + (init.high - init.low) * x);
     case "log_of_uniform":

@@ -1,5 +1,6 @@
 /**
- * The attention mixer: grouped query heads, rotary positions, optional QK-norm, window and softcap.
+ * The attention mixer: grouped query heads, rotary positions, optional QK-norm, window, softcap, output gates; values
+ * that are mixed or embedded.
  */
 
 import { z } from "zod";
@@ -8,19 +9,32 @@ import {
   attention as attend,
   cachedAttention,
   cacheWrite,
-  constant,
   linear,
   mul,
   reshape,
   rmsNorm,
-  rope,
-  ropeTables,
   sigmoid,
 } from "../../kernels/mod.ts";
 import { currentPath, scope, ShapeError, type Spec, type Tensor } from "../graph/mod.ts";
 import { fanBefore, fanConfig, type FanParams, throughFan } from "./fan.ts";
-import { bias, gain as plainGain, matrix, outputMatrix, zeroCentredGain } from "./params.ts";
-import { definePart, type Dims, type ParamDescription } from "./part.ts";
+import {
+  bias,
+  constantBias,
+  constantMatrix,
+  gain as plainGain,
+  matrix,
+  outputMatrix,
+  zeroCentredGain,
+} from "./params.ts";
+import { definePart, type Dims, type ParamDescription, type RunContext } from "./part.ts";
+import { rotaryOptions, rowPositions, turned } from "./rotary.ts";
+import {
+  mixedValues,
+  valueOptions,
+  type ValueParams,
+  valueParams,
+  withoutOwnValue,
+} from "./values.ts";
 
 const config = z.strictObject({
   kind: z.literal("attention"),
@@ -29,22 +43,26 @@ const config = z.strictObject({
   num_key_value_heads: z.int().positive().optional(),
   /** Left out: hidden_size / num_attention_heads. */
   head_dim: z.int().positive().optional(),
-  rope_theta: z.number().positive().default(10000),
-  /** The part of a head's channels that turns with the position; 0 turns none. */
-  partial_rotary_factor: z.number().min(0).max(1).default(1),
-  /** What angles are counted from: the start of a token's segment, or of the row that it is packed in. */
-  positions: z.enum(["segment", "row"]).default("segment"),
+  ...rotaryOptions,
   /** RMSNorm with a gain on queries and keys, before they turn. */
   qk_norm: z.boolean().default(false),
   qk_norm_eps: z.number().positive().default(1e-6),
   /** The gain of that norm is 1 + the weight, which starts at 0. */
   qk_norm_zero_centered: z.boolean().default(false),
+  /** `false`: it has no gain. */
+  qk_norm_weight: z.boolean().default(true),
+  /** Queries that have turned are multiplied by a factor a head that is learned; it begins at this. */
+  query_gain: z.number().optional(),
+  ...valueOptions,
   /** Tokens that a query sees, itself included; 0 is no limit. */
   window: z.int().nonnegative().default(0),
   /** Scores become cap · tanh(score / cap); 0 leaves them. */
   softcap: z.number().nonnegative().default(0),
-  /** `channel`: what is seen is multiplied by the sigmoid of one more projection as wide as the queries. */
-  output_gate: z.enum(["none", "channel"]).default("none"),
+  /**
+   * `channel`: what is seen is multiplied by the sigmoid of one more projection as wide as the queries. `head`: by that of
+   * one number a head, with a bias; it begins at sigmoid(4), nearly open (Qiu et al. 2025, arXiv 2505.06708).
+   */
+  output_gate: z.enum(["none", "channel", "head"]).default("none"),
   /** Biases on the projections of queries, keys and values. */
   attention_bias: z.boolean().default(false),
   /** Makes of x what the projections read. */
@@ -90,7 +108,7 @@ function headsOf(c: Config, { hidden_size }: Dims): Heads {
   };
 }
 
-interface Projections<T> {
+interface Projections<T> extends ValueParams<T> {
   readonly q: T;
   readonly k: T;
   readonly v: T;
@@ -100,7 +118,9 @@ interface Projections<T> {
   readonly v_bias?: T | undefined;
   readonly q_norm?: T | undefined;
   readonly k_norm?: T | undefined;
+  readonly query_gain?: T | undefined;
   readonly gate?: T | undefined;
+  readonly gate_bias?: T | undefined;
   readonly fan?: FanParams<T> | undefined;
 }
 
@@ -110,25 +130,22 @@ interface Projected {
   readonly q: Tensor;
   readonly k: Tensor;
   readonly v: Tensor;
+  /** [batch, time, heads, width or 1] */
   readonly gate: Tensor | undefined;
-}
-
-/** Angles depend on these three numbers alone; all layers and steps of a model share the tables. */
-const tables = new Map<string, [Tensor, Tensor]>();
-
-function rotaryTables(positions: number, rotary: number, theta: number): [Tensor, Tensor] {
-  const key = `${positions}:${rotary}:${theta}`, known = tables.get(key);
-  if (known) return known;
-  const made = ropeTables(positions, rotary, theta);
-  tables.set(key, made);
-  return made;
+  /** For later layers. */
+  readonly streams: Readonly<Record<string, Tensor>>;
 }
 
 function project(
   p: Projections<Tensor>,
   input: Tensor,
-  { config: c, dims, positions }: { config: Config; dims: Dims; positions: Tensor },
+  ctx: Pick<RunContext, "streams" | "isReplay"> & {
+    config: Config;
+    dims: Dims;
+    positions: Tensor;
+  },
 ): Projected {
+  const { config: c, dims, positions } = ctx;
   const x = throughFan(p.fan, input, c.fan, dims);
   const { heads, shared, width, rotary } = headsOf(c, dims);
   const [batch, time] = x.shape;
@@ -139,32 +156,42 @@ function project(
     });
   const placed = (y: Tensor, norm: Tensor | undefined) => {
     const gain = norm && c.qk_norm_zero_centered ? add(norm, 1) : norm;
-    const normed = gain ? rmsNorm(y, gain, { eps: c.qk_norm_eps }) : y;
-    if (rotary === 0) return normed;
-    return rope(
-      normed,
-      positions,
-      rotaryTables(dims.max_position_embeddings, rotary, c.rope_theta),
-    );
+    const normed = c.qk_norm ? rmsNorm(y, gain, { eps: c.qk_norm_eps }) : y;
+    return turned(normed, positions, rotary, c, dims);
   };
   // The three products first: they depend on nothing of each other, so a device need not wait
   // between them.
   const q = projected("q", heads), k = projected("k", shared), v = projected("v", shared);
-  const { gate } = p, opened = gate && scope("gate", () => sigmoid(linear(x, gate)));
-  return { q: placed(q, p.q_norm), k: placed(k, p.k_norm), v, gate: opened };
+  const opened = p.gate && openedGate(p.gate, p.gate_bias, x, heads);
+  const turnedQ = placed(q, p.q_norm), { query_gain } = p;
+  return {
+    q: query_gain ? mul(turnedQ, reshape(query_gain, [heads, 1])) : turnedQ,
+    k: placed(k, p.k_norm),
+    gate: opened,
+    ...mixedValues(p, v, ctx),
+  };
 }
 
-/** i32 [batch, time]: 0, 1, … in each row. */
-function rowPositions({ shape: [batch, time] }: Tensor): Tensor {
-  const values = Int32Array.from({ length: batch * time }, (_, i) => i % time);
-  return constant(`row positions ${batch} ${time}`, [batch, time], values);
+/** → [batch, time, heads, width or 1] */
+function openedGate(gate: Tensor, bias: Tensor | undefined, x: Tensor, heads: number): Tensor {
+  const [batch, time] = x.shape;
+  return scope("gate", () => {
+    const product = linear(x, gate), open = sigmoid(bias ? add(product, bias) : product);
+    return reshape(open, [batch, time, heads, -1]);
+  });
 }
 
-/** The heads' results joined, gated and projected back. */
-function join(p: Projections<Tensor>, y: Tensor, gate: Tensor | undefined): Tensor {
-  const [batch, time, heads, width] = y.shape;
-  const joined = reshape(y, [batch, time, heads * width]);
-  return scope("o", () => linear(gate ? mul(joined, gate) : joined, p.o));
+/** What the heads saw, less what is their own, gated, joined and projected back. */
+function join(
+  p: Projections<Tensor>,
+  seen: Tensor,
+  { v, gate }: Projected,
+  { exclusive }: Config,
+): Tensor {
+  const [batch, time, heads, width] = seen.shape;
+  const y = exclusive ? withoutOwnValue(seen, v) : seen;
+  const joined = reshape(gate ? mul(y, gate) : y, [batch, time, heads * width]);
+  return scope("o", () => linear(joined, p.o));
 }
 
 export const attention = definePart({
@@ -183,7 +210,14 @@ export const attention = definePart({
       k: matrix(shared * width, read.width, dims),
       v: matrix(shared * width, read.width, dims),
       o: outputMatrix(dims.hidden_size, heads * width, dims),
+      ...valueParams(c),
+      ...(c.query_gain === undefined
+        ? {}
+        : { query_gain: { ...plainGain(heads), init: { kind: "constant", value: c.query_gain } } }),
       ...(c.output_gate === "channel" ? { gate: matrix(heads * width, read.width, dims) } : {}),
+      ...(c.output_gate === "head"
+        ? { gate: constantMatrix(heads, read.width, 0), gate_bias: constantBias(heads, 4) }
+        : {}),
       ...(c.attention_bias
         ? {
           q_bias: bias(heads * width),
@@ -191,14 +225,15 @@ export const attention = definePart({
           v_bias: bias(shared * width),
         }
         : {}),
-      ...(c.qk_norm ? { q_norm: gain(width), k_norm: gain(width) } : {}),
+      ...(c.qk_norm && c.qk_norm_weight ? { q_norm: gain(width), k_norm: gain(width) } : {}),
     };
   },
   apply(p, x, ctx) {
     const positions = ctx.config.positions === "row" ? rowPositions(x) : ctx.positions;
-    const { q, k, v, gate } = project(p, x, { ...ctx, positions }),
-      { window, softcap } = ctx.config;
-    return { out: join(p, attend(q, k, v, ctx.segment_ids, { window, softcap }), gate) };
+    const projected = project(p, x, { ...ctx, positions }), { q, k, v, streams } = projected;
+    const { window, softcap } = ctx.config;
+    const seen = attend(q, k, v, ctx.segment_ids, { window, softcap });
+    return { out: join(p, seen, projected, ctx.config), streams };
   },
   /**
    * Keys and values of all positions so far. Rows beyond a row's length are stale, unseen, and
@@ -210,10 +245,11 @@ export const attention = definePart({
     return { keys: cache, values: cache };
   },
   step(p, x, ctx, state) {
-    const { q, k, v, gate } = project(p, x, ctx), { window, softcap } = ctx.config;
+    const projected = project(p, x, ctx), { q, k, v, streams } = projected;
+    const { window, softcap } = ctx.config;
     const keys = cacheWrite(state.keys, k, ctx.start),
       values = cacheWrite(state.values, v, ctx.start);
     const seen = cachedAttention(q, keys, values, ctx.start, { window, softcap });
-    return { out: join(p, seen, gate), state: { keys, values } };
+    return { out: join(p, seen, projected, ctx.config), state: { keys, values }, streams };
   },
 });

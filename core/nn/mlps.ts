@@ -1,7 +1,7 @@
 /** Mlps: what each position does alone between two mixers. */
 
 import { z } from "zod";
-import { gelu, linear, mul, silu } from "../../kernels/mod.ts";
+import { gelu, linear, maximum, mul, silu, square } from "../../kernels/mod.ts";
 import { scope } from "../graph/mod.ts";
 import { matrix, outputMatrix } from "./params.ts";
 import { definePositionwise } from "./part.ts";
@@ -38,10 +38,35 @@ export const geluMlp = definePositionwise({
   },
 });
 
-export const mlps = { swiglu, gelu: geluMlp, polyglu, polynorm: polyNormMlp };
+/** down(f(x)²) with f(h) = h, or slope · h below 0, of up x; slope 0 is the squared ReLU of So et al. 2021. */
+export const leakyReluSquared = definePositionwise({
+  config: z.strictObject({
+    kind: z.literal("leaky_relu_squared"),
+    intermediate_size,
+    negative_slope: z.number().min(0).max(1).default(0.5),
+  }),
+  params: (c, dims) => ({
+    up: matrix(c.intermediate_size, dims.hidden_size, dims),
+    down: outputMatrix(dims.hidden_size, c.intermediate_size, dims),
+  }),
+  apply(p, x, { config: { negative_slope } }) {
+    const up = scope("up", () => linear(x, p.up));
+    const leaky = maximum(up, mul(up, negative_slope));
+    return { out: scope("down", () => linear(square(leaky), p.down)) };
+  },
+});
+
+export const mlps = {
+  swiglu,
+  gelu: geluMlp,
+  leaky_relu_squared: leakyReluSquared,
+  polyglu,
+  polynorm: polyNormMlp,
+};
 export const mlpConfig = z.discriminatedUnion("kind", [
   swiglu.config,
   geluMlp.config,
+  leakyReluSquared.config,
   polyglu.config,
   polyNormMlp.config,
 ]);

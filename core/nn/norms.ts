@@ -4,7 +4,7 @@ import { z } from "zod";
 import { add, layerNorm, mul, rmsNorm } from "../../kernels/mod.ts";
 import type { Tensor } from "../graph/mod.ts";
 import { bias, gain, zeroCentredGain } from "./params.ts";
-import { definePositionwise, type Dims } from "./part.ts";
+import { definePositionwise, type Dims, type ParamDescription } from "./part.ts";
 
 const scaling = {
   /** What comes out is multiplied by 1 / √(layer + 1), layers from 0 (Sun et al. 2025, arXiv 2502.05795). */
@@ -22,12 +22,14 @@ export const rmsNormPart = definePositionwise({
     eps: z.number().positive().default(1e-6),
     /** The gain is 1 + the weight, which starts at 0. */
     zero_centered: z.boolean().default(false),
+    /** `false`: no gain. */
+    weight: z.boolean().default(true),
     ...scaling,
   }),
-  params: ({ zero_centered }, { hidden_size }) => ({
-    gain: zero_centered ? zeroCentredGain(hidden_size) : gain(hidden_size),
-  }),
+  params: ({ zero_centered, weight }, { hidden_size }): { gain?: ParamDescription } =>
+    weight ? { gain: zero_centered ? zeroCentredGain(hidden_size) : gain(hidden_size) } : {},
   apply(p, x, { config, dims }) {
+    if (!p.gain) return { out: scaled(rmsNorm(x, undefined, { eps: config.eps }), config, dims) };
     const gain = config.zero_centered ? add(p.gain, 1) : p.gain;
     return { out: rmsNorm(x, scaled(gain, config, dims), { eps: config.eps }) };
   },

@@ -6,9 +6,17 @@ import type { Dims, ParamDescription } from "./part.ts";
 export function matrix(
   out: number,
   into: number,
-  { initializer_range: std }: Dims,
+  { initializer_range: std, initializer }: Dims,
 ): ParamDescription {
-  return { shape: [out, into], dtype: "f32", role: "matrix", init: { kind: "normal", std } };
+  const init = initializer === "orthogonal"
+    ? { kind: initializer }
+    : { kind: "normal", std } as const;
+  return { shape: [out, into], dtype: "f32", role: "matrix", init };
+}
+
+/** A weight whose numbers begin alike: with 0 what it feeds begins without it. */
+export function constantMatrix(out: number, into: number, value: number): ParamDescription {
+  return { shape: [out, into], dtype: "f32", role: "matrix", init: { kind: "constant", value } };
 }
 
 /** A weight that writes to the residual stream. */
@@ -33,6 +41,11 @@ export function gain(width: number): ParamDescription {
 /** A summand for each channel, 0 at first. */
 export function bias(width: number): ParamDescription {
   return { shape: [width], dtype: "f32", role: "bias", init: { kind: "constant", value: 0 } };
+}
+
+/** The same, beginning elsewhere. */
+export function constantBias(width: number, value: number): ParamDescription {
+  return { ...bias(width), init: { kind: "constant", value } };
 }
 
 /** What is added to 1 for each channel's factor: the form of which weight decay pulls the factor to 1. */

@@ -23,6 +23,8 @@ export interface ParamDescription extends Spec {
 export type Init =
   | { readonly kind: "normal"; readonly std: number }
   | { readonly kind: "constant"; readonly value: number }
+  /** Rows of length 1 that stand upright on each other, or columns where they are fewer. */
+  | { readonly kind: "orthogonal" }
   | { readonly kind: "uniform"; readonly low: number; readonly high: number }
   /** The logarithm of a uniform number between 0 and `high`. */
   | { readonly kind: "log_of_uniform"; readonly high: number };
@@ -45,6 +47,8 @@ export interface Dims {
   readonly initializer_range: number;
   /** That of weights that write to the residual stream. */
   readonly output_initializer_range: number;
+  /** How weights that read begin; left out: `normal`. */
+  readonly initializer?: "normal" | "orthogonal";
   /** The layer that a part belongs to, from 0; 0 outside of layers. */
   readonly layer: number;
 }

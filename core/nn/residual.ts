@@ -12,6 +12,7 @@ import {
   type ParamTree,
   type TensorTree,
 } from "./part.ts";
+import { x0Mix } from "./x0_mix.ts";
 
 /**
  * Values that cross layers. `x` is the residual stream; a topology may thread others beside it, by
@@ -56,5 +57,9 @@ export const preNorm = {
   },
 };
 
-export const residuals = { pre_norm: preNorm, gpas };
-export const residualConfig = z.discriminatedUnion("kind", [preNormConfig, gpas.config]);
+export const residuals = { pre_norm: preNorm, gpas, x0_mix: x0Mix };
+export const residualConfig = z.discriminatedUnion("kind", [
+  preNormConfig,
+  gpas.config,
+  x0Mix.config,
+]);

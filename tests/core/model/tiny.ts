@@ -43,6 +43,22 @@ export const llama = {
 
 const zeroCentred = { kind: "rms_norm", zero_centered: true, layernorm_scaling: true };
 
+const unweighted = { kind: "rms_norm", weight: false };
+const scaledDown = { ...unweighted, layernorm_scaling: true };
+const leaky = { kind: "leaky_relu_squared", intermediate_size: 12 };
+const mixedAttention = {
+  kind: "attention",
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  qk_norm: true,
+  qk_norm_weight: false,
+  query_gain: 1.5,
+  rope_direction: -1,
+  rope_original_positions: 8,
+  value_residual: true,
+  output_gate: "head",
+};
+
 /** Models that between them have every part and every option. */
 export const variants: Record<string, unknown> = {
   "llama-like": llama,
@@ -128,6 +144,29 @@ export const variants: Record<string, unknown> = {
         tau: 0.2,
       },
     }],
+  },
+  "bigrams, smear, value embedding and residual, exclusive, head gates, x0, replays": {
+    hidden_size: 8,
+    initializer: "orthogonal",
+    input: {
+      kind: "token",
+      bigram: { buckets: 5, size: 3, scale: 0.5 },
+      norm: unweighted,
+      smear: true,
+      value_embedding: { size: 3, channels: 4, scale: 0.7, initializer_range: 0.1 },
+    },
+    blocks: [
+      { mixer: mixedAttention, mlp: leaky, residual: { kind: "x0_mix", norm: scaledDown } },
+      {
+        mixer: { ...mixedAttention, value_embedding: true, exclusive: true },
+        mlp: leaky,
+        residual: { kind: "x0_mix", norm: scaledDown, parallel: true },
+      },
+    ],
+    order: [0, 1, { layer: 1, modulated: true }, { layer: 0, modulated: true }],
+    skips: [{ from: 0, to: 3 }],
+    norm: unweighted,
+    remat: true,
   },
 };
 

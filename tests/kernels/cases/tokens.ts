@@ -153,6 +153,20 @@ export const others: Case[] = [
     tolerance: 0,
     rough: true,
   })),
+  ...[undefined, list(3, 1, 0)].map((lengths): Case => ({
+    name: `bigram_step${lengths ? ", lengths" : ""}`,
+    op: k.bigramStepOp,
+    attrs: { buckets: 61 },
+    // products that wrap, and a row that begins
+    inputs: [
+      i32([3, 3], list(1, 300, 160000, 59999, 0, 0, 7, 7, 123456)),
+      i32([3], list(123456, 9, 2 ** 31 - 1)),
+      i32([3], list(4, 0, 1)),
+      ...(lengths ? [i32([3], lengths)] : []),
+    ],
+    tolerance: 0,
+    rough: true,
+  })),
   ...(["f32", "bf16", "f16"] as const).flatMap((dtype): Case[] =>
     [1, 3, 4].map((width) => ({
       name: `cache_write ${dtype} width ${width}`,
