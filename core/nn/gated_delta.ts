@@ -103,11 +103,10 @@ function heads(convolved: Tensor, c: Config): Pick<DeltaInputs, "q" | "k" | "v">
   const { keyHeads, valueHeads, dk, dv, keys, values } = sizesOf(c);
   const [batch, time] = convolved.shape, each = valueHeads / keyHeads;
   const active = silu(convolved);
-  const unit = (first: number, scale: number) => {
+  const unit = (first: number, length: number) => {
     const x = reshape(slice(active, 2, first, keys), [batch, time, keyHeads, 1, dk]);
-    const normed = mul(x, mul(rsqrt(add(sumLast(square(x)), 1e-6)), scale));
     return reshape(
-      expand(normed, [batch, time, keyHeads, each, dk]),
+      expand(ofLength(length, x), [batch, time, keyHeads, each, dk]),
       [batch, time, valueHeads, dk],
     );
   };
@@ -118,11 +117,20 @@ function heads(convolved: Tensor, c: Config): Pick<DeltaInputs, "q" | "k" | "v">
   };
 }
 
+/** x, the last axis brought to a length. */
+export function ofLength(length: number, x: Tensor): Tensor {
+  return mul(x, mul(rsqrt(add(sumLast(square(x)), 1e-6)), length));
+}
+
+/** gain · x / √(mean x² + eps) · silu(z): the norm first, then the gate. */
+export function gatedRmsNorm(x: Tensor, gain: Tensor, z: Tensor, eps: number): Tensor {
+  return mul(mul(mul(x, rsqrt(add(meanLast(square(x)), eps))), gain), silu(z));
+}
+
 /** The answers [batch, time, value heads, value width], normed, gated and projected back. */
 function answer(p: Projections<Tensor>, out: Tensor, z: Tensor, eps: number): Tensor {
   const [batch, time, heads, width] = out.shape;
-  const normed = mul(mul(out, rsqrt(add(meanLast(square(out)), eps))), p.norm);
-  const gated = mul(normed, silu(reshape(z, out.shape)));
+  const gated = gatedRmsNorm(out, p.norm, reshape(z, out.shape), eps);
   return scope("o", () => linear(reshape(gated, [batch, time, heads * width]), p.o));
 }
 

@@ -1,7 +1,9 @@
 export * from "./activations.ts";
 export * from "./attention.ts";
-export * from "./heads.ts";
 export * from "./fan.ts";
+export * from "./gated_delta.ts";
+export * from "./gpas.ts";
+export * from "./heads.ts";
 export * from "./inputs.ts";
 export * from "./mixers.ts";
 export * from "./mlps.ts";
@@ -9,4 +11,6 @@ export * from "./norms.ts";
 export * from "./params.ts";
 export * from "./part.ts";
 export * from "./polyglu.ts";
+export * from "./polynorm.ts";
 export * from "./residual.ts";
+export * from "./state.ts";

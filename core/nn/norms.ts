@@ -11,9 +11,13 @@ const scaling = {
   layernorm_scaling: z.boolean().default(false),
 };
 
-/** The gain with what layernorm_scaling makes of it: a small product instead of a pass over the channels of all tokens. */
-function scaled(gain: Tensor, config: { layernorm_scaling: boolean }, { layer }: Dims): Tensor {
-  return config.layernorm_scaling ? mul(gain, 1 / Math.sqrt(layer + 1)) : gain;
+// The gain is scaled and not what comes out: a small product instead of a pass over the channels of all tokens.
+const scaled = (gain: Tensor, { layernorm_scaling }: { layernorm_scaling: boolean }, dims: Dims) =>
+  layernorm_scaling ? layerNormScaling(gain, dims) : gain;
+
+/** x / √(layer + 1) */
+export function layerNormScaling(x: Tensor, { layer }: Pick<Dims, "layer">): Tensor {
+  return mul(x, 1 / Math.sqrt(layer + 1));
 }
 
 export const rmsNormPart = definePositionwise({
