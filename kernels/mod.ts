@@ -1,7 +1,8 @@
 /** All operations, and differentiation bound to their arithmetic. */
 
 import { gradients as gradientsWith, makeValueAndGrad, type Tensor } from "../core/graph/mod.ts";
-import { add, cast, fill } from "./elementwise.ts";
+import { addCotangents } from "./cotangents.ts";
+import { cast, fill } from "./elementwise.ts";
 
 export * from "./attention.ts";
 export * from "./bigram.ts";
@@ -27,7 +28,7 @@ export * from "./running_sum.ts";
 export * from "./sample.ts";
 export * from "./triangular.ts";
 
-const arithmetic = { add, fill, widen: (x: Tensor) => cast(x, "f32") };
+const arithmetic = { add: addCotangents, fill, widen: (x: Tensor) => cast(x, "f32") };
 
 /** f(params, …rest) ↦ [loss, extra] becomes ↦ { value, extra, grads }. */
 export const valueAndGrad = makeValueAndGrad(arithmetic);

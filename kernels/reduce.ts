@@ -13,7 +13,7 @@ import {
   type Tensor,
 } from "../core/graph/mod.ts";
 import { add, exp, expand, log, mul, reciprocal, sub } from "./elementwise.ts";
-import { permute, reshape } from "./layout.ts";
+import { permute, reshape, slice } from "./layout.ts";
 import { columnSumPasses, columnSumScratch } from "./webgpu/column_sums.ts";
 import { defineOp, type GpuKernel, input, type Kernel, output, scratch } from "./lowering.ts";
 import { programOf } from "./program_of.ts";
@@ -199,6 +199,11 @@ export function sumTo(x: Tensor, shape: readonly number[]): Tensor {
     return reshape(sumLast(reshape(x, [...keptShape, width])), shape);
   }
   if (kept.every((axis) => x.shape[axis] === 1)) return reshape(sumAll(x), shape);
+  if (summed.length === 1 && summed[0] > 0 && x.shape[summed[0]] <= 8) {
+    // few terms in the middle: read where they lie, not moved to the front first
+    const terms = Array.from({ length: x.shape[summed[0]] }, (_, i) => slice(x, summed[0], i, 1));
+    return reshape(terms.reduce((sum, term) => add(sum, term)), shape);
+  }
   const order = [...summed, ...kept],
     ordered = order.every((axis, i) => axis === i) ? x : permute(x, order);
   return reshape(sumLeading(ordered, summed.length), shape);

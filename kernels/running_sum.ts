@@ -65,6 +65,6 @@ function pass(
 }
 
 /** See `running_sum`. */
-export function runningSum(x: Tensor, segment_ids?: Tensor): Tensor {
-  return apply(runningSumOp, segment_ids ? [x, segment_ids] : [x], { reverse: false })[0];
+export function runningSum(x: Tensor, segment_ids?: Tensor, { reverse = false } = {}): Tensor {
+  return apply(runningSumOp, segment_ids ? [x, segment_ids] : [x], { reverse })[0];
 }

@@ -12,11 +12,11 @@ import {
   exp,
   expand,
   fill,
-  linear,
   matmul,
   mul,
   permute,
   reshape,
+  runningSum,
   slice,
   strictlyLower,
   sub,
@@ -24,11 +24,11 @@ import {
 } from "../../kernels/mod.ts";
 import type { Tensor } from "../graph/mod.ts";
 
-/** What the rule reads of each token and head. */
+/** What the rule reads of each token and head. A key head serves as many heads next to each other. */
 export interface DeltaInputs {
-  /** [batch, time, heads, key width], scaled by the caller. */
+  /** [batch, time, key heads, key width], scaled by the caller. */
   readonly q: Tensor;
-  /** [batch, time, heads, key width], of length 1. */
+  /** [batch, time, key heads, key width], of length 1. */
   readonly k: Tensor;
   /** [batch, time, heads, value width] */
   readonly v: Tensor;
@@ -60,11 +60,17 @@ export function gatedDelta(inputs: DeltaInputs, before: Tensor, chunk = CHUNK): 
 }
 
 function oneToken({ q, k, v, g, beta }: DeltaInputs, before: Tensor): DeltaOutputs {
-  const rows = (x: Tensor) => permute(x, [0, 2, 1, 3]); // [batch, heads, 1, width]
-  const [batch, , heads] = g.shape, each = (x: Tensor) => reshape(x, [batch, heads, 1, 1]);
-  const kept = mul(before, each(exp(g)));
-  const d = mul(each(beta), sub(rows(v), matmul(rows(k), kept)));
-  const state = add(kept, matmul(rows(k), d, { transA: true }));
+  const [batch, , heads] = g.shape, keyHeads = k.shape[2], served = heads / keyHeads;
+  // [batch, heads, 1, width]
+  const rows = (x: Tensor) => {
+    const width = x.shape[3], groups = [batch, keyHeads, x.shape[2] / keyHeads, width];
+    const all = expand(reshape(x, groups), [batch, keyHeads, served, width]);
+    return reshape(all, [batch, heads, 1, width]);
+  };
+  const each = (x: Tensor) => reshape(x, [batch, heads, 1, 1]);
+  const kept = mul(before, each(exp(g))), key = rows(k);
+  const d = mul(each(beta), sub(rows(v), matmul(key, kept)));
+  const state = add(kept, matmul(key, d, { transA: true }));
   return { out: permute(matmul(rows(q), state), [0, 2, 1, 3]), state };
 }
 
@@ -75,28 +81,29 @@ function oneToken({ q, k, v, g, beta }: DeltaInputs, before: Tensor): DeltaOutpu
  */
 function inChunks(inputs: DeltaInputs, before: Tensor, size: number): DeltaOutputs {
   const [batch, time, heads, dv] = inputs.v.shape, chunks = Math.ceil(time / size);
+  const [, , keyHeads, dk] = inputs.k.shape, served = heads / keyHeads;
   const padded = (x: Tensor) => {
     const missing = chunks * size - time;
     if (missing === 0) return x;
     return concat([x, fill([x.shape[0], missing, ...x.shape.slice(2)], 0)], 1);
   };
-  // [chunks, batch, heads, size, width]: a chunk is one stretch of memory
-  const divided = (x: Tensor, width: number) =>
-    permute(reshape(padded(x), [batch, chunks, size, heads, width]), [1, 0, 3, 2, 4]);
-  const dk = inputs.q.shape[3];
-  const [q, k, v] = [divided(inputs.q, dk), divided(inputs.k, dk), divided(inputs.v, dv)];
-  const [g, beta] = [divided(inputs.g, 1), divided(inputs.beta, 1)];
+  // [chunks, batch, key heads, heads of one, size, width]: a chunk is one stretch of memory
+  const divided = (x: Tensor, count: number, width: number) =>
+    permute(
+      reshape(padded(x), [batch, chunks, size, keyHeads, count, width]),
+      [1, 0, 3, 4, 2, 5],
+    );
+  const [q, k] = [divided(inputs.q, 1, dk), divided(inputs.k, 1, dk)];
+  const [v, beta] = [divided(inputs.v, served, dv), divided(inputs.beta, served, 1)];
+  const g = divided(inputs.g, served, 1),
+    seen = inputs.segments &&
+      segmentMasks(extended(inputs.segments, chunks * size), size);
 
-  const lead = [chunks, batch, heads];
-  const forgetting = forgettingBetween(reshape(g, [...lead, 1, size]), size);
-  const seen = inputs.segments
-    ? segmentMasks(extended(inputs.segments, chunks * size), size)
-    : undefined;
-  const within = mul(exp(forgetting), lower(size));
+  const within = mul(exp(summed(mul(g, triangle(size, "behind", (i, j) => j < i)))), lower(size));
   const decays = seen ? mul(within, seen.alike) : within;
   // from the state before the chunk to each token, and from each token to the chunk's end
-  const sinceStart = exp(add(slice(forgetting, 4, 0, 1), slice(g, 3, 0, 1)));
-  const untilEnd = exp(reshape(slice(forgetting, 3, size - 1, 1), [...lead, size, 1]));
+  const later = concat([slice(g, 4, 1, size - 1), fill([...g.shape.slice(0, 4), 1, 1], 0)], 4);
+  const sinceStart = exp(summed(g)), untilEnd = exp(summed(later, { reverse: true }));
   const reach = seen ? mul(sinceStart, seen.fromBefore) : sinceStart;
 
   const overlaps = mul(mul(matmul(k, k, { transB: true }), decays), beta);
@@ -104,28 +111,38 @@ function inChunks(inputs: DeltaInputs, before: Tensor, size: number): DeltaOutpu
   const own = matmul(inverse, mul(v, beta));
   const ofState = matmul(inverse, mul(k, mul(beta, reach)));
   const scores = mul(matmul(q, k, { transB: true }), decays);
-  const reaching = mul(q, reach);
   const leaving = mul(k, seen ? mul(untilEnd, seen.toEnd) : untilEnd);
-  const kept = slice(reach, 3, size - 1, 1);
+  const kept = slice(reach, 4, size - 1, 1);
 
-  const outs: Tensor[] = [];
-  let state = before;
+  // the scan: what must wait for the chunk before, and no more
+  const states: Tensor[] = [], corrections: Tensor[] = [];
+  let state = reshape(before, [batch, keyHeads, served, dk, dv]);
   for (let n = 0; n < chunks; n++) {
     const at = (x: Tensor) => reshape(slice(x, 0, n, 1), x.shape.slice(1));
-    const corrections = sub(at(own), matmul(at(ofState), state));
-    outs.push(add(matmul(at(reaching), state), matmul(at(scores), corrections)));
-    state = add(mul(state, at(kept)), matmul(at(leaving), corrections, { transA: true }));
+    const corrected = sub(at(own), matmul(at(ofState), state));
+    states.push(state);
+    corrections.push(corrected);
+    state = add(mul(state, at(kept)), matmul(at(leaving), corrected, { transA: true }));
   }
-  const joined = concat(outs.map((out) => permute(out, [0, 2, 1, 3])), 1); // [batch, time, heads, dv]
-  return { out: chunks * size === time ? joined : slice(joined, 1, 0, time), state };
+  const stacked = (each: Tensor[]) => concat(each.map((x) => reshape(x, [1, ...x.shape])), 0);
+  const outs = add(
+    matmul(mul(q, reach), stacked(states)),
+    matmul(scores, stacked(corrections)),
+  );
+  const joined = reshape(permute(outs, [1, 0, 4, 2, 3, 5]), [batch, chunks * size, heads, dv]);
+  return {
+    out: chunks * size === time ? joined : slice(joined, 1, 0, time),
+    state: reshape(state, [batch, heads, dk, dv]),
+  };
 }
 
 /**
- * Σ g over the tokens behind j up to i, [..., i, j], 0 where there are none. Sums, not differences of
- * running sums: those lose all digits behind a gate that is nearly shut.
+ * Sums along the tokens of a chunk, up to and with each; or from each on. Sums of what lies between two tokens, never
+ * differences of sums from the start: those lose all digits behind a gate that is nearly shut.
  */
-function forgettingBetween(g: Tensor, size: number): Tensor {
-  return linear(mul(g, lower(size)), triangle(size, "behind", (i, j) => j > i));
+function summed(x: Tensor, { reverse = false } = {}): Tensor {
+  const [size, width] = x.shape.slice(-2);
+  return reshape(runningSum(reshape(x, [-1, size, width]), undefined, { reverse }), x.shape);
 }
 
 /** Segments up to `time`, the last of each row going on. */
@@ -136,18 +153,18 @@ function extended(segments: Tensor, time: number): Tensor {
   return concat([segments, expand(last, [batch, time - length])], 1);
 }
 
-/** What segments leave of a chunk's connections; all [chunks, batch, 1, …]. */
+/** What segments leave of a chunk's connections; all [chunks, batch, 1, 1, …]. */
 function segmentMasks(segments: Tensor, size: number) {
   const [batch, time] = segments.shape, chunks = time / size;
   const ids = permute(reshape(segments, [batch, chunks, size]), [1, 0, 2]);
-  const down = reshape(ids, [chunks, batch, 1, size, 1]);
-  const last = slice(down, 3, size - 1, 1);
+  const down = reshape(ids, [chunks, batch, 1, 1, size, 1]);
+  const last = slice(down, 4, size - 1, 1);
   // the segment that the state before a chunk belongs to; before the first it is the first token's
-  const first = slice(slice(down, 0, 0, 1), 3, 0, 1);
+  const first = slice(slice(down, 0, 0, 1), 4, 0, 1);
   const before = chunks === 1 ? first : concat([first, slice(last, 0, 0, chunks - 1)], 0);
   return {
     /** Tokens i and j: [..., size, size]. */
-    alike: equal(down, reshape(ids, [chunks, batch, 1, 1, size])),
+    alike: equal(down, reshape(ids, [chunks, batch, 1, 1, 1, size])),
     /** Token i and the state: [..., size, 1]. */
     fromBefore: equal(down, before),
     /** Token i and the chunk's last: [..., size, 1]. */

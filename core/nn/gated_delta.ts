@@ -9,7 +9,6 @@ import {
   add,
   causalConv,
   exp,
-  expand,
   fill,
   inPrecision,
   linear,
@@ -26,7 +25,7 @@ import {
   sumLast,
   toFloat,
 } from "../../kernels/mod.ts";
-import { scope, type Spec, type Tensor } from "../graph/mod.ts";
+import { remat, scope, type Spec, type Tensor } from "../graph/mod.ts";
 import { type DeltaInputs, gatedDelta } from "./delta_rule.ts";
 import { fanBefore, fanConfig, type FanParams, throughFan } from "./fan.ts";
 import { gain, matrix, outputMatrix, taps } from "./params.ts";
@@ -101,15 +100,9 @@ function project(p: Projections<Tensor>, x: Tensor, c: Config, dims: Dims): Proj
 /** Convolved queries, keys and values as the rule reads them. */
 function heads(convolved: Tensor, c: Config): Pick<DeltaInputs, "q" | "k" | "v"> {
   const { keyHeads, valueHeads, dk, dv, keys, values } = sizesOf(c);
-  const [batch, time] = convolved.shape, each = valueHeads / keyHeads;
-  const active = silu(convolved);
-  const unit = (first: number, length: number) => {
-    const x = reshape(slice(active, 2, first, keys), [batch, time, keyHeads, 1, dk]);
-    return reshape(
-      expand(ofLength(length, x), [batch, time, keyHeads, each, dk]),
-      [batch, time, valueHeads, dk],
-    );
-  };
+  const [batch, time] = convolved.shape, active = silu(convolved);
+  const unit = (first: number, length: number) =>
+    ofLength(length, reshape(slice(active, 2, first, keys), [batch, time, keyHeads, dk]));
   return {
     q: unit(0, 1 / Math.sqrt(dk)),
     k: unit(keys, 1),
@@ -119,12 +112,12 @@ function heads(convolved: Tensor, c: Config): Pick<DeltaInputs, "q" | "k" | "v">
 
 /** x, the last axis brought to a length. */
 export function ofLength(length: number, x: Tensor): Tensor {
-  return mul(x, mul(rsqrt(add(sumLast(square(x)), 1e-6)), length));
+  return remat(() => mul(x, mul(rsqrt(add(sumLast(square(x)), 1e-6)), length)))();
 }
 
 /** gain · x / √(mean x² + eps) · silu(z): the norm first, then the gate. */
 export function gatedRmsNorm(x: Tensor, gain: Tensor, z: Tensor, eps: number): Tensor {
-  return mul(mul(mul(x, rsqrt(add(meanLast(square(x)), eps))), gain), silu(z));
+  return remat(() => mul(mul(mul(x, rsqrt(add(meanLast(square(x)), eps))), gain), silu(z)))();
 }
 
 /** The answers [batch, time, value heads, value width], normed, gated and projected back. */

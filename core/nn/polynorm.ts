@@ -2,17 +2,21 @@
 
 import { z } from "zod";
 import { add, linear, meanLast, mul, reshape, rsqrt, slice, square } from "../../kernels/mod.ts";
-import { scope, type Tensor } from "../graph/mod.ts";
+import { remat, scope, type Tensor } from "../graph/mod.ts";
 import { matrix, outputMatrix } from "./params.ts";
 import { definePositionwise, type ParamDescription } from "./part.ts";
 
 /** w₀ n(x³) + w₁ n(x²) + w₂ n(x) + b with n(v) = v / √(mean v² + eps) over the last axis; weight [3], bias [1]. */
 export function polyNorm(x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-6): Tensor {
-  const normed = (v: Tensor) => mul(v, rsqrt(add(meanLast(square(v)), eps)));
-  const squared = square(x), powers = [mul(x, squared), squared, x];
-  return powers
-    .map((power, i) => mul(normed(power), reshape(slice(weight, 0, i, 1), [])))
-    .reduce((sum, term) => add(sum, term), reshape(bias, []));
+  // a power's weight and what norms it are one number a row
+  const factor = (power: Tensor, i: number) =>
+    mul(rsqrt(add(meanLast(square(power)), eps)), reshape(slice(weight, 0, i, 1), []));
+  // six tensors of x's size would be kept otherwise
+  return remat(() => {
+    const squared = square(x), powers = [mul(x, squared), squared, x];
+    return powers.map((power, i) => mul(power, factor(power, i)))
+      .reduce((sum, term) => add(sum, term), reshape(bias, []));
+  })();
 }
 
 const activation: Record<"weight" | "bias", ParamDescription> = {
