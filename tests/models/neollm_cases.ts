@@ -37,7 +37,6 @@ import {
   mixerOf,
   mlpParams,
   modelParams,
-  type Named,
   neollm,
   type Sizes,
 } from "./neollm.ts";

@@ -2,8 +2,16 @@
 
 import assert from "node:assert/strict";
 import * as k from "../../kernels/mod.ts";
-import { type Graph, sizeOf, type Spec, spec, type Tensor, trace } from "../../core/graph/mod.ts";
-import { countAll, namedParams } from "../../core/model/mod.ts";
+import { type Graph, type Spec, spec, type Tensor, trace } from "../../core/graph/mod.ts";
+import { loadConfig } from "../../core/io/config.ts";
+import {
+  buildModel,
+  completeModel,
+  countAll,
+  modelConfig,
+  namedParams,
+} from "../../core/model/mod.ts";
+import { pretrainConfig } from "../../core/train/mod.ts";
 import {
   fan,
   fanSizes,
@@ -14,8 +22,9 @@ import {
   preservingScale,
 } from "../../core/nn/mod.ts";
 import { gatedDelta } from "../../core/nn/delta_rule.ts";
-import { cpuMachine, type Machine, type Named, plainLoops, webgpuMachine } from "../machines.ts";
-import { webgpuTest } from "../support.ts";
+import { cpuMachine, type Machine, plainLoops, webgpuMachine } from "../machines.ts";
+import { tinyModels, type TinyTensor, tinyValues } from "../spec_tensors.ts";
+import { root, webgpuTest } from "../support.ts";
 import { checkClose, readJson, type Tensors } from "../vectors.ts";
 import { modelParams, neollm, type Sizes } from "./neollm.ts";
 import { positions, runLayer } from "./neollm_cases.ts";
@@ -168,15 +177,9 @@ async function fanLnsGpas(machine: Machine): Promise<void> {
   }, { y, dx, da });
 }
 
-interface TinyCase {
+interface NeollmCase {
   readonly output_gate: boolean;
-  readonly tensors: readonly {
-    n: number;
-    name: string;
-    shape: number[];
-    offset: number;
-    scale: number;
-  }[];
+  readonly tensors: readonly TinyTensor[];
   readonly param_count: number;
   readonly hidden_after_block: Numbers;
   readonly logits: Numbers;
@@ -184,30 +187,10 @@ interface TinyCase {
   readonly grad_checks?: readonly (readonly [string, number, number])[];
 }
 
-interface TinyModels {
-  readonly hash_check: Readonly<Record<string, number>>;
-  readonly tokens: number[];
-  readonly targets: number[];
-  readonly vocab: number;
-  readonly neollm: { readonly config: Record<string, number>; readonly cases: readonly TinyCase[] };
-}
-
-/** Element i of tensor n, uniform in (0, 1), by the file's own rule. */
-function uniformOf(n: number, i: number): number {
-  let h = (Math.imul(n + 1, 0x9E3779B1) + Math.imul(i + 1, 0x85EBCA77)) >>> 0;
-  h = Math.imul(h ^ (h >>> 15), 0x2C1B3C6D);
-  h = Math.imul(h ^ (h >>> 12), 0x297A2D39);
-  return (((h ^ (h >>> 15)) >>> 0) + 0.5) / 2 ** 32;
-}
-
-async function tinyModels(machine: Machine): Promise<void> {
-  const { hash_check, tokens, targets, vocab, neollm: v } = readJson<TinyModels>(
-    "spec/tiny_models.json",
-  );
-  for (const [call, value] of Object.entries(hash_check)) {
-    const [n, i] = call.match(/\d+/g)!.map(Number);
-    assert.equal(uniformOf(n, i), value);
-  }
+async function wholeModels(machine: Machine): Promise<void> {
+  const { tokens, targets, vocab, neollm: v } = tinyModels<
+    { neollm: { config: Record<string, number>; cases: readonly NeollmCase[] } }
+  >();
   const c = v.config;
   for (const { output_gate, tensors, ...expected } of v.cases) {
     const sizes: Sizes = {
@@ -259,10 +242,7 @@ async function tinyModels(machine: Machine): Promise<void> {
       },
     }) as Graph;
     using session = await machine.start(graph);
-    const weights = tensors.map(({ n, name, shape, offset, scale }) => {
-      const value = (i: number) => offset + scale * (2 * uniformOf(n, i) - 1);
-      return [name, Float64Array.from({ length: sizeOf(shape) }, (_, i) => value(i))];
-    });
+    const weights = tensors.map((tensor) => [tensor.name, tinyValues(tensor)]);
     const found = await session.run({ ids: tokens, targets, ...Object.fromEntries(weights) });
     const close = (what: string, values: ArrayLike<number>, wanted: Numbers) => {
       const allowed = tolerances[machine.name], gate = output_gate ? "gated" : "plain";
@@ -277,7 +257,7 @@ async function tinyModels(machine: Machine): Promise<void> {
   }
 }
 
-const examples = { delta, polynorm, fanLnsGpas, tinyModels };
+const examples = { delta, polynorm, fanLnsGpas, wholeModels };
 
 async function checkAll(t: Deno.TestContext, opened: Machine): Promise<void> {
   await using machine = opened;
@@ -287,3 +267,35 @@ async function checkAll(t: Deno.TestContext, opened: Machine): Promise<void> {
 Deno.test("neollm, worked: plain loops in double precision", (t) => checkAll(t, plainLoops("f64")));
 Deno.test("neollm, worked: cpu", async (t) => await checkAll(t, await cpuMachine()));
 webgpuTest("neollm, worked: webgpu", async (t) => await checkAll(t, await webgpuMachine()));
+
+Deno.test("configs: neollm-110m.yaml has the published parameters, and its wider relatives theirs", async () => {
+  const { model } = await loadConfig(pretrainConfig, `${root}configs/neollm-110m.yaml`);
+  assert.ok("blocks" in model);
+  const { neollm: rows } = readJson<{ neollm: Record<string, number | boolean>[] }>(
+    "spec/param_counts.json",
+  );
+  for (const row of rows) {
+    const blocks = model.blocks.map(({ mixer, ...block }) => {
+      const fan = { width: row.fan_output === model.hidden_size ? "same" : "expanded" };
+      const output_gate = row.output_gate ? "channel" : "none";
+      return {
+        ...block,
+        mixer: { ...mixer, fan, ...(mixer.kind === "attention" ? { output_gate } : {}) },
+      };
+    });
+    const params = namedParams(
+      buildModel(completeModel(modelConfig.parse({ ...model, blocks }), {
+        vocab_size: model.vocab_size!,
+        max_position_embeddings: 512,
+      })).params,
+    );
+    const totalOf = (part: RegExp) => countAll(params.filter(({ path }) => part.test(path)));
+    assert.equal(countAll(params), row.total);
+    assert.equal(totalOf(/^input/), row.embedding_tied);
+    assert.equal(totalOf(/^(?!input)/), row.non_embedding);
+    assert.equal(totalOf(/^layers\.0\.mixer\.fan/), row.fan_params);
+    assert.equal(totalOf(/^layers\.0\.mixer/), row.linear_layer_mixer);
+    assert.equal(totalOf(/^layers\.3\.mixer/), row.full_layer_mixer);
+    assert.equal(totalOf(/^layers\.3\.mlp/), row.mlp);
+  }
+});
