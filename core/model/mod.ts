@@ -1,4 +1,5 @@
 export * from "./config.ts";
+export * from "./grow.ts";
 export * from "./model.ts";
 export * from "./params.ts";
 export * from "./precision.ts";

@@ -29,6 +29,7 @@ import type {
 import { bindParts, type Parts } from "./bind.ts";
 import type { CompleteModelConfig } from "./config.ts";
 import { passLayers, type StepRunner } from "./passes.ts";
+import { repetitionLoss } from "./repetition.ts";
 import { readScalars, scalarsOf, type ScheduledScalar } from "./scalars.ts";
 
 /** What changes over a run. */
@@ -98,6 +99,8 @@ export interface Loss {
 export interface LossOptions {
   readonly label_smoothing?: number;
   readonly z_loss?: number;
+  /** Weight of `repetitionLoss`. */
+  readonly repetition?: number;
 }
 
 export interface Model {
@@ -187,17 +190,19 @@ export function buildModel(config: CompleteModelConfig): Model {
     apply,
     loss(params, rows, options = {}) {
       const { hidden, aux, metrics } = apply(params, rows);
-      const targets = reshape(rows.targets, [-1]);
-      const { sum, losses } = scope("head", () =>
-        linearCrossEntropy(
-          reshape(hidden, [-1, dims.hidden_size]),
-          headWeight(params),
-          targets,
-          undefined,
-          { softcap: head.softcap, ...options },
-        ));
+      const { repetition = 0, ...plain } = options, { softcap } = head;
+      const x = reshape(hidden, [-1, dims.hidden_size]), weight = headWeight(params);
+      const [targets, ids] = [rows.targets, rows.ids].map((each) => reshape(each, [-1]));
+      const { sum, losses } = scope(
+        "head",
+        () => linearCrossEntropy(x, weight, targets, undefined, { softcap, ...plain }),
+      );
       const counted = sub(1, less(toFloat(rows.targets), 0));
       const further = Object.values(aux).map((x) => sumAll(mul(x, counted)));
+      if (repetition > 0) {
+        const loss = scope("head", () => repetitionLoss(x, weight, { ids, targets, softcap }));
+        further.push(mul(loss, repetition));
+      }
       return {
         objective: further.reduce(add, sum),
         sum,

@@ -30,6 +30,10 @@ export function initialValues({ path, shape, init }: NamedParam, seed: number): 
       return uniforms(seed, stream, size).map((x) => init.low + (init.high - init.low) * x);
     case "log_of_uniform":
       return uniforms(seed, stream, size).map((x) => Math.log(init.high * x));
+    case "identity_taps": {
+      const last = size - shape[1];
+      return normals(seed, stream, size).map((x, i) => x * init.std + (i < last ? 0 : 1));
+    }
   }
 }
 

@@ -81,11 +81,16 @@ function enter(
   return scope(`modulations.${modulation} before layer ${layer}`, () => add(mul(x, scale), shift));
 }
 
-/** What was told under one name, averaged over those who told it. */
+/**
+ * What was told under one name, averaged over those who told it. Where they told different numbers of numbers, those unlike
+ * the first go by `name.number`.
+ */
 function meanOf(told: readonly Applied[], what: "aux" | "metrics"): Record<string, Tensor> {
   const byName = new Map<string, Tensor[]>();
   for (const applied of told) {
-    for (const [name, x] of Object.entries(applied[what] ?? {})) {
+    for (const [called, x] of Object.entries(applied[what] ?? {})) {
+      const width = x.shape[2], first = byName.get(called)?.[0];
+      const name = first && first.shape[2] !== width ? `${called}.${width}` : called;
       byName.set(name, [...byName.get(name) ?? [], x]);
     }
   }

@@ -1,72 +1,13 @@
-/** Mlps: what each position does alone between two mixers. */
+/** Mlps: what happens to each position between two mixers. */
 
 import { z } from "zod";
-import { gelu, linear, maximum, mul, silu, square } from "../../kernels/mod.ts";
-import { scope } from "../graph/mod.ts";
-import { matrix, outputMatrix } from "./params.ts";
-import { definePositionwise } from "./part.ts";
+import { branchConfigs, branches } from "./branches.ts";
 import { polyglu } from "./polyglu.ts";
-import { polyNormMlp } from "./polynorm.ts";
+import { polymorphic } from "./polymorphic.ts";
 
-const intermediate_size = z.int().positive();
-
-/** down(silu(gate x) · up x). Shazeer 2020. */
-export const swiglu = definePositionwise({
-  config: z.strictObject({ kind: z.literal("swiglu"), intermediate_size }),
-  params: (c, dims) => ({
-    gate: matrix(c.intermediate_size, dims.hidden_size, dims),
-    up: matrix(c.intermediate_size, dims.hidden_size, dims),
-    down: outputMatrix(dims.hidden_size, c.intermediate_size, dims),
-  }),
-  apply(p, x) {
-    const gate = scope("gate", () => silu(linear(x, p.gate)));
-    const up = scope("up", () => linear(x, p.up));
-    return { out: scope("down", () => linear(mul(gate, up), p.down)) };
-  },
-});
-
-/** down(gelu(up x)), the mlp of GPT-2 without biases. */
-export const geluMlp = definePositionwise({
-  config: z.strictObject({ kind: z.literal("gelu"), intermediate_size }),
-  params: (c, dims) => ({
-    up: matrix(c.intermediate_size, dims.hidden_size, dims),
-    down: outputMatrix(dims.hidden_size, c.intermediate_size, dims),
-  }),
-  apply(p, x) {
-    const up = scope("up", () => gelu(linear(x, p.up)));
-    return { out: scope("down", () => linear(up, p.down)) };
-  },
-});
-
-/** down(f(x)²) with f(h) = h, or slope · h below 0, of up x; slope 0 is the squared ReLU of So et al. 2021. */
-export const leakyReluSquared = definePositionwise({
-  config: z.strictObject({
-    kind: z.literal("leaky_relu_squared"),
-    intermediate_size,
-    negative_slope: z.number().min(0).max(1).default(0.5),
-  }),
-  params: (c, dims) => ({
-    up: matrix(c.intermediate_size, dims.hidden_size, dims),
-    down: outputMatrix(dims.hidden_size, c.intermediate_size, dims),
-  }),
-  apply(p, x, { config: { negative_slope } }) {
-    const up = scope("up", () => linear(x, p.up));
-    const leaky = maximum(up, mul(up, negative_slope));
-    return { out: scope("down", () => linear(square(leaky), p.down)) };
-  },
-});
-
-export const mlps = {
-  swiglu,
-  gelu: geluMlp,
-  leaky_relu_squared: leakyReluSquared,
-  polyglu,
-  polynorm: polyNormMlp,
-};
+export const mlps = { ...branches, polyglu, polymorphic };
 export const mlpConfig = z.discriminatedUnion("kind", [
-  swiglu.config,
-  geluMlp.config,
-  leakyReluSquared.config,
+  ...branchConfigs,
   polyglu.config,
-  polyNormMlp.config,
+  polymorphic.config,
 ]);

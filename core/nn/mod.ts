@@ -1,5 +1,6 @@
 export * from "./activations.ts";
 export * from "./attention.ts";
+export * from "./branches.ts";
 export * from "./fan.ts";
 export * from "./gated_delta.ts";
 export * from "./gpas.ts";
@@ -10,7 +11,10 @@ export * from "./mlps.ts";
 export * from "./norms.ts";
 export * from "./params.ts";
 export * from "./part.ts";
+export * from "./plain_mlps.ts";
 export * from "./polyglu.ts";
+export * from "./polymorphic.ts";
 export * from "./polynorm.ts";
 export * from "./residual.ts";
+export * from "./soft_router.ts";
 export * from "./state.ts";

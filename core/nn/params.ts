@@ -63,3 +63,12 @@ export function taps(count: number, channels: number): ParamDescription {
     init: { kind: "uniform", low: -high, high },
   };
 }
+
+/** The factors of a causal convolution that at first leaves its input almost as it is. */
+export function identityTaps(
+  count: number,
+  channels: number,
+  { initializer_range: std }: Dims,
+): ParamDescription {
+  return { ...taps(count, channels), init: { kind: "identity_taps", std } };
+}

@@ -27,7 +27,9 @@ export type Init =
   | { readonly kind: "orthogonal" }
   | { readonly kind: "uniform"; readonly low: number; readonly high: number }
   /** The logarithm of a uniform number between 0 and `high`. */
-  | { readonly kind: "log_of_uniform"; readonly high: number };
+  | { readonly kind: "log_of_uniform"; readonly high: number }
+  /** Of a convolution's factors [taps, channels]: the last tap's 1, all others 0, and normal numbers upon that. */
+  | { readonly kind: "identity_taps"; readonly std: number };
 
 export type ParamTree =
   | ParamDescription

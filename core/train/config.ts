@@ -63,6 +63,8 @@ const forms = z.strictObject({
     label_smoothing: z.number().min(0).lt(1).default(0),
     /** Weight of the squared log-sum-exp of the logits, which keeps them small. */
     z_loss: z.number().nonnegative().default(0),
+    /** Weight of a loss against saying the token again that was just read: −ln(1 − its probability), where another one follows. */
+    repetition: z.number().nonnegative().default(0),
   }).prefault({}),
   validation: z.strictObject({
     /** From one measurement to the next; 0 measures at the end only. Rows are as long as the longest stage's, in all stages. */

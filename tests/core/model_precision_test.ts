@@ -22,7 +22,7 @@ import { traceAccumulate } from "../../core/train/programs.ts";
 import { webgpuTest } from "../support.ts";
 import { cpuMachine, type Machine, type Named, plainLoops, webgpuMachine } from "../machines.ts";
 import { tinyModel, variants, vocab, wave } from "./model/tiny.ts";
-import { firstScalars, firstState, packedRows, stepGraph } from "./model/steps.ts";
+import { firstScalars, firstState, firstTold, packedRows, stepGraph } from "./model/steps.ts";
 
 const optimizer = optimizerConfig.parse({
   kind: "adamw",
@@ -41,9 +41,13 @@ const graphOf = (name: string, precision: "f32" | "bf16", changes: Changes = {})
 
 /** Loss, the tokens' losses and all gradients. */
 async function run(machine: Machine, name: string, graph: Graph): Promise<Named> {
-  const rows = packedRows(size, vocab);
-  using session = await machine.start(graph, firstState(tinyModel(variants[name])));
-  return await session.run({ ...rows, ...firstScalars(optimizer, rows["rows.targets"]) });
+  const rows = packedRows(size, vocab), model = tinyModel(variants[name]);
+  using session = await machine.start(graph, firstState(model));
+  return await session.run({
+    ...rows,
+    ...firstTold(model, size),
+    ...firstScalars(optimizer, rows["rows.targets"]),
+  });
 }
 
 /** The largest ‖a − b‖ / ‖b‖ of the outputs. */

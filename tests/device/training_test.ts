@@ -14,6 +14,7 @@ import { initialValues, type Model, namedParams } from "../../core/model/mod.ts"
 import { bindOptimizer, evenClock, optimizerConfig, scalarsOf } from "../../core/optim/mod.ts";
 import { planGraph } from "../../core/plan/mod.ts";
 import { traceUpdate } from "../../core/train/programs.ts";
+import { firstTold } from "../core/model/steps.ts";
 import { tinyModel, variants, vocab } from "../core/model/tiny.ts";
 import { webgpuTest } from "../support.ts";
 
@@ -45,6 +46,7 @@ async function firstUpdates(device: Device, model: Model, updates: number) {
       "rows.targets": ids.map((id, i) => i % 5 === 4 ? -100 : (id + 1) % vocab),
       "rows.positions": ids.map((_, i) => i % shape.length),
       "rows.segment_ids": ids.map((_, i) => i >> 2),
+      ...firstTold(model, shape),
       hyper: scalarsAt(step - 1).hyper,
       count: tokens,
       max_norm: 0.5,

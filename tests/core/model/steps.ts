@@ -20,6 +20,8 @@ import {
   type Model,
   type ModelTree,
   namedParams,
+  runValues,
+  scalarValues,
 } from "../../../core/model/mod.ts";
 import type { TensorTree } from "../../../core/nn/mod.ts";
 import {
@@ -28,7 +30,7 @@ import {
   type OptimizerConfig,
   scalarsOf,
 } from "../../../core/optim/mod.ts";
-import { rowSpecs } from "../../../core/train/programs.ts";
+import { toldRows } from "../../../core/train/programs.ts";
 import type { Named } from "../../machines.ts";
 import { wave } from "./tiny.ts";
 
@@ -89,7 +91,7 @@ export function stepGraph(model: Model, config: OptimizerConfig, options: StepOp
   }, {
     state: { params, ...optimizer.buffers } as never,
     batch: {
-      rows: rowSpecs({ ...options, segments: true }),
+      rows: toldRows(model, { ...options, segments: true }, "training"),
       count: spec([]),
       max_norm: spec([]),
       hyper: optimizer.hyper,
@@ -111,7 +113,7 @@ export function gradientGraph(model: Model, options: StepOptions, dtype: Dtype):
     return { outputs: { loss: value, losses: extra, ...Object.fromEntries(found) } };
   }, {
     state: { params: mapTree(model.params, ({ shape }: Spec) => spec(shape, dtype)) } as never,
-    batch: { rows: rowSpecs({ ...options, segments: true }) } as never,
+    batch: { rows: toldRows(model, { ...options, segments: true }, "training") } as never,
   });
 }
 
@@ -123,7 +125,7 @@ export function logitsGraph(model: Model, options: StepOptions): Graph {
     return { outputs: { logits: model.logits(params, hidden) } };
   }, {
     state: { params: mapTree(model.params, ({ shape }: Spec) => spec(shape)) } as never,
-    batch: { rows: rowSpecs({ ...options, segments: true }) } as never,
+    batch: { rows: toldRows(model, { ...options, segments: true }, "training") } as never,
   });
 }
 
@@ -167,6 +169,15 @@ export function packedRows({ rows, length }: StepOptions, vocab: number): Record
     "rows.positions": positions,
     "rows.segment_ids": segments,
   };
+}
+
+/** What rows bring in the first update besides their tokens: scheduled values, keys of random numbers. */
+export function firstTold(model: Model, { rows }: Pick<StepOptions, "rows">): Named {
+  const point = { scalars: scalarValues(model, evenClock(1), 0), seed: 7, step: 0 };
+  return Object.fromEntries(
+    Object.entries(runValues(model, point, "training", { rows }))
+      .map(([name, values]) => [`rows.${name}`, values]),
+  );
 }
 
 /** Scalars of the first update. */

@@ -168,9 +168,40 @@ export const variants: Record<string, unknown> = {
     norm: unweighted,
     remat: true,
   },
+  "polymorphic mlps, forced now and then, a convolution as a layer's only mlp": {
+    hidden_size: 8,
+    blocks: [
+      {
+        repeat: 2,
+        mixer: { kind: "attention", num_attention_heads: 2 },
+        mlp: {
+          kind: "polymorphic",
+          branches: [
+            { kind: "swiglu", intermediate_size: 12 },
+            { kind: "glu", intermediate_size: 6 },
+            {
+              kind: "depthwise_conv",
+              intermediate_size: 10,
+              conv_kernel_dim: 4,
+              conv_bias: true,
+            },
+          ],
+          router_size: 5,
+          tau: 1.4,
+          forcing: { probability: 0.5, each: "token" },
+        },
+        residual: { kind: "pre_norm", norm: { kind: "layer_norm" } },
+      },
+      {
+        mixer: { kind: "attention", num_attention_heads: 2 },
+        mlp: { kind: "depthwise_conv", intermediate_size: 10 },
+      },
+    ],
+    norm: { kind: "layer_norm" },
+  },
 };
 
-/** The model, told the first of its scheduled values, and for each row the same keys of random numbers. */
+/** The model as in use, told the first of its scheduled values, and for each row the same keys of random numbers. */
 export function toldModel(model: Model, values: Values): Model {
   const { scalars, noise } = model, clock = evenClock(1);
   const told = {
@@ -183,7 +214,7 @@ export function toldModel(model: Model, values: Values): Model {
   };
   const withKeys = ({ shape: [rows] }: Tensor) => ({
     ...told,
-    ...(noise !== "never" && {
+    ...(noise === "always" && {
       noise: values.tensor(
         { shape: [rows, 3], dtype: "u32" },
         Array.from({ length: 3 * rows }, (_, i) => i % 3),
