@@ -4,6 +4,7 @@
  */
 
 import { z } from "zod";
+import { ShapeError } from "../graph/mod.ts";
 import {
   headConfig,
   inputConfig,
@@ -109,7 +110,7 @@ export function completeModel(config: ModelConfig, outer: OuterSizes): CompleteM
   };
 }
 
-/** The tree that a config stands for. */
+/** The tree that a config stands for. Sizes that do not fit each other are a `ShapeError`. */
 export function blocksOf(config: ModelConfig): BlocksConfig {
   if ("blocks" in config) return config;
   const { num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim, ...rest } = config;
@@ -118,7 +119,7 @@ export function blocksOf(config: ModelConfig): BlocksConfig {
   const norm = { kind: "rms_norm", eps: rms_norm_eps } as const;
   const attention = { num_attention_heads, num_key_value_heads, head_dim };
   const rotary = { rope_theta, partial_rotary_factor };
-  return blocksConfig.parse({
+  const { data, error } = blocksConfig.safeParse({
     ...shared,
     blocks: [{
       repeat: num_hidden_layers,
@@ -129,4 +130,6 @@ export function blocksOf(config: ModelConfig): BlocksConfig {
     norm,
     head: { kind: "linear", tie_word_embeddings },
   });
+  if (error) throw new ShapeError(error.issues[0].message);
+  return data;
 }

@@ -1,7 +1,8 @@
 /** What the fields of a config must agree on, and what its author may not have meant. */
 
 import { plural } from "../io/words.ts";
-import { buildModel, completeModel } from "../model/mod.ts";
+import { ShapeError } from "../graph/mod.ts";
+import { buildModel, completeModel, type ScheduledScalar } from "../model/mod.ts";
 import {
   learningRates,
   misplacedPoint,
@@ -135,6 +136,15 @@ function modelSchedules(model: PretrainConfig["model"]): PlacedSchedule[] {
     const path = typeof schedule === "number" ? undefined : placeOf(schedule, model, ["model"]);
     return path ? [{ path, schedule }] : [];
   });
+}
+
+function scalarsOf(model: PretrainConfig["model"]): readonly ScheduledScalar[] {
+  try {
+    return buildModel(completeModel(model, { vocab_size: 1, max_position_embeddings: 1 })).scalars;
+  } catch (error) {
+    if (error instanceof ShapeError) return []; // said already, with its place
+    throw error;
+  }
 }
 
 function placeOf(wanted: object, tree: unknown, path: Path): Path | undefined {
