@@ -31,6 +31,8 @@ export interface VectorCase {
   readonly id: string;
   readonly config: Readonly<Record<string, unknown>>;
   readonly tensors: ReadonlyMap<string, VectorTensor>;
+  /** What else the index says of it. */
+  readonly extra: Readonly<Record<string, unknown>>;
   tolerance(name: string): Tolerance;
 }
 
@@ -63,14 +65,20 @@ export function vectorSet(folder: string): VectorSet {
   return {
     ids: Object.keys(cases),
     read(id) {
-      const { config, tensors: tolerances } = cases[id];
+      const { config, tensors: tolerances, ...extra } = cases[id];
       using file = openSafetensors(`${root}tests/vectors/${folder}/${id}.safetensors`);
       const tensors = [...file.tensors].map(([name, { shape }]) => {
         const values = file.read(name);
         if (values instanceof BigInt64Array) throw new TypeError(`${id}: ${name} is I64`);
         return [name, { shape, values }] as const;
       });
-      return { id, config, tensors: new Map(tensors), tolerance: (name) => tolerances[name] ?? {} };
+      return {
+        id,
+        config,
+        extra,
+        tensors: new Map(tensors),
+        tolerance: (name) => tolerances[name] ?? {},
+      };
     },
   };
 }

@@ -77,8 +77,13 @@ function enter(
     x = scope(`skips.${weights}`, () => add(x, mul(weight, outputs[from])));
   }
   if (modulation === undefined) return x;
-  const { scale, shift } = params.modulations[modulation] as { scale: Tensor; shift: Tensor };
-  return scope(`modulations.${modulation} before layer ${layer}`, () => add(mul(x, scale), shift));
+  const given = params.modulations[modulation] as { scale: Tensor; shift: Tensor };
+  return scope(`modulations.${modulation} before layer ${layer}`, () => modulated(x, given));
+}
+
+/** What stands before a pass of its own: x · scale + shift, a channel each. */
+export function modulated(x: Tensor, { scale, shift }: { scale: Tensor; shift: Tensor }): Tensor {
+  return add(mul(x, scale), shift);
 }
 
 /**

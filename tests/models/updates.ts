@@ -12,7 +12,7 @@ import {
 import { type Model, namedParams } from "../../core/model/mod.ts";
 import { bindOptimizer, evenClock, optimizerConfig, scalarsOf } from "../../core/optim/mod.ts";
 import { stepGraph } from "../core/model/steps.ts";
-import type { Named } from "../machines.ts";
+import type { Machine, Named, Session } from "../machines.ts";
 import type { CheckCase } from "../vector_tests.ts";
 import { checkClose, type VectorCase } from "../vectors.ts";
 
@@ -27,6 +27,8 @@ export interface Updates {
   readonly params: (originals: Readonly<Record<string, Tensor>>) => unknown;
   /** Originals whose gradient is rounding noise: how far they may be off. */
   readonly noisy?: (name: string) => number | undefined;
+  /** Cases of the same updates, recorded in other ways: held to what is found, too. */
+  readonly also?: readonly VectorCase[];
 }
 
 /** Values of the originals below a prefix → ours, by path, and of each how far it may be off. */
@@ -65,7 +67,7 @@ export const updates = (of: (c: VectorCase) => Updates): CheckCase => async (mac
   );
   const first = ours(given, start, "param/").map(({ path, values }) => [`params.${path}`, values]);
   using session = await machine.start(graph, Object.fromEntries([...first, ...moments]) as Named);
-  const scalarsAt = scalarsOf(config, clock), wider = machine.name === "webgpu" ? 10 : 1;
+  const scalarsAt = scalarsOf(config, clock);
   for (let step = 0; c.tensors.has(`step${step}/in/ids`); step++) {
     const ids = c.tensors.get(`step${step}/in/ids`)!.values, { hyper, maxNorm } = scalarsAt(step);
     const cells = Array.from(
@@ -82,29 +84,49 @@ export const updates = (of: (c: VectorCase) => Updates): CheckCase => async (mac
       max_norm: [maxNorm],
       hyper,
     });
-    const what = `${machine.name}: ${c.id}, update ${step}`;
-    const check = (name: string, values: ArrayLike<number>) => {
-      const { suggested_atol = 0 } = c.tolerance(name);
-      const twin = machine.name === "loops, f64" ? c.tensors.get(`f64/${name}`) : undefined;
-      const { values: expected } = twin ?? c.tensors.get(name)!;
-      checkClose(`${what}: ${name}`, values, expected, wider * suggested_atol, wider * 1e-5);
-    };
-    check(`step${step}/out/loss`, [found.loss[0] / (rows * length)]);
-    check(`step${step}/out/grad_norm`, found.norm);
-    const recorded = [...c.tensors.keys()].some((name) => name.startsWith(`step${step}/param/`));
-    if (!recorded) continue;
-    for (const { path, values, bounds } of ours(given, c, `step${step}/param/`)) {
-      const now = await session.read(`params.${path}`);
-      assert.equal(now.length, values.length, path);
-      for (let i = 0; i < now.length; i++) {
-        checkClose(
-          `${what}: ${path}[${i}]`,
-          [now[i]],
-          [values[i]],
-          wider * bounds[i],
-          wider * 1e-5,
-        );
-      }
+    for (const recorded of [c, ...given.also ?? []]) {
+      assert.deepEqual(recorded.tensors.get(`step${step}/in/ids`)!.values, ids);
+      await compare(given, recorded, step, { machine, session, found, targets: rows * length });
     }
   }
 };
+
+interface Update {
+  readonly machine: Machine;
+  readonly session: Session;
+  readonly found: Named;
+  readonly targets: number;
+}
+
+async function compare(
+  given: Updates,
+  c: VectorCase,
+  step: number,
+  { machine, session, found, targets }: Update,
+): Promise<void> {
+  const wider = machine.name === "webgpu" ? 10 : 1;
+  const what = `${machine.name}: ${c.id}, update ${step}`;
+  const check = (name: string, values: ArrayLike<number>) => {
+    const { suggested_atol = 0 } = c.tolerance(name);
+    const twin = machine.name === "loops, f64" ? c.tensors.get(`f64/${name}`) : undefined;
+    const { values: expected } = twin ?? c.tensors.get(name)!;
+    checkClose(`${what}: ${name}`, values, expected, wider * suggested_atol, wider * 1e-5);
+  };
+  check(`step${step}/out/loss`, [found.loss[0] / targets]);
+  check(`step${step}/out/grad_norm`, found.norm);
+  const recorded = [...c.tensors.keys()].some((name) => name.startsWith(`step${step}/param/`));
+  if (!recorded) return;
+  for (const { path, values, bounds } of ours(given, c, `step${step}/param/`)) {
+    const now = await session.read(`params.${path}`);
+    assert.equal(now.length, values.length, path);
+    for (let i = 0; i < now.length; i++) {
+      checkClose(
+        `${what}: ${path}[${i}]`,
+        [now[i]],
+        [values[i]],
+        wider * bounds[i],
+        wider * 1e-5,
+      );
+    }
+  }
+}
