@@ -22,7 +22,10 @@ const shape = { rows: 2, length: 7, segments: true };
 const tokens = shape.rows * shape.length;
 const optimizer = optimizerConfig.parse({
   kind: "adamw",
-  learning_rate: { kind: "constant", peak: 1e-2 },
+  // Steps so small that what rounding does to one update is not blown up by those after it.
+  learning_rate: { kind: "constant", peak: 1e-3 },
+  // Some gradients are nothing but rounding (a factor that the last norm takes away again): they must not become steps.
+  eps: 1e-3,
 });
 
 const scalarsAt = scalarsOf(optimizer, evenClock(9));
@@ -74,8 +77,7 @@ webgpuTest("webgpu: five updates of every kind of model are those of the cpu dev
       const actual = await firstUpdates(gpu, model, 5),
         expected = await firstUpdates(cpu, model, 5);
       assert.equal(expected.results.length, 15);
-      // f32 sums in another order, through five updates of which AdamW makes signs of small
-      // gradients.
+      // f32 sums in another order, through five updates.
       actual.results.forEach((x, i) => {
         const wanted = expected.results[i];
         assert.ok(
