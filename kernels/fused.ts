@@ -18,6 +18,13 @@ import { programWasm } from "./wasm/fused.ts";
 export interface Access {
   readonly strides: readonly number[];
   readonly offset: number;
+  /** Which of the node's inputs is read; left out: the one at the access's own place. */
+  readonly from?: number;
+}
+
+/** For each access of a program the node's input that it reads. */
+export function sourcesOf({ accesses }: FusedProgram): number[] {
+  return accesses.map(({ from }, i) => from ?? i);
 }
 
 /**
@@ -25,6 +32,7 @@ export interface Access {
  * users.
  */
 export type FusedStep =
+  /** `input` is the place of an access. */
   | { readonly op: "input"; readonly input: number }
   | { readonly op: "constant"; readonly value: number }
   | { readonly op: "reduce_sum" | "reduce_max"; readonly args: readonly [number] }
@@ -118,7 +126,8 @@ export function runProgram(
     const value = new Float64Array(points);
     if (step.op === "constant") value.fill(step.value);
     else if (step.op === "input") {
-      const { strides, offset } = accesses[step.input], from = inputs[step.input];
+      const { strides, offset, from: source = step.input } = accesses[step.input];
+      const from = inputs[source];
       forEachStrided(shape, [strides], ([at], i) => value[i] = from[offset + at]);
     } else if (step.op === "reduce_sum" || step.op === "reduce_max") {
       const [x] = step.args.map((arg) => values[arg]);

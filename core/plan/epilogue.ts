@@ -3,7 +3,7 @@
  * instead of sums.
  */
 
-import { type FusedProgram, type FusedStep, matmulSizes } from "../../kernels/mod.ts";
+import { type FusedProgram, type FusedStep, matmulSizes, sourcesOf } from "../../kernels/mod.ts";
 import { type Op, sizeOf } from "../graph/mod.ts";
 import { refineStrides } from "./access.ts";
 import { inOrder, type PlanNode, type Use, type Value } from "./simplify.ts";
@@ -63,11 +63,13 @@ function foldInto(
   program: FusedProgram,
   maxOperands: number,
 ): { node: PlanNode; product: PlanNode } | undefined {
+  // an epilogue binds each of its accesses
+  const sources = sourcesOf(program).map((from) => fused.inputs[from]);
   const product = value.producer;
   const { batch, m, n } = matmulSizes(product.inputs.map(({ spec }) => spec), product.attrs),
     shape = [batch, m, n];
   if (sizeOf(shape) !== sizeOf(program.shape)) return undefined;
-  if (product.inputs.length + fused.inputs.length - 1 + program.outputs.length > maxOperands) {
+  if (product.inputs.length + sources.length - 1 + program.outputs.length > maxOperands) {
     return undefined;
   }
   // Everything else that the fused node reads must not come after the product.
@@ -75,14 +77,14 @@ function foldInto(
     refineStrides(program.shape, strides, shape)
   );
   if (refined.some((strides) => strides === undefined)) return undefined;
-  const own = fused.inputs.findIndex((use) => use.value === value);
-  if (fused.inputs.some((use, i) => i !== own && use.value === value)) return undefined;
+  const own = sources.findIndex((use) => use.value === value);
+  if (sources.some((use, i) => i !== own && use.value === value)) return undefined;
   const dense = [m * n, n, 1];
   if (
     program.accesses[own].offset !== 0 ||
     shape.some((size, axis) => size !== 1 && refined[own]![axis] !== dense[axis])
   ) return undefined;
-  const order = [own, ...fused.inputs.keys().filter((i) => i !== own)];
+  const order = [own, ...sources.keys().filter((i) => i !== own)];
   const { steps, outputs: stored } = value.spec.dtype === "bf16" ? rounding(program, own) : program;
   const epilogue: FusedProgram = {
     shape,
@@ -92,7 +94,7 @@ function foldInto(
     ),
     outputs: stored,
   };
-  const inputs: Use[] = [...product.inputs, ...order.slice(1).map((i) => fused.inputs[i])],
+  const inputs: Use[] = [...product.inputs, ...order.slice(1).map((i) => sources[i])],
     outputs: Value[] = [];
   const node: PlanNode = {
     op: product.op,

@@ -14,6 +14,7 @@ import {
   isRowReduce,
   joinAxes,
   matmulOp,
+  sourcesOf,
 } from "../../kernels/mod.ts";
 import { numberText, type Op, sizeOf } from "../graph/mod.ts";
 import { viewOf } from "./access.ts";
@@ -114,7 +115,7 @@ function groupNode(
     stepOf = new Map<Value, number>(),
     inputs: Use[] = [],
     accesses: Access[] = [];
-  const known = new Map<string, number>(), ids = new Map<Value, number>();
+  const known = new Map<string, number>(), places = new Map<Value, number>();
   const push = (step: FusedStep, key?: string): number => {
     if (key !== undefined && known.has(key)) return known.get(key)!;
     steps.push(step);
@@ -132,12 +133,11 @@ function groupNode(
         `constant ${numberText(attrs.value as number)}`,
       );
     }
-    if (!ids.has(base.value)) ids.set(base.value, ids.size);
-    const key = `input ${ids.get(base.value)} ${access!.strides} ${access!.offset}`;
+    if (!places.has(base.value)) places.set(base.value, inputs.push(base) - 1);
+    const from = places.get(base.value)!,
+      key = `input ${from} ${access!.strides} ${access!.offset}`;
     if (known.has(key)) return known.get(key)!;
-    inputs.push(base);
-    accesses.push(access!);
-    return push({ op: "input", input: inputs.length - 1 }, key);
+    return push({ op: "input", input: accesses.push({ ...access!, from }) - 1 }, key);
   };
   for (const node of group.nodes) {
     const args = node.inputs.map((use) => read(node, use));
@@ -204,8 +204,8 @@ function program(
   const scalar = joined.shape.length === 0;
   return {
     shape: scalar ? [1] : joined.shape,
-    accesses: accesses.map(({ offset }, i) => ({
-      offset,
+    accesses: accesses.map((access, i) => ({
+      ...access,
       strides: scalar ? [0] : joined.strides[i],
     })),
     steps,
@@ -244,9 +244,11 @@ function fusedNode(
  */
 export function mayAlias(program: FusedProgram, i: number, o: number): boolean {
   if (program.steps.some(({ op }) => op === "reduce_sum" || op === "reduce_max")) return false;
-  const dense = denseStrides(program.shape), { strides, offset } = program.accesses[i];
+  const dense = denseStrides(program.shape), sources = sourcesOf(program);
   const out = program.outputs[o];
-  return out.extent === "element" && offset === 0 &&
-    sizeOf(out.spec.shape) === sizeOf(program.shape) &&
-    program.shape.every((n, axis) => n === 1 || strides[axis] === dense[axis]);
+  return out.extent === "element" && sizeOf(out.spec.shape) === sizeOf(program.shape) &&
+    program.accesses.every(({ strides, offset }, k) =>
+      sources[k] !== i || offset === 0 &&
+        program.shape.every((n, axis) => n === 1 || strides[axis] === dense[axis])
+    );
 }

@@ -6,7 +6,7 @@
 import { broadcastAccess, commonRefinement, refineStrides, type View, viewOf } from "./access.ts";
 import { type Access, denseStrides, isElementwise, isRowReduce } from "../../kernels/mod.ts";
 import { sizeOf } from "../graph/mod.ts";
-import type { PlanNode, Use } from "./simplify.ts";
+import type { PlanNode, Use, Value } from "./simplify.ts";
 
 export interface Group {
   readonly nodes: readonly PlanNode[];
@@ -35,21 +35,53 @@ export function isFree(node: PlanNode): boolean {
   return ["permute", "slice", "expand", "fill"].includes(node.op.name);
 }
 
+/** What a device allows a kernel. */
+export interface GroupLimits {
+  readonly maxOperands: number;
+  readonly maxMembers: number;
+}
+
+type Readers = ReadonlyMap<PlanNode, readonly PlanNode[]>;
+
 /** Groups in which each fusable node takes part; others are alone and not listed. */
 export function groupNodes(
   nodes: readonly PlanNode[],
-  { maxOperands, maxMembers }: { readonly maxOperands: number; readonly maxMembers: number },
+  limits: GroupLimits,
 ): Map<PlanNode, Group> {
-  const place = new Map(nodes.map((node, i) => [node, i])), groups = new Map<PlanNode, Group>();
   const readers = new Map<PlanNode, PlanNode[]>();
   for (const node of nodes) {
     for (const { value } of node.inputs) {
       readers.set(value.producer, [...(readers.get(value.producer) ?? []), node]);
     }
   }
-  const fits = (group: Group) =>
-    operandsOf(group, readers) <= maxOperands &&
-    !hasCycle(group, groups, place);
+  // A value whose readers come later may stay inside, as they may join. Where in the end too many did
+  // not, the group is made again of nodes that count on nothing.
+  const cautious = new Set<PlanNode>();
+  for (;;) {
+    const groups = growGroups(nodes, limits, { readers, cautious });
+    const over = new Set(
+      groups.values().filter((group) =>
+        !group.nodes.some((node) => cautious.has(node)) &&
+        operandsOf(group, readers) > limits.maxOperands
+      ),
+    );
+    if (over.size === 0) return groups;
+    for (const { nodes } of over) for (const node of nodes) cautious.add(node);
+  }
+}
+
+function growGroups(
+  nodes: readonly PlanNode[],
+  { maxOperands, maxMembers }: GroupLimits,
+  { readers, cautious }: { readonly readers: Readers; readonly cautious: ReadonlySet<PlanNode> },
+): Map<PlanNode, Group> {
+  const place = new Map(nodes.map((node, i) => [node, i])), groups = new Map<PlanNode, Group>();
+  const mayJoin = (reader: PlanNode) =>
+    isFree(reader) || (isFusable(reader) && !groups.has(reader));
+  const fits = (group: Group) => {
+    const hopes = group.nodes.some((node) => cautious.has(node)) ? undefined : mayJoin;
+    return operandsOf(group, readers, hopes) <= maxOperands && !hasCycle(group, groups, place);
+  };
   for (const node of nodes) {
     if (!isFusable(node)) continue;
     const alone = makeGroup([node])!;
@@ -168,21 +200,22 @@ export function accessIn(
 
 /**
  * Buffers that the kernel would bind: distinct operands from outside, and members' values that
- * others read.
+ * others read, but for others that may join.
  */
-function operandsOf(group: Group, readers: ReadonlyMap<PlanNode, readonly PlanNode[]>): number {
-  const members = new Set(group.nodes), outside = new Set<string>();
-  const ids = new Map<object, number>();
+function operandsOf(
+  group: Group,
+  readers: Readers,
+  mayJoin: (reader: PlanNode) => boolean = () => false,
+): number {
+  const members = new Set(group.nodes), outside = new Set<Value>();
   for (const node of group.nodes) {
     for (const use of node.inputs) {
-      const { base, access } = accessIn(group, node, use), producer = base.value.producer;
-      if (members.has(producer) || producer.op.name === "fill") continue;
-      if (!ids.has(base.value)) ids.set(base.value, ids.size);
-      outside.add(`${ids.get(base.value)} ${access!.strides} ${access!.offset}`);
+      const { value } = viewOf(use).base, { producer } = value;
+      if (!members.has(producer) && producer.op.name !== "fill") outside.add(value);
     }
   }
   const leaving = group.nodes.filter((node) =>
-    readers.get(node)?.some((reader) => !members.has(reader)) ?? true
+    readers.get(node)?.some((reader) => !members.has(reader) && !mayJoin(reader)) ?? true
   );
   return outside.size + leaving.length;
 }

@@ -5,7 +5,7 @@
  */
 
 import { numberText, type OpContext, sizeOf, type Spec } from "../../core/graph/tensor.ts";
-import type { FusedProgram } from "../fused.ts";
+import { type FusedProgram, sourcesOf } from "../fused.ts";
 import {
   type CpuLowering,
   type CpuTarget,
@@ -42,7 +42,7 @@ export const columnBlocks = 32;
 export const rowBytes = (width: number) => Math.ceil((4 * width + 64) / 64) * 64;
 
 /**
- * The program over these operands. `inputs` and `outputs` are addresses, `specs` the inputs' types.
+ * The program over these operands. `inputs` (one for each access) and `outputs` are addresses, `specs` the inputs' types.
  * Outputs may be stored where an input of the same shape is read densely, if there are no
  * reductions. `undefined`: f16, or arithmetic on integers.
  *
@@ -164,11 +164,13 @@ export function programWasm(
   { inputs, outputs }: OpContext,
   target: CpuTarget,
 ): CpuLowering | undefined {
-  return program && fusedJobs(
+  if (!program) return undefined;
+  const sources = sourcesOf(program);
+  return fusedJobs(
     program,
-    inputs.map((_, n) => input(n)),
+    sources.map((n) => input(n)),
     outputs.map((_, n) => output(n)),
-    inputs,
+    sources.map((n) => inputs[n]),
     target,
   );
 }

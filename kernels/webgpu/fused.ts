@@ -1,7 +1,7 @@
 /** Fused programs as WGSL: which form, and what halves need around it. */
 
 import { type Dtype, isHalf, type Spec } from "../../core/graph/mod.ts";
-import { copyProgram, denseAccess, type FusedProgram } from "../fused.ts";
+import { copyProgram, denseAccess, type FusedProgram, sourcesOf } from "../fused.ts";
 import { type GpuKernel, type GpuPass, input, output, scratch } from "../lowering.ts";
 import { flatPass, isFlat, quadPass, takesQuads } from "./fused_flat.ts";
 import type { ProgramOperands } from "./fused_parts.ts";
@@ -24,9 +24,9 @@ function fusedScratch(program: FusedProgram): Spec[] {
   return detours(program).map((o) => ({ shape: program.outputs[o].spec.shape, dtype: "f32" }));
 }
 
-const ownOperands = ({ accesses, outputs }: FusedProgram): ProgramOperands => ({
-  inputs: accesses.map((_, i) => input(i)),
-  outputs: outputs.map((_, o) => output(o)),
+const ownOperands = (program: FusedProgram): ProgramOperands => ({
+  inputs: Array.from({ length: 1 + Math.max(-1, ...sourcesOf(program)) }, (_, i) => input(i)),
+  outputs: program.outputs.map((_, o) => output(o)),
 });
 
 /** The dispatches of a program. */

@@ -4,7 +4,7 @@
  */
 
 import { isHalf, sizeOf } from "../../core/graph/mod.ts";
-import type { FusedProgram } from "../fused.ts";
+import { type FusedProgram, sourcesOf } from "../fused.ts";
 import { foldGrid, type GpuPass } from "../lowering.ts";
 import {
   bindingsOf,
@@ -33,9 +33,10 @@ const resultWgsl = ({ outputs }: FusedProgram, values: readonly string[]) =>
 export function flatPass(program: FusedProgram, operands: ProgramOperands): GpuPass {
   const { shape, accesses, outputs } = program, size = sizeOf(shape);
   const { lines, expressions, uints } = indicesWgsl(collapse(shape, accesses), "i");
+  const sources = sourcesOf(program);
   const { lines: steps, values } = stepsWgsl(
     program,
-    (k) => `load_x${k}(${expressions[k]})`,
+    (k) => `load_x${sources[k]}(${expressions[k]})`,
     (_, step) => `params.k${step}`,
   );
   const pairs = outputs.some(({ spec }) => isHalf(spec.dtype));
@@ -80,14 +81,19 @@ const LONGEST_QUAD = 40;
  * vector or as one number for all four. A space of one axis need not be a multiple of four: tensors
  * are padded, and what lies there is nobody's.
  */
-function quadSpace({ shape, accesses, steps }: FusedProgram): Space | undefined {
+function quadSpace(program: FusedProgram): Space | undefined {
+  const { shape, accesses, steps } = program, sources = sourcesOf(program);
   const space = collapse(shape, accesses), { dims } = space;
   if (dims.length === 0 || (dims.length > 1 && dims.at(-1)! % 4 !== 0)) return undefined;
   const fits = space.accesses.every(({ strides, offset }) =>
     strides.at(-1) === 0 ||
     (strides.at(-1) === 1 && offset % 4 === 0 && strides.slice(0, -1).every((s) => s % 4 === 0))
   );
-  return fits && steps.length <= LONGEST_QUAD ? space : undefined;
+  // an operand is bound as vectors or as numbers
+  const areAlike = sources.every((from, k) =>
+    space.accesses[k].strides.at(-1) === space.accesses[sources.indexOf(from)].strides.at(-1)
+  );
+  return fits && areAlike && steps.length <= LONGEST_QUAD ? space : undefined;
 }
 
 export const takesQuads = (program: FusedProgram): boolean =>
@@ -95,7 +101,7 @@ export const takesQuads = (program: FusedProgram): boolean =>
 
 /** Four neighbouring points a thread. */
 export function quadPass(program: FusedProgram, operands: ProgramOperands): GpuPass {
-  const space = quadSpace(program), { outputs, steps } = program;
+  const space = quadSpace(program), { outputs, steps } = program, sources = sourcesOf(program);
   if (!space) throw new Error("the program cannot be done four points at a time");
   const { lines, expressions, uints } = indicesWgsl(space, "i");
   const wide = space.accesses.map(({ strides }) => strides.at(-1) === 1);
@@ -105,14 +111,17 @@ export function quadPass(program: FusedProgram, operands: ProgramOperands): GpuP
   const type = steps.length === 1 ? wgslType(outputs[0].spec.dtype) : "f32";
   const loads = used.map((k) =>
     wide[k]
-      ? `let q${k} = load4_x${k}((${expressions[k]}) / 4u);`
-      : `let q${k} = load_x${k}(${expressions[k]});`
+      ? `let q${k} = load4_x${sources[k]}((${expressions[k]}) / 4u);`
+      : `let q${k} = load_x${sources[k]}(${expressions[k]});`
   );
   const points = [..."xyzw"].map((lane) =>
     `let p${lane} = point(${used.map((k) => wide[k] ? `q${k}.${lane}` : `q${k}`).join(", ")});`
   );
   const bindings = bindingsOf(operands);
-  wide.forEach((vec4, k) => bindings[`x${k}`] = { ...bindings[`x${k}`], vec4 });
+  wide.forEach((vec4, k) => {
+    const name = `x${sources[k]}`;
+    bindings[name] = { ...bindings[name], vec4 };
+  });
   outputs.forEach((_, o) => bindings[`y${o}`] = { ...bindings[`y${o}`], vec4: true });
   const units = Math.ceil(sizeOf(program.shape) / 4);
   return {

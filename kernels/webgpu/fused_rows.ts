@@ -5,7 +5,7 @@
  */
 
 import { isHalf, sizeOf } from "../../core/graph/mod.ts";
-import { extentsOf, type FusedProgram, phasesOf } from "../fused.ts";
+import { extentsOf, type FusedProgram, phasesOf, sourcesOf } from "../fused.ts";
 import { foldGrid, type GpuPass } from "../lowering.ts";
 import { bindingsOf, constantsOf, type ProgramOperands, WORKGROUP } from "./fused_parts.ts";
 import { isReduction, scalarWgsl } from "./scalars.ts";
@@ -38,6 +38,7 @@ class RowPrinter {
   readonly uints: Record<string, number>;
   readonly #extents: ("element" | "row")[];
   readonly #phases: number[];
+  readonly #sources: number[];
   /** Element index of each access, as the row's first (`base`) and what a column adds. */
   readonly #columns: string[];
   readonly #decode: string[];
@@ -46,6 +47,7 @@ class RowPrinter {
     const { shape, accesses } = program;
     this.#extents = extentsOf(program);
     this.#phases = phasesOf(program);
+    this.#sources = sourcesOf(program);
     const outer = accesses.map(({ strides, offset }) => ({
       strides: strides.slice(0, -1),
       offset,
@@ -99,7 +101,7 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec
     if (step.op === "constant") return `params.k${i}`;
     if (step.op === "input") {
       const { input: k } = step;
-      return `load_x${k}(base${k}${this.#columns[k].replace("COLUMN", column)})`;
+      return `load_x${this.#sources[k]}(base${k}${this.#columns[k].replace("COLUMN", column)})`;
     }
     if (isReduction(step)) throw new Error("reductions are not expressions");
     return scalarWgsl[step.op](...step.args.map((arg) => this.#name(arg, suffix)));

@@ -6,6 +6,7 @@
 
 import { parseArgs } from "node:util";
 import { openDevice } from "../../core/device/mod.ts";
+import { assumedLimits, webgpuTarget } from "../../core/device/webgpu/mod.ts";
 import {
   type Graph,
   leavesOf,
@@ -103,6 +104,7 @@ async function contender(config: Record<string, unknown>, sizes: Sizes, stack: D
   );
   return {
     plan,
+    gpu: planGraph(graph, webgpuTarget(assumedLimits)),
     async step() {
       const at = performance.now();
       executable.run(inputs);
@@ -136,12 +138,14 @@ for (
   );
   const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
   console.log(`${sizes.hidden} / ${sizes.intermediate}, ${sizes.tokens} tokens`);
-  for (const [name, { plan: { totals, steps } }] of Object.entries(made)) {
+  for (const [name, { plan: { totals, steps }, gpu }] of Object.entries(made)) {
     const { median } = times[name]!, base = times.swiglu!.median;
     console.log(
       `  ${name.padEnd(20)} ${median.toFixed(1)} ms, ${(median / base).toFixed(2)} of swiglu; ` +
         `intermediate ${mib(totals.arenaBytes)} MiB, moved ${mib(totals.bytesMoved)} MiB, ` +
-        `${steps.length} kernels`,
+        `${steps.length} kernels; on a GPU ${mib(gpu.totals.arenaBytes)} MiB, ${
+          mib(gpu.totals.bytesMoved)
+        } MiB, ${gpu.steps.length} kernels`,
     );
     if (!values.kernels) continue;
     for (const { op, path, context: { inputs, outputs } } of steps) {

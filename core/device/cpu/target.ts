@@ -24,7 +24,7 @@ export function cpuTarget(options: CpuTargetOptions): Target<CpuLowered> {
     slack: ALIGNMENT,
     slabBytes: 2 ** 32,
     maxTensorBytes: 2 ** 31,
-    maxOperands: 40,
+    maxOperands: 24,
     maxMembers: 128,
     aliasing: true,
     epilogues: false,

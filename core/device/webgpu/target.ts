@@ -62,8 +62,8 @@ export function webgpuTarget(
     maxTensorBytes: Math.min(alignDown(limits.maxBindingBytes), slabBytes),
     // Some drivers bind a million buffers; a chain that reads more than a few is better cut.
     maxOperands: Math.min(limits.maxStorageBuffers, 16),
-    // More make slow compiles and long registers, not faster kernels.
-    maxMembers: 48,
+    // Enough for what belongs together; more make slow compiles and long registers.
+    maxMembers: 96,
     // WGSL gives no promise about bindings that overlap: a compiler may read an operand again after
     // the store.
     aliasing: false,

@@ -141,7 +141,7 @@ export const variants: Record<string, unknown> = {
         activations: ["relu", "tanh", "gelu_tanh"],
         router_size: 5,
         routing_noise: "always",
-        tau: 0.2,
+        tau: 0.7, // the lower, the more roundings of preferences are magnified
       },
     }],
   },
