@@ -70,9 +70,8 @@ interface Projections<T> {
   readonly qkv: T;
   /** The gates of the answers. */
   readonly z: T;
-  /** How much is corrected, and how much forgotten, for each value head. */
-  readonly b: T;
-  readonly a: T;
+  /** How much is corrected and, below, how much forgotten, for each value head. */
+  readonly ba: T;
   readonly conv: T;
   readonly A_log: T;
   readonly dt_bias: T;
@@ -91,8 +90,10 @@ interface Projected {
 
 function project(p: Projections<Tensor>, x: Tensor, c: Config, dims: Dims): Projected {
   const f = throughFan(p.fan, x, c.fan, dims);
-  const projected = (name: "qkv" | "z" | "b" | "a") => scope(name, () => linear(f, p[name]));
-  const [qkv, z, b, a] = [projected("qkv"), projected("z"), projected("b"), projected("a")];
+  const projected = (name: "qkv" | "z" | "ba") => scope(name, () => linear(f, p[name]));
+  const [qkv, z, ba] = [projected("qkv"), projected("z"), projected("ba")];
+  const { valueHeads } = sizesOf(c),
+    [b, a] = [0, valueHeads].map((at) => slice(ba, 2, at, valueHeads));
   const g = mul(neg(exp(p.A_log)), softplus(add(a, p.dt_bias)));
   return { qkv, z, g, beta: sigmoid(b) };
 }
@@ -127,9 +128,12 @@ function answer(p: Projections<Tensor>, out: Tensor, z: Tensor, eps: number): Te
   return scope("o", () => linear(reshape(gated, [batch, time, heads * width]), p.o));
 }
 
-/** The rule itself is f32 in all precisions: its state sums over the whole text. */
+/**
+ * The rule itself is f32 in all precisions: its state sums over the whole text. The backward pass computes it again: a
+ * small part of a layer's work, but more than half of what the layer would keep.
+ */
 const rule = (inputs: DeltaInputs, before: Tensor) =>
-  scope("rule", () => inPrecision("f32", () => gatedDelta(inputs, before)));
+  scope("rule", () => inPrecision("f32", () => remat(gatedDelta)(inputs, before)));
 
 export const gatedDeltaMixer = definePart({
   config,
@@ -145,8 +149,7 @@ export const gatedDeltaMixer = definePart({
       ...params,
       qkv: matrix(2 * keys + values, width, dims),
       z: matrix(values, width, dims),
-      b: matrix(valueHeads, width, dims),
-      a: matrix(valueHeads, width, dims),
+      ba: matrix(2 * valueHeads, width, dims),
       conv: taps(c.conv_kernel_dim, 2 * keys + values),
       A_log: { ...gain(valueHeads), init: { kind: "log_of_uniform", high: 16 } },
       dt_bias: { ...gain(valueHeads), role: "bias" },

@@ -91,8 +91,7 @@ export function gatedDeltaParams(of: Named, sizes: Sizes): Record<string, Tensor
   return {
     qkv: k.concat([q, key, v], 0),
     z,
-    b,
-    a,
+    ba: k.concat([b, a], 0),
     conv: k.permute(k.reshape(of("conv"), [q.shape[0] * 2 + v.shape[0], -1]), [1, 0]),
     A_log: of("A_log"),
     dt_bias: of("dt_bias"),
