@@ -5,8 +5,12 @@
  * @module
  */
 import llama5m from "../configs/llama-5m.yaml" with { type: "text" };
+import neollm110m from "../configs/neollm-110m.yaml" with { type: "text" };
+import neollmTiny from "../configs/neollm-tiny.yaml" with { type: "text" };
+import polyglu06b from "../configs/polyglu-0.6b.yaml" with { type: "text" };
 import quickstart from "../configs/quickstart.yaml" with { type: "text" };
 import shakespeareChar from "../configs/shakespeare-char.yaml" with { type: "text" };
+import veronica24l from "../configs/veronica-24l.yaml" with { type: "text" };
 
 export interface BuiltinConfig {
   readonly name: string;
@@ -15,7 +19,15 @@ export interface BuiltinConfig {
   readonly text: string;
 }
 
-const texts = { "llama-5m": llama5m, quickstart, "shakespeare-char": shakespeareChar };
+const texts = {
+  "llama-5m": llama5m,
+  "neollm-110m": neollm110m,
+  "neollm-tiny": neollmTiny,
+  "polyglu-0.6b": polyglu06b,
+  quickstart,
+  "shakespeare-char": shakespeareChar,
+  "veronica-24l": veronica24l,
+};
 
 /** All of them, by name. */
 export const builtinConfigs: readonly BuiltinConfig[] = Object.entries(texts).map((
