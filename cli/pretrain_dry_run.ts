@@ -204,6 +204,7 @@ function namesOf(report: Report): Record<string, unknown> {
     validation_seconds: time?.validation ?? null,
     saving_seconds: time?.saving ?? null,
     run_seconds: time?.run ?? null,
+    run_seconds_at_10_tflops: assumedSeconds(report) ?? null,
     data: sources.map(namesOfSource),
   };
 }
@@ -249,10 +250,23 @@ function describe(report: Report): string[] {
 const shortTime = (seconds: number) =>
   seconds < 1 ? `${significant(1000 * seconds)} ms` : formatDuration(seconds);
 
-function timeLines({ time, timedOn, fits }: Report): string[] {
+/** What a large card reaches in f32 kernels, about a third of its peak: a yardstick for devices that are not here. */
+const assumedFlops = 1e13;
+
+function assumedSeconds({ fits, found: { flops } }: Report): number | undefined {
+  return fits === false || flops === Infinity ? undefined : flops / assumedFlops;
+}
+
+function timeLines(report: Report): string[] {
+  const { time, timedOn, fits } = report;
   if (!time) {
+    const seconds = assumedSeconds(report);
     const why = fits === false ? "the run does not fit" : "no such device is here to be timed";
-    return [`time                  not known: ${why}`];
+    return seconds === undefined ? [`time                  not known: ${why}`] : [
+      `time, estimated       ${formatDuration(seconds).padStart(15)}  where ${
+        formatQuantity(assumedFlops)
+      }FLOP/s are reached, for want of a device to be timed; updates alone`,
+    ];
   }
   const { update, tokensPerSecond, updates, validation, saving, run, timedShare } = time;
   const measured = validation === undefined
