@@ -129,10 +129,7 @@ function schedulesOf({ model, optimizer, data: { sources = [] } }: PretrainConfi
 
 /** Those that the model's parts read; where in the config they stand is found by looking for them. */
 function modelSchedules(model: PretrainConfig["model"]): PlacedSchedule[] {
-  const { scalars } = buildModel(
-    completeModel(model, { vocab_size: 1, max_position_embeddings: 1 }),
-  );
-  return scalars.flatMap(({ schedule }) => {
+  return scalarsOf(model).flatMap(({ schedule }) => {
     const path = typeof schedule === "number" ? undefined : placeOf(schedule, model, ["model"]);
     return path ? [{ path, schedule }] : [];
   });
