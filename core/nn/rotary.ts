@@ -1,7 +1,7 @@
 /** How the channels of queries and keys turn with the position. */
 
 import { z } from "zod";
-import { constant, rope, ropeTables } from "../../kernels/mod.ts";
+import { constant, positionsFrom, rope, ropeTables } from "../../kernels/mod.ts";
 import type { Tensor } from "../graph/mod.ts";
 import type { Dims } from "./part.ts";
 
@@ -61,6 +61,5 @@ export function turned(
 
 /** i32 [batch, time]: 0, 1, … in each row of x [batch, time, …]. */
 export function rowPositions({ shape: [batch, time] }: Tensor): Tensor {
-  const values = Int32Array.from({ length: batch * time }, (_, i) => i % time);
-  return constant(`row positions ${batch} ${time}`, [batch, time], values);
+  return positionsFrom(constant(`row starts ${batch}`, [batch], new Int32Array(batch)), time);
 }

@@ -41,28 +41,38 @@ export interface GroupLimits {
   readonly maxMembers: number;
 }
 
-type Readers = ReadonlyMap<PlanNode, readonly PlanNode[]>;
+/** Who reads whom; of what is read through views, what is below them. */
+interface Edges {
+  readonly readers: ReadonlyMap<PlanNode, readonly PlanNode[]>;
+  readonly bases: ReadonlyMap<PlanNode, readonly Value[]>;
+}
+
+function edgesOf(nodes: readonly PlanNode[]): Edges {
+  const readers = new Map<PlanNode, PlanNode[]>(), bases = new Map<PlanNode, Value[]>();
+  for (const node of nodes) {
+    for (const { value } of node.inputs) {
+      readers.set(value.producer, [...(readers.get(value.producer) ?? []), node]);
+    }
+    bases.set(node, node.inputs.map((use) => viewOf(use).base.value));
+  }
+  return { readers, bases };
+}
 
 /** Groups in which each fusable node takes part; others are alone and not listed. */
 export function groupNodes(
   nodes: readonly PlanNode[],
   limits: GroupLimits,
 ): Map<PlanNode, Group> {
-  const readers = new Map<PlanNode, PlanNode[]>();
-  for (const node of nodes) {
-    for (const { value } of node.inputs) {
-      readers.set(value.producer, [...(readers.get(value.producer) ?? []), node]);
-    }
-  }
+  const edges = edgesOf(nodes);
   // A value whose readers come later may stay inside, as they may join. Where in the end too many did
   // not, the group is made again of nodes that count on nothing.
   const cautious = new Set<PlanNode>();
   for (;;) {
-    const groups = growGroups(nodes, limits, { readers, cautious });
+    const groups = growGroups(nodes, limits, edges, cautious);
     const over = new Set(
       groups.values().filter((group) =>
         !group.nodes.some((node) => cautious.has(node)) &&
-        operandsOf(group, readers) > limits.maxOperands
+        operandsOf(group, edges) > limits.maxOperands
       ),
     );
     if (over.size === 0) return groups;
@@ -73,23 +83,24 @@ export function groupNodes(
 function growGroups(
   nodes: readonly PlanNode[],
   { maxOperands, maxMembers }: GroupLimits,
-  { readers, cautious }: { readonly readers: Readers; readonly cautious: ReadonlySet<PlanNode> },
+  edges: Edges,
+  cautious: ReadonlySet<PlanNode>,
 ): Map<PlanNode, Group> {
   const place = new Map(nodes.map((node, i) => [node, i])), groups = new Map<PlanNode, Group>();
   const mayJoin = (reader: PlanNode) =>
     isFree(reader) || (isFusable(reader) && !groups.has(reader));
   const fits = (group: Group) => {
     const hopes = group.nodes.some((node) => cautious.has(node)) ? undefined : mayJoin;
-    return operandsOf(group, readers, hopes) <= maxOperands && !hasCycle(group, groups, place);
+    return operandsOf(group, edges, hopes) <= maxOperands &&
+      !hasCycle(group, groups, { place, bases: edges.bases });
   };
   for (const node of nodes) {
     if (!isFusable(node)) continue;
     const alone = makeGroup([node])!;
     const candidates = [
       ...new Set(
-        node.inputs.map((use) => groups.get(viewOf(use).base.value.producer)).filter((g) =>
-          g !== undefined
-        ),
+        edges.bases.get(node)!.map(({ producer }) => groups.get(producer))
+          .filter((g) => g !== undefined),
       ),
     ];
     // All neighbours at once if possible, then the latest alone.
@@ -204,13 +215,13 @@ export function accessIn(
  */
 function operandsOf(
   group: Group,
-  readers: Readers,
+  { readers, bases }: Edges,
   mayJoin: (reader: PlanNode) => boolean = () => false,
 ): number {
   const members = new Set(group.nodes), outside = new Set<Value>();
   for (const node of group.nodes) {
-    for (const use of node.inputs) {
-      const { value } = viewOf(use).base, { producer } = value;
+    for (const value of bases.get(node)!) {
+      const { producer } = value;
       if (!members.has(producer) && producer.op.name !== "fill") outside.add(value);
     }
   }
@@ -227,7 +238,7 @@ function operandsOf(
 function hasCycle(
   group: Group,
   groups: ReadonlyMap<PlanNode, Group>,
-  place: ReadonlyMap<PlanNode, number>,
+  { place, bases }: { readonly place: ReadonlyMap<PlanNode, number>; bases: Edges["bases"] },
 ): boolean {
   const members = new Set(group.nodes),
     first = Math.min(...group.nodes.map((node) => place.get(node)!));
@@ -238,7 +249,7 @@ function hasCycle(
   };
   // Views are read through: what counts is what they look at.
   for (const node of group.nodes) {
-    for (const use of node.inputs) visit(viewOf(use).base.value.producer);
+    for (const { producer } of bases.get(node)!) visit(producer);
   }
   while (stack.length > 0) {
     const node = stack.pop()!;
@@ -250,8 +261,7 @@ function hasCycle(
     if (Math.max(...unit.map((part) => place.get(part)!)) < first) continue;
     for (const part of unit) {
       seen.add(part);
-      for (const use of part.inputs) {
-        const { producer } = viewOf(use).base.value;
+      for (const { producer } of bases.get(part)!) {
         if (members.has(producer)) return true;
         visit(producer);
       }
