@@ -15,7 +15,7 @@ import {
   sumLeading,
   toFloat,
 } from "../../kernels/mod.ts";
-import { remat, scope, type Tensor } from "../graph/mod.ts";
+import { remat, scope, ShapeError, type Tensor } from "../graph/mod.ts";
 import type {
   Applied,
   Dims,
@@ -249,6 +249,12 @@ export function buildModel(config: CompleteModelConfig): Model {
 function noiseOf({ input, layers }: Parts): NoiseUse {
   const asked = [input, ...layers.flatMap(({ mixer, mlp }) => [mixer, mlp])]
     .map(({ noise }) => noise);
+  if (asked.includes("always") && asked.includes("training")) {
+    // keys alone tell a part that it is in training
+    throw new ShapeError(
+      "some parts draw random numbers always, others (dropout, say) in training alone: not both in one model",
+    );
+  }
   return asked.includes("always") ? "always" : asked.includes("training") ? "training" : "never";
 }
 

@@ -16,6 +16,7 @@ import {
   sigmoid,
 } from "../../kernels/mod.ts";
 import { currentPath, scope, ShapeError, type Spec, type Tensor } from "../graph/mod.ts";
+import { dropoutNoise, dropoutOption, dropped } from "./dropout.ts";
 import { fanBefore, fanConfig, type FanParams, throughFan } from "./fan.ts";
 import {
   bias,
@@ -67,6 +68,8 @@ const config = z.strictObject({
   attention_bias: z.boolean().default(false),
   /** Makes of x what the projections read. */
   fan: fanConfig.optional(),
+  /** Of what the mixer gives; the weights of tokens are not dropped. */
+  ...dropoutOption,
 }).check((ctx) => {
   const { num_attention_heads: heads, num_key_value_heads: shared = heads } = ctx.value;
   if (heads % shared === 0) return;
@@ -186,16 +189,17 @@ function join(
   p: Projections<Tensor>,
   seen: Tensor,
   { v, gate }: Projected,
-  { exclusive }: Config,
+  { config: { exclusive, dropout }, noise }: { config: Config; noise: Tensor | undefined },
 ): Tensor {
   const [batch, time, heads, width] = seen.shape;
   const y = exclusive ? withoutOwnValue(seen, v) : seen;
   const joined = reshape(gate ? mul(y, gate) : y, [batch, time, heads * width]);
-  return scope("o", () => linear(joined, p.o));
+  return dropped(scope("o", () => linear(joined, p.o)), dropout, noise);
 }
 
 export const attention = definePart({
   config,
+  noise: dropoutNoise,
   params(
     c,
     dims,
@@ -233,7 +237,7 @@ export const attention = definePart({
     const projected = project(p, x, { ...ctx, positions }), { q, k, v, streams } = projected;
     const { window, softcap } = ctx.config;
     const seen = attend(q, k, v, ctx.segment_ids, { window, softcap });
-    return { out: join(p, seen, projected, ctx.config), streams };
+    return { out: join(p, seen, projected, ctx), streams };
   },
   /**
    * Keys and values of all positions so far. Rows beyond a row's length are stale, unseen, and
@@ -250,6 +254,6 @@ export const attention = definePart({
     const keys = cacheWrite(state.keys, k, ctx.start),
       values = cacheWrite(state.values, v, ctx.start);
     const seen = cachedAttention(q, keys, values, ctx.start, { window, softcap });
-    return { out: join(p, seen, projected, ctx.config), state: { keys, values }, streams };
+    return { out: join(p, seen, projected, ctx), state: { keys, values }, streams };
   },
 });

@@ -27,6 +27,7 @@ import {
 } from "../../kernels/mod.ts";
 import { remat, scope, type Spec, type Tensor } from "../graph/mod.ts";
 import { type DeltaInputs, gatedDelta } from "./delta_rule.ts";
+import { dropoutNoise, dropoutOption, dropped } from "./dropout.ts";
 import { fanBefore, fanConfig, type FanParams, throughFan } from "./fan.ts";
 import { gain, matrix, outputMatrix, taps } from "./params.ts";
 import { definePart, type Dims, type ParamDescription } from "./part.ts";
@@ -45,6 +46,8 @@ const config = z.strictObject({
   norm_eps: z.number().positive().default(1e-6),
   /** Makes of x what the projections read. */
   fan: fanConfig.optional(),
+  /** Of what the mixer gives. */
+  ...dropoutOption,
 }).check((ctx) => {
   const { num_key_heads: keys, num_value_heads: values = keys } = ctx.value;
   if (values % keys === 0) return;
@@ -122,10 +125,16 @@ export function gatedRmsNorm(x: Tensor, gain: Tensor, z: Tensor, eps: number): T
 }
 
 /** The answers [batch, time, value heads, value width], normed, gated and projected back. */
-function answer(p: Projections<Tensor>, out: Tensor, z: Tensor, eps: number): Tensor {
+function answer(
+  p: Projections<Tensor>,
+  out: Tensor,
+  z: Tensor,
+  { config: c, noise }: { config: Config; noise: Tensor | undefined },
+): Tensor {
   const [batch, time, heads, width] = out.shape;
-  const gated = gatedRmsNorm(out, p.norm, reshape(z, out.shape), eps);
-  return scope("o", () => linear(reshape(gated, [batch, time, heads * width]), p.o));
+  const gated = gatedRmsNorm(out, p.norm, reshape(z, out.shape), c.norm_eps);
+  const result = scope("o", () => linear(reshape(gated, [batch, time, heads * width]), p.o));
+  return dropped(result, c.dropout, noise);
 }
 
 /**
@@ -137,6 +146,7 @@ const rule = (inputs: DeltaInputs, before: Tensor) =>
 
 export const gatedDeltaMixer = definePart({
   config,
+  noise: dropoutNoise,
   params(
     c,
     dims,
@@ -158,13 +168,14 @@ export const gatedDeltaMixer = definePart({
     };
   },
   /** Each segment begins with an empty convolution and an empty state, as it would alone. */
-  apply(p, x, { config: c, dims, segment_ids }) {
+  apply(p, x, ctx) {
+    const { config: c, dims, segment_ids } = ctx;
     const { valueHeads, dk, dv } = sizesOf(c), { qkv, z, g, beta } = project(p, x, c, dims);
     const convolved = scope("conv", () => causalConv(qkv, p.conv, segment_ids));
     const segments = segment_ids && toFloat(segment_ids);
     const empty = fill([x.shape[0], valueHeads, dk, dv], 0);
     const { out } = rule({ ...heads(convolved, c), g, beta, segments }, empty);
-    return { out: answer(p, out, z, c.norm_eps) };
+    return { out: answer(p, out, z, ctx) };
   },
   state(c, _, { batch }): { conv: Spec; delta: Spec } {
     const { valueHeads, dk, dv, keys, values } = sizesOf(c);
@@ -182,6 +193,6 @@ export const gatedDeltaMixer = definePart({
     const kept = (gate: Tensor) => own ? mul(gate, reshape(own, [...own.shape, 1])) : gate;
     const inputs = { ...heads(convolved, c), g: kept(g), beta: kept(beta) };
     const { out, state: delta } = rule(inputs, fromStart(state.delta, ctx));
-    return { out: answer(p, out, z, c.norm_eps), state: { conv: tail, delta } };
+    return { out: answer(p, out, z, ctx), state: { conv: tail, delta } };
   },
 });

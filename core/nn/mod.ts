@@ -1,6 +1,7 @@
 export * from "./activations.ts";
 export * from "./attention.ts";
 export * from "./branches.ts";
+export * from "./dropout.ts";
 export * from "./fan.ts";
 export * from "./gated_delta.ts";
 export * from "./gpas.ts";

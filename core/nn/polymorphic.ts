@@ -109,7 +109,7 @@ export const polymorphic: Part<typeof config> = {
     return {
       params,
       scalars: { tau, aux_weight, ...(forcing && { force_prob: forcing.probability }) },
-      noise: forcing ? "training" : "never",
+      noise: forcing || bound.some(({ noise }) => noise === "training") ? "training" : "never",
       apply(tree, x, ctx) {
         const p = typed(tree), { scalars, noise } = ctx;
         const forced = forcing && noise && drawForced(noise, forcing, {

@@ -3,8 +3,9 @@
 import { z } from "zod";
 import { add, linear, meanLast, mul, reshape, rsqrt, slice, square } from "../../kernels/mod.ts";
 import { remat, scope, type Tensor } from "../graph/mod.ts";
+import { dropoutNoise, dropoutOption, dropped } from "./dropout.ts";
 import { matrix, outputMatrix } from "./params.ts";
-import { definePositionwise, type ParamDescription } from "./part.ts";
+import { definePart, type ParamDescription } from "./part.ts";
 
 /** w₀ n(x³) + w₁ n(x²) + w₂ n(x) + b with n(v) = v / √(mean v² + eps) over the last axis; weight [3], bias [1]. */
 export function polyNorm(x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-6): Tensor {
@@ -24,28 +25,48 @@ const activation: Record<"weight" | "bias", ParamDescription> = {
   bias: { shape: [1], dtype: "f32", role: "bias", init: { kind: "constant", value: 0 } },
 };
 
+const config = z.strictObject({
+  kind: z.literal("polynorm"),
+  intermediate_size: z.int().positive(),
+  /** Left out, the activation is of `up` itself: two matrices, the form of the paper. */
+  gated: z.boolean().default(true),
+  eps: z.number().positive().default(1e-6),
+  /** Of hidden units. */
+  ...dropoutOption,
+});
+
+interface Params<T> {
+  readonly gate?: T | undefined;
+  readonly up: T;
+  readonly down: T;
+  readonly polynorm: Readonly<Record<"weight" | "bias", T>>;
+}
+
+function apply(p: Params<Tensor>, x: Tensor, c: z.output<typeof config>, keys: Tensor | undefined) {
+  const up = scope("up", () => linear(x, p.up)), { gate } = p;
+  const driven = gate ? scope("gate", () => linear(x, gate)) : up;
+  const { weight, bias } = p.polynorm;
+  const active = scope("polynorm", () => polyNorm(driven, weight, bias, c.eps));
+  const units = dropped(gate ? mul(active, up) : active, c.dropout, keys);
+  return scope("down", () => linear(units, p.down));
+}
+
 /** down(polynorm(gate x) · up x), or down(polynorm(up x)). */
-export const polyNormMlp = definePositionwise({
-  config: z.strictObject({
-    kind: z.literal("polynorm"),
-    intermediate_size: z.int().positive(),
-    /** Left out, the activation is of `up` itself: two matrices, the form of the paper. */
-    gated: z.boolean().default(true),
-    eps: z.number().positive().default(1e-6),
-  }),
-  params: (c, dims) => ({
-    ...(c.gated ? { gate: matrix(c.intermediate_size, dims.hidden_size, dims) } : {}),
-    up: matrix(c.intermediate_size, dims.hidden_size, dims),
-    down: outputMatrix(dims.hidden_size, c.intermediate_size, dims),
-    polynorm: activation,
-  }),
-  apply(p, x, { config: { eps } }) {
-    const up = scope("up", () => linear(x, p.up)), gate = p.gate;
-    const driven = gate ? scope("gate", () => linear(x, gate)) : up;
-    const active = scope(
-      "polynorm",
-      () => polyNorm(driven, p.polynorm.weight, p.polynorm.bias, eps),
-    );
-    return { out: scope("down", () => linear(gate ? mul(active, up) : active, p.down)) };
-  },
+export const polyNormMlp = definePart({
+  config,
+  noise: dropoutNoise,
+  params: (
+    c,
+    dims,
+  ):
+    & Params<ParamDescription>
+    & Record<string, ParamDescription | Record<string, ParamDescription>> => ({
+      ...(c.gated ? { gate: matrix(c.intermediate_size, dims.hidden_size, dims) } : {}),
+      up: matrix(c.intermediate_size, dims.hidden_size, dims),
+      down: outputMatrix(dims.hidden_size, c.intermediate_size, dims),
+      polynorm: activation,
+    }),
+  apply: (p, x, { config, noise }) => ({ out: apply(p, x, config, noise) }),
+  state: () => ({}),
+  step: (p, x, { config, noise }) => ({ out: apply(p, x, config, noise), state: {} }),
 });

@@ -94,7 +94,7 @@ export const variants: Record<string, unknown> = {
     head: { kind: "linear", softcap: 3 },
     remat: true,
   },
-  "gated delta, fan, output gate, zero-centred norms, layernorm scaling, gpas, polynorm": {
+  "gated delta, fan, output gate, zero-centred norms, layernorm scaling, gpas, polynorm, dropout": {
     hidden_size: 8,
     blocks: [
       {
@@ -105,8 +105,9 @@ export const variants: Record<string, unknown> = {
           key_head_dim: 4,
           value_head_dim: 3,
           fan: {},
+          dropout: 0.2,
         },
-        mlp: { kind: "polynorm", intermediate_size: 12 },
+        mlp: { kind: "polynorm", intermediate_size: 12, dropout: 0.2 },
         residual: { kind: "gpas", norm: zeroCentred },
       },
       {
