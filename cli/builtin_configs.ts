@@ -8,6 +8,7 @@ import llama5m from "../configs/llama-5m.yaml" with { type: "text" };
 import neollm110m from "../configs/neollm-110m.yaml" with { type: "text" };
 import neollmTiny from "../configs/neollm-tiny.yaml" with { type: "text" };
 import polyglu06b from "../configs/polyglu-0.6b.yaml" with { type: "text" };
+import polygluTiny from "../configs/polyglu-tiny.yaml" with { type: "text" };
 import quickstart from "../configs/quickstart.yaml" with { type: "text" };
 import shakespeareChar from "../configs/shakespeare-char.yaml" with { type: "text" };
 import veronica24l from "../configs/veronica-24l.yaml" with { type: "text" };
@@ -24,6 +25,7 @@ const texts = {
   "neollm-110m": neollm110m,
   "neollm-tiny": neollmTiny,
   "polyglu-0.6b": polyglu06b,
+  "polyglu-tiny": polygluTiny,
   quickstart,
   "shakespeare-char": shakespeareChar,
   "veronica-24l": veronica24l,
