@@ -8,7 +8,7 @@ import type { ResolvedConfig } from "./config.ts";
 import { diskUse } from "./disk.ts";
 import { planTraining, type Training } from "./plans.ts";
 import { trainingOf } from "./pretrain.ts";
-import type { RowShape } from "./programs.ts";
+import type { RowShape } from "./rows.ts";
 import { perUpdate, timelineOf } from "./timeline.ts";
 
 /** Seconds, and what they come to. */

@@ -2,7 +2,7 @@
 
 import { setImmediate } from "node:timers";
 import type { Batch } from "../data/batches.ts";
-import { type DataCursor, nextRows, type RowSource } from "../data/mixture.ts";
+import type { DataCursor } from "../data/mixture.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import { shellWord } from "../io/words.ts";
 import { type Model, scalarValues } from "../model/mod.ts";
@@ -17,14 +17,15 @@ import {
 import { type Checkpoint, saveCheckpoint } from "./checkpoint.ts";
 import { microRows } from "./config.ts";
 import { fingerprintOf, firstDataCursor, tokensBySource } from "./data.ts";
-import { sharesOf } from "./data_config.ts";
 import type { EndReason, TrainEvent } from "./events.ts";
 import type { PretrainJob } from "./pretrain.ts";
 import { keepCheckpoints } from "./keeping.ts";
 import { appendMetrics, appendSample, requireRun } from "./run_folder.ts";
 import type { Sampler } from "./sampler.ts";
 import { doneBy, longestStage, type Stage, type Timeline, timelineOf } from "./timeline.ts";
-import { countOf, type Trainer, type UpdatePoint } from "./trainer.ts";
+import { countOf } from "./rows.ts";
+import type { Trainer, UpdatePoint } from "./trainer.ts";
+import { type UpdateRows, updateRows } from "./update_rows.ts";
 import { type HeldOut, holdsOut, measureHeldOut, validationRecord } from "./validation.ts";
 import { watchedOf } from "./watched.ts";
 
@@ -55,7 +56,7 @@ export class Loop {
   readonly #timeline: Timeline;
   #stage: Stage;
   readonly #scalarsAt: (step: number) => OptimizerScalars;
-  readonly #sharesAt: RowSource["sharesAt"];
+  readonly #rows: UpdateRows;
   readonly #averages: AveragePlan;
 
   constructor(
@@ -75,7 +76,7 @@ export class Loop {
     this.#timeline = timelineOf(config);
     this.#stage = this.#timeline.stageAt(this.step);
     this.#scalarsAt = scalarsOf(config.optimizer, this.#timeline);
-    this.#sharesAt = sharesOf(config.data, this.#timeline);
+    this.#rows = updateRows(config, data, this.#timeline);
     this.#averages = planAverages(config.averages, config.optimizer, this.#timeline);
   }
 
@@ -148,7 +149,7 @@ export class Loop {
   /** One update, without waiting. */
   #submit(): void {
     const cursor = this.#cursor;
-    const { parts, next } = this.#partsAt(cursor, this.step);
+    const { parts, next } = this.#rows.partsAt(this.#stage, cursor, this.step);
     this.#cursor = next;
     const scalars = this.#scalarsAt(this.step), { learningRate } = scalars;
     this.trainer.update(parts, scalars, this.#pointAt(this.step));
@@ -167,29 +168,6 @@ export class Loop {
       seed: this.job.config.seed,
       step,
       averages: this.#averages.weightsAt(step),
-    };
-  }
-
-  /** The rows of the update that begins at a cursor, after `step` updates. */
-  #partsAt(cursor: DataCursor, step: number): { parts: Batch[]; next: DataCursor } {
-    const parts: Batch[] = [];
-    const { accumulation } = this.#stage, source = this.#sourceOf(this.#stage);
-    for (let i = 0; i < accumulation; i++) {
-      const { batch, cursor: next } = nextRows(source, cursor, step);
-      parts.push(batch);
-      cursor = next;
-    }
-    return { parts, next: cursor };
-  }
-
-  #sourceOf(stage: Stage): RowSource {
-    const { config: { seed }, data } = this.job;
-    return {
-      splits: data.sources.map(({ shards }) => shards.splits.train),
-      rows: microRows(stage),
-      length: stage.sequence_length,
-      seed,
-      sharesAt: this.#sharesAt,
     };
   }
 
@@ -213,7 +191,9 @@ export class Loop {
     const found = await results;
     for (const [i, { lossSum, norm, isHealthy, metrics }] of found.entries()) {
       const { step, learningRate, count, tokens, cursor, next, isLogged } = of[i];
-      if (!isHealthy) throw await this.#diverged(step, this.#partsAt(cursor, step - 1).parts);
+      if (!isHealthy) {
+        throw await this.#diverged(step, this.#rows.partsAt(this.#stage, cursor, step - 1).parts);
+      }
       if (!isLogged) continue;
       const now = performance.now(), seconds = (now - this.#logged.at) / 1000;
       const tokensPerSecond = (tokens - this.#logged.tokens) / seconds;
@@ -254,11 +234,16 @@ export class Loop {
   /** Measures what is held out, with the weights or an average of them. */
   async #measure(trainer: Pick<Trainer, "measure">): Promise<HeldOut | undefined> {
     const { config, data } = this.job, point = this.#pointAt(this.step);
-    const { rows, length } = this.#sourceOf(longestStage(this.#timeline.stages));
+    const measured = longestStage(this.#timeline.stages);
     return await measureHeldOut(
       { measure: (batches) => trainer.measure(batches, point) },
       data,
-      { rows, length, packing: config.data.packing, maxTokens: config.validation.max_tokens },
+      {
+        rows: microRows(measured),
+        length: measured.sequence_length,
+        packing: config.data.packing,
+        maxTokens: config.validation.max_tokens,
+      },
     );
   }
 

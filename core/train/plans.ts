@@ -6,13 +6,13 @@ import type { Model } from "../model/mod.ts";
 import type { Optimizer } from "../optim/mod.ts";
 import { type NamedSpec, type Plan, PlanError, planGraph, type Target } from "../plan/mod.ts";
 import {
-  type RowShape,
   traceAccumulate,
   traceApply,
   traceLosses,
   traceUpdate,
   type UpdateOptions,
 } from "./programs.ts";
+import type { RowShape } from "./rows.ts";
 
 /** What training is made from, apart from the data. */
 export interface Training {

@@ -17,7 +17,7 @@ import { Loop } from "./loop.ts";
 import { keepCheckpoints } from "./keeping.ts";
 import type { Training } from "./plans.ts";
 import { createRun, readRunConfig, reopenRun, restartRun, type Session } from "./run_folder.ts";
-import type { RowShape } from "./programs.ts";
+import type { RowShape } from "./rows.ts";
 import { Sampler, samplingPlans } from "./sampler.ts";
 import { doneBy, longestStage, type Stage, timelineOf, type UpdateSizes } from "./timeline.ts";
 import { Trainer } from "./trainer.ts";

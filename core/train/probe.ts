@@ -13,7 +13,8 @@ import {
 } from "../graph/mod.ts";
 import type { LabelledRows, Model, ModelTree } from "../model/mod.ts";
 import type { TensorTree } from "../nn/mod.ts";
-import { type RowShape, toldRows, type UpdateOptions } from "./programs.ts";
+import type { UpdateOptions } from "./programs.ts";
+import { type RowShape, toldRows } from "./rows.ts";
 
 /** A graph whose outputs are not finite where the tensors of the same place in `names` are not. */
 export interface Probe {

@@ -16,8 +16,6 @@ import {
   type Model,
   type ModelTree,
   namedParams,
-  runSpecs,
-  type RunUse,
 } from "../model/mod.ts";
 import type { TensorTree } from "../nn/mod.ts";
 import {
@@ -28,24 +26,7 @@ import {
   moveAverages,
   type Optimizer,
 } from "../optim/mod.ts";
-
-/** What rows look like on the device. */
-export interface RowShape {
-  readonly rows: number;
-  readonly length: number;
-  /** Rows hold several documents. */
-  readonly segments: boolean;
-}
-
-export function rowSpecs({ rows, length, segments }: RowShape): Record<string, Spec> {
-  const tokens = spec([rows, length], "i32");
-  return {
-    ids: tokens,
-    targets: tokens,
-    positions: tokens,
-    ...(segments ? { segment_ids: tokens } : {}),
-  };
-}
+import { type RowShape, toldRows } from "./rows.ts";
 
 /** What an update may do besides. */
 export interface UpdateOptions {
@@ -53,11 +34,6 @@ export interface UpdateOptions {
   readonly loss?: LossOptions;
   /** Averages of the weights that are kept. */
   readonly averages?: AveragesConfig;
-}
-
-/** Rows and what they bring for the model's parts. */
-export function toldRows(model: Model, shape: RowShape, use: RunUse): Record<string, Spec> {
-  return { ...rowSpecs(shape), ...runSpecs(model, shape.rows, use) };
 }
 
 /** Parameters as they are stored: f32 masters. */

@@ -4,14 +4,7 @@ import type { Batch } from "../data/batches.ts";
 import type { Device, Executable, HostArray, StateStore } from "../device/types.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import type { TensorSource } from "../io/safetensors.ts";
-import {
-  initialValues,
-  type NamedParam,
-  namedParams,
-  type RunPoint,
-  type RunUse,
-  runValues,
-} from "../model/mod.ts";
+import { initialValues, type NamedParam, namedParams, type RunPoint } from "../model/mod.ts";
 import {
   type AverageKind,
   averageKinds,
@@ -22,7 +15,8 @@ import { type Plan, planGraph } from "../plan/mod.ts";
 import type { Checkpoint, CheckpointTensors } from "./checkpoint.ts";
 import { traceProbe } from "./probe.ts";
 import { named, planTraining, stateOfAll, type Training, type TrainPlans } from "./plans.ts";
-import { metricsIn, type RowShape, traceLosses } from "./programs.ts";
+import { metricsIn, traceLosses } from "./programs.ts";
+import { countOf, rowInputs, type RowShape } from "./rows.ts";
 
 /** What an update found out. */
 export interface UpdateResult {
@@ -172,7 +166,12 @@ export class Trainer implements Disposable {
   ): void {
     const shape = this.#shape, { update, accumulate } = this.#runs!;
     const rowsOf = (part: number) =>
-      this.#inputs(parts[part], shape, point, "training", part * shape.rows);
+      rowInputs(this.#training.model, parts[part], {
+        shape,
+        point,
+        use: "training",
+        firstRow: part * shape.rows,
+      });
     const scalars = {
       hyper,
       max_norm,
@@ -185,14 +184,6 @@ export class Trainer implements Disposable {
     }
     parts.forEach((_, i) => accumulate.run({ ...rowsOf(i), keep: i === 0 ? 0 : 1 }));
     update.run(scalars);
-  }
-
-  #inputs(batch: Batch, shape: RowShape, point: RunPoint, use: RunUse, firstRow = 0) {
-    const told = runValues(this.#training.model, point, use, { rows: shape.rows, firstRow });
-    return {
-      ...rowInputs(batch, shape),
-      ...Object.fromEntries(Object.entries(told).map(([name, x]) => [`rows.${name}`, x])),
-    };
   }
 
   /** Results of the updates since the last call, in order; more may be submitted before it resolves. */
@@ -229,13 +220,14 @@ export class Trainer implements Disposable {
   }
 
   async #measureWith(losses: Executable, batches: Iterable<Batch>, point: RunPoint) {
+    const { model, measured } = this.#training;
     let sum = 0, targets = 0;
     const read = async (outputs: Promise<Readonly<Record<string, HostArray>>[]>) => {
       for (const { losses } of await outputs) for (const loss of losses) sum += loss;
     };
     let pending: Promise<void> = Promise.resolve();
     for (const batch of batches) {
-      losses.run(this.#inputs(batch, this.#training.measured, point, "measuring"));
+      losses.run(rowInputs(model, batch, { shape: measured, point, use: "measuring" }));
       targets += countOf(batch);
       const outputs = losses.outputs();
       await pending;
@@ -258,7 +250,8 @@ export class Trainer implements Disposable {
       { ring: 1 },
     );
     for (const [i, part] of parts.entries()) {
-      probe.run(this.#inputs(part, shape, point, "training", i * shape.rows));
+      const firstRow = i * shape.rows;
+      probe.run(rowInputs(model, part, { shape, point, use: "training", firstRow }));
       const [checks] = await probe.outputs();
       const bad = names.findIndex((_, i) => !Number.isFinite(checks[`check_${i}`][0]));
       if (bad >= 0) return names[bad];
@@ -316,17 +309,4 @@ export function fillState(
   const known = new Set(entries.map(({ name }) => name));
   const extra = [...file.tensors.keys()].find((name) => !known.has(name));
   if (extra) fail(`has a tensor ${extra} that the model has not`);
-}
-
-export function countOf({ targets }: Batch): number {
-  return targets.reduce((count, target) => count + (target < 0 ? 0 : 1), 0);
-}
-
-function rowInputs(batch: Batch, { segments }: RowShape): Record<string, Int32Array> {
-  return {
-    "rows.ids": batch.ids,
-    "rows.targets": batch.targets,
-    "rows.positions": batch.positions,
-    ...(segments ? { "rows.segment_ids": batch.segmentIds } : {}),
-  };
 }

@@ -30,7 +30,7 @@ import {
   type OptimizerConfig,
   scalarsOf,
 } from "../../../core/optim/mod.ts";
-import { toldRows } from "../../../core/train/programs.ts";
+import { toldRows } from "../../../core/train/rows.ts";
 import type { Named } from "../../machines.ts";
 import { wave } from "./tiny.ts";
 
