@@ -38,6 +38,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./pretrain.ts")).pretrainCommand(),
   },
   {
+    name: "import",
+    summary: "make a run of a published checkpoint",
+    load: async () => (await import("./import.ts")).importCommand(),
+  },
+  {
     name: "generate",
     summary: "continue a prompt with a trained model",
     load: async () => (await import("./generate.ts")).generateCommand(),

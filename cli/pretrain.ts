@@ -16,6 +16,7 @@ import {
   threadsOption,
 } from "./device_options.ts";
 import { parsePath, seedOption } from "./options.ts";
+import { loadNamed } from "./named_config.ts";
 import { printDryRun } from "./pretrain_dry_run.ts";
 import {
   type DataFacts,
@@ -40,6 +41,7 @@ Examples:
   quern pretrain configs/shakespeare-char.yaml --set steps=200 --set model.qk_norm=true
   quern pretrain configs/llama-5m.yaml --dry-run --device webgpu
   quern pretrain --resume runs/shakespeare
+  quern pretrain configs/shakespeare-char.yaml --from runs/shakespeare --out runs/shakespeare-2
   quern pretrain configs/shakespeare-char.yaml --resume auto   # begins, or goes on: the same line each time`;
 
 /** The command with its options. */
@@ -52,6 +54,11 @@ export function pretrainCommand(): CommandUnknownOpts {
     .option(
       "--resume <run>",
       "go on with a run folder, or from one of its checkpoints; auto: with CONFIG's run, if it has any",
+      parsePath,
+    )
+    .option(
+      "--from <run>",
+      "begin with the weights of another run, or of one of its checkpoints",
       parsePath,
     )
     .addOption(
@@ -68,20 +75,27 @@ export function pretrainCommand(): CommandUnknownOpts {
     .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
     .action(async (config, options, command) => {
-      const { resume, out, json, quiet } = options;
+      const { resume, out, json, quiet, from: weights } = options;
       const isFromShell = command.getOptionValueSource("seed") === "env";
       const overrides = isFromShell
         ? options.set ?? []
         : withSeed(options.set ?? [], options.seed, "flag");
-      const from = { overrides, shellSeed: isFromShell ? options.seed : undefined };
+      const shellSeed = isFromShell ? options.seed : undefined, from = { overrides, shellSeed };
       const start: Start = resume === undefined
-        ? { kind: "new", config: requireConfig(config), out, ...from }
+        ? { kind: "new", config: requireConfig(config), out, weights, ...from }
         : resume === "auto"
-        ? { kind: "auto", config: out === undefined ? requireConfig(config) : config, out, ...from }
-        : { kind: "resume", path: refuseNew(resume, config, out), ...from };
+        ? {
+          kind: "auto",
+          config: out === undefined ? requireConfig(config) : config,
+          out,
+          weights,
+          ...from,
+        }
+        : { kind: "resume", path: refuseNew(resume, config, out, weights), ...from };
       if (options.dryRun) {
         const at = await lookAt(start), given = await loadStart(start, at);
         const job = { given, data: await readFacts(at, given), run: at.run, notesOn };
+        if (at.checkpoint === undefined) await requireFitting(start, given, job.data);
         await printDryRun(job, { ...options, form: json ? "json" : "text" });
         return;
       }
@@ -109,11 +123,18 @@ export type Start =
     readonly shellSeed?: number | undefined;
   }
   & (
-    | { readonly kind: "new"; readonly config: string; readonly out?: string | undefined }
+    | {
+      readonly kind: "new";
+      readonly config: string;
+      readonly out?: string | undefined;
+      /** A run or checkpoint whose weights it begins with. */
+      readonly weights?: string | undefined;
+    }
     | {
       readonly kind: "auto";
       readonly config: string | undefined;
       readonly out: string | undefined;
+      readonly weights: string | undefined;
     }
     | { readonly kind: "resume"; readonly path: string }
   );
@@ -125,7 +146,17 @@ function requireConfig(config: string | undefined): string {
   });
 }
 
-function refuseNew(resume: string, config: string | undefined, out: string | undefined): string {
+function refuseNew(
+  resume: string,
+  config: string | undefined,
+  out: string | undefined,
+  weights: string | undefined,
+): string {
+  if (weights !== undefined) {
+    throw new UserError(`--resume goes on with the weights of ${resume}`, {
+      hint: "leave out --from, or begin a new run",
+    });
+  }
   if (config === undefined && out === undefined) return resume;
   throw new UserError(`--resume goes on with the config and folder of ${resume}`, {
     hint: `leave out ${config === undefined ? "--out" : config}; change fields with --set`,
@@ -145,6 +176,8 @@ export async function pretrainWith(
   using interruption = listenForInterrupt("interrupted");
   using beginning = await beginningOf(start);
   const { run } = beginning, config = await loadStart(start, beginning);
+  using from = await firstWeights(start, beginning);
+  if (from) say(`begins with the weights of ${from.checkpoint}`);
   using data = await openData(config.data, await dataFolders(beginning, config, say));
   requireVocabulary(config.model.vocab_size, data.vocabSize);
   await using device = await openChosenDevice(choice);
@@ -160,6 +193,7 @@ export async function pretrainWith(
     data,
     device,
     beginning,
+    from,
     session: { version, command: ["quern", ...Deno.args] },
     signal: interruption.signal,
   };
@@ -189,6 +223,25 @@ async function beginningOf(start: Start): Promise<Beginning> {
   if (start.kind === "resume") return await resumeRun(start.path);
   const run = runFolder(start);
   return start.kind === "new" ? newRun(run) : await resumeOrBegin(run);
+}
+
+/** The weights that a run which begins anew begins with, if others than its seed's. */
+async function firstWeights(start: Start, { checkpoint }: BeginningAt) {
+  if (start.kind === "resume" || start.weights === undefined || checkpoint !== undefined) {
+    return undefined;
+  }
+  const { openFirstWeights } = await import("../core/train/mod.ts");
+  return await openFirstWeights(start.weights);
+}
+
+/** The same, for a look: whether they are the model's. */
+async function requireFitting(start: Start, config: PretrainConfig, data: DataFacts) {
+  using weights = await firstWeights(start, { run: "", checkpoint: undefined });
+  if (!weights) return;
+  const { modelOf, requireTensors } = await import("../core/train/mod.ts");
+  const { namedParams } = await import("../core/model/mod.ts");
+  const params = namedParams(modelOf(config, data.vocab_size).params);
+  requireTensors(weights.file, params.map(({ path, shape }) => ({ name: path, shape })));
 }
 
 async function dataFolders(
@@ -230,18 +283,6 @@ async function loadStart(start: Start, { run, checkpoint }: BeginningAt): Promis
   return before ? withSizesOf(before, config) : config;
 }
 
-/** A config by file, or by the name of one that quern carries. */
-async function loadNamed(name: string, overrides: readonly string[]): Promise<PretrainConfig> {
-  const { pretrainConfig } = await import("../core/train/mod.ts");
-  const { loadConfig, parseConfig } = await import("../core/io/config.ts");
-  const { exists } = await import("../core/io/atomic.ts");
-  const { builtinConfig } = await import("./builtin_configs.ts");
-  const carried = await exists(name) ? undefined : builtinConfig(name);
-  return carried
-    ? parseConfig(pretrainConfig, { ...carried, overrides })
-    : await loadConfig(pretrainConfig, name, overrides);
-}
-
 type BeginningAt = Pick<Beginning, "run" | "checkpoint">;
 
 function runFolder({ config, out }: Extract<Start, { kind: "new" | "auto" }>): string {
@@ -250,9 +291,11 @@ function runFolder({ config, out }: Extract<Start, { kind: "new" | "auto" }>): s
 
 /** As `beginningOf`, for a look that locks nothing. */
 async function lookAt(start: Start): Promise<BeginningAt> {
-  const { newestCheckpoint, runOf } = await import("../core/train/mod.ts");
+  const { newestCheckpoint, refuseImported, runOf } = await import("../core/train/mod.ts");
   const run = start.kind === "resume" ? await runOf(start.path) : runFolder(start);
-  return { run, checkpoint: start.kind === "new" ? undefined : await newestCheckpoint(run) };
+  const checkpoint = start.kind === "new" ? undefined : await newestCheckpoint(run);
+  if (checkpoint !== undefined) await refuseImported(checkpoint);
+  return { run, checkpoint };
 }
 
 /** What the config left open, with the rule that filled it, and what may not be meant so. */

@@ -26,6 +26,7 @@ const mayImport: Record<string, readonly string[]> = {
   "core/sft": ["core", "kernels"],
   "core/eval": ["core", "kernels"],
   "core/generate": ["core", "kernels"],
+  "core/import": ["core", "kernels"],
   "core/quant": ["core", "kernels"],
   "core/inspect": ["core", "kernels"],
   "cli": ["core", "kernels", "configs", "deno.json"],

@@ -3,7 +3,8 @@
 import { exists } from "../io/atomic.ts";
 import { UserError } from "../io/errors.ts";
 import { lockFolder } from "../io/lock.ts";
-import { findCheckpoint, newestCheckpoint } from "./checkpoint.ts";
+import type { SafetensorsFile } from "../io/safetensors.ts";
+import { findCheckpoint, newestCheckpoint, openModelFile, refuseImported } from "./checkpoint.ts";
 import type { PretrainConfig } from "./config.ts";
 import { configFile, isRun, removeBrokenCheckpoints, runOf } from "./run_folder.ts";
 
@@ -30,6 +31,23 @@ export function newRun(run: string): Beginning {
     removed: [],
     [Symbol.dispose]() {},
   };
+}
+
+/** Weights that a run begins with in place of those that its seed gives; close them with `using`. */
+export interface FirstWeights extends Disposable {
+  /** The checkpoint's folder, and the updates that it was trained for. */
+  readonly checkpoint: string;
+  readonly step: number;
+  readonly tokenizer_sha256: string;
+  readonly file: SafetensorsFile;
+}
+
+/** Of a run's newest checkpoint, or of one that is named. */
+export async function openFirstWeights(path: string): Promise<FirstWeights> {
+  const checkpoint = await findCheckpoint(path);
+  const { state: { step, tokenizer_sha256 }, file } = await openModelFile(checkpoint);
+  const close = () => file[Symbol.dispose]();
+  return { checkpoint, step, tokenizer_sha256, file, [Symbol.dispose]: close };
 }
 
 /** Goes on with a run folder, or from one of its checkpoints. */
@@ -75,6 +93,7 @@ async function lockedBeginning(
   const { leftBy } = stack.use(await lockFolder(run));
   const removed = await removeBrokenCheckpoints(run);
   const checkpoint = await pick(removed);
+  if (checkpoint !== undefined) await refuseImported(checkpoint);
   const held = stack.move();
   return {
     run,

@@ -38,28 +38,40 @@ const mixtureSchema = z.strictObject({
   })).min(1).readonly(),
 }) satisfies z.ZodType<MixtureCursor>;
 
-const stateSchema = z.strictObject({
+const commonState = {
   format: z.literal("quern-checkpoint"),
   version: z.literal(1),
   /** Updates done. */
   step: z.int().min(0),
+  /** Names the tokenizer that ids belong to. */
+  tokenizer_sha256: z.string(),
+  files: z.record(z.string(), z.strictObject({ bytes: z.int(), sha256: z.string() })),
+};
+
+const stateSchema = z.strictObject({
+  ...commonState,
   /** Targets trained on. */
   tokens: z.int().min(0),
   /** Where the data go on. */
   cursor: z.union([cursorSchema, mixtureSchema]),
   /** Nats a token, where it was measured at this step. */
   validation_loss: z.number().optional(),
-  /** Names the data, each source of a mixture, and the tokenizer that the cursor belongs to. */
+  /** Names the data, each source of a mixture, that the cursor belongs to. */
   data_sha256: z.union([
     z.string(),
     z.array(z.strictObject({ path: z.string(), sha256: z.string() })).min(1).readonly(),
   ]),
-  tokenizer_sha256: z.string(),
-  files: z.record(z.string(), z.strictObject({ bytes: z.int(), sha256: z.string() })),
 });
 
 /** `state.json` of a checkpoint. */
 export type CheckpointState = z.output<typeof stateSchema>;
+
+/** Of weights that came from elsewhere: no training can go on from them. */
+const weightsSchema = z.strictObject({
+  ...commonState,
+  imported: z.strictObject({ from: z.string(), format: z.string() }),
+});
+type WeightsState = z.output<typeof weightsSchema>;
 
 /** What the trainer knows of the state; the files' hashes are added when they are written. */
 export type Progress = Omit<CheckpointState, "format" | "version" | "files">;
@@ -84,26 +96,40 @@ export interface CheckpointTensors {
 export async function saveCheckpoint(
   run: string,
   progress: Progress,
-  tensors: CheckpointTensors,
+  { model, optimizer, averages = {} }: CheckpointTensors,
 ): Promise<string> {
-  const folder = checkpointsFolder(run), name = checkpointName(progress.step);
+  return await saveFiles(run, progress, [
+    [modelFile, model],
+    [optimizerFile, optimizer],
+    ...Object.entries(averages)
+      .map(([kind, sources]) => [averageFile(kind as AverageKind), sources] as const),
+  ]);
+}
+
+/** The same of weights alone, that came from elsewhere. */
+export async function saveWeights(
+  run: string,
+  state: Omit<WeightsState, "format" | "version" | "files">,
+  model: readonly TensorSource[],
+): Promise<string> {
+  return await saveFiles(run, state, [[modelFile, model]]);
+}
+
+async function saveFiles(
+  run: string,
+  state: { readonly step: number },
+  contents: readonly (readonly [file: string, tensors: readonly TensorSource[]])[],
+): Promise<string> {
+  const folder = checkpointsFolder(run), name = checkpointName(state.step);
   const path = join(folder, name);
   await replaceFolder(path, async (temporary) => {
     const files: CheckpointState["files"] = {};
-    const averages = Object.entries(tensors.averages ?? {})
-      .map(([kind, sources]) => [averageFile(kind as AverageKind), sources] as const);
-    for (
-      const [file, sources] of [
-        [modelFile, tensors.model] as const,
-        [optimizerFile, tensors.optimizer] as const,
-        ...averages,
-      ]
-    ) {
+    for (const [file, sources] of contents) {
       await writeSafetensors(join(temporary, file), sources);
       files[file] = await fingerprint(join(temporary, file));
     }
-    const state: CheckpointState = { format: "quern-checkpoint", version: 1, ...progress, files };
-    await Deno.writeTextFile(join(temporary, stateFile), `${JSON.stringify(state, null, 2)}\n`);
+    const whole = { format: "quern-checkpoint", version: 1, ...state, files };
+    await Deno.writeTextFile(join(temporary, stateFile), `${JSON.stringify(whole, null, 2)}\n`);
   });
   await writeFileAtomic(join(folder, latestFile), `${name}\n`);
   return path;
@@ -199,8 +225,8 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
 export async function openModelFile(
   path: string,
   average?: AverageKind,
-): Promise<{ state: CheckpointState; file: SafetensorsFile }> {
-  const state = await readState(path);
+): Promise<{ state: CheckpointState | WeightsState; file: SafetensorsFile }> {
+  const state = await readAnyState(path);
   if (average === undefined) return { state, file: await openVerified(path, modelFile, state) };
   const name = averageFile(average);
   if (state.files[name]) return { state, file: await openVerified(path, name, state) };
@@ -216,7 +242,7 @@ export async function openModelFile(
 async function openVerified(
   folder: string,
   file: string,
-  { files }: CheckpointState,
+  { files }: Pick<CheckpointState, "files">,
 ): Promise<SafetensorsFile> {
   const path = join(folder, file), written = files[file];
   const found = await fingerprint(path).catch(async (error) => {
@@ -253,8 +279,30 @@ async function damagedError(
   });
 }
 
-/** A checkpoint's `state.json`. */
+/** A checkpoint's `state.json`; that of imported weights is refused. */
 export async function readState(path: string): Promise<CheckpointState> {
+  const state = await readAnyState(path);
+  if ("imported" in state) throw importedError(path);
+  return state;
+}
+
+/** Refuses imported weights before anything else is looked at; what is broken is said by who opens it. */
+export async function refuseImported(path: string): Promise<void> {
+  const state = await readAnyState(path).catch((error) => {
+    if (error instanceof UserError) return undefined;
+    throw error;
+  });
+  if (state && "imported" in state) throw importedError(path);
+}
+
+function importedError(path: string): UserError {
+  return new UserError(
+    "imported weights have no optimizer's state and no place in the data to go on from",
+    { where: path, hint: `begin a run with them: quern pretrain CONFIG --from ${shellWord(path)}` },
+  );
+}
+
+async function readAnyState(path: string): Promise<CheckpointState | WeightsState> {
   const where = join(path, stateFile);
   const broken = (what: string, cause?: unknown) => damagedError(what, where, path, cause);
   let text: string;
@@ -269,7 +317,8 @@ export async function readState(path: string): Promise<CheckpointState> {
   } catch (error) {
     throw await broken(jsonFault(error), error);
   }
-  const parsed = stateSchema.safeParse(value);
+  const isImported = typeof value === "object" && value !== null && "imported" in value;
+  const parsed = (isImported ? weightsSchema : stateSchema).safeParse(value);
   if (!parsed.success) {
     throw await broken(`not a checkpoint's state: ${z.prettifyError(parsed.error)}`);
   }

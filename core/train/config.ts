@@ -4,7 +4,13 @@ import { z } from "zod";
 import { UserError } from "../io/errors.ts";
 import { formatBytes } from "../io/words.ts";
 import { precisions } from "../../kernels/mod.ts";
-import { completeModel, modelConfig, type OuterSizes } from "../model/mod.ts";
+import {
+  buildModel,
+  completeModel,
+  type Model,
+  modelConfig,
+  type OuterSizes,
+} from "../model/mod.ts";
 import {
   averagesConfig,
   completeOptimizer,
@@ -141,6 +147,12 @@ export function resolveConfig(
 function requireAgreement(config: PretrainConfig): void {
   const [fault] = disagreements(config);
   if (fault) throw new UserError(fault.message, { where: fault.path.join(".") });
+}
+
+/** The model that a config is trained as, where the data's vocabulary is known. */
+export function modelOf(config: PretrainConfig, vocab_size: number): Model {
+  const max_position_embeddings = longestRows(config);
+  return buildModel(completeModel(config.model, { vocab_size, max_position_embeddings }));
 }
 
 /** Tokens of a row of the stage that has the longest. */

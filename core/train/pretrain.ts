@@ -3,11 +3,11 @@
 import { isDeepStrictEqual } from "node:util";
 import { packingOf } from "../data/mixture.ts";
 import type { Device } from "../device/types.ts";
-import { atPath, isFullDisk, UserError } from "../io/errors.ts";
+import { atPath, exitCodes, isFullDisk, UserError } from "../io/errors.ts";
 import { plural, shellWord } from "../io/words.ts";
 import { buildModel, namedParams, withPrecision } from "../model/mod.ts";
 import { bindOptimizer } from "../optim/mod.ts";
-import type { Beginning } from "./beginning.ts";
+import type { Beginning, FirstWeights } from "./beginning.ts";
 import { type Checkpoint, hasCheckpoint, openCheckpoint } from "./checkpoint.ts";
 import { microRows, type ResolvedConfig } from "./config.ts";
 import { type OpenData, requireAllTargets, requireSameData, requireVocabulary } from "./data.ts";
@@ -30,7 +30,9 @@ export interface PretrainJob {
   readonly device: Device;
   /** Its folder, and where in it training begins. */
   readonly beginning: Beginning;
-  readonly session: Omit<Session, "device">;
+  /** What a run that begins anew begins with, if not with what its seed gives. */
+  readonly from?: FirstWeights | undefined;
+  readonly session: Omit<Session, "device" | "from">;
   /** Asks the run to finish its step, save and end. */
   readonly signal: AbortSignal | undefined;
 }
@@ -110,7 +112,13 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
   const timeline = timelineOf(config), longest = longestStage(timeline.stages).sequence_length;
   requireAllTargets(data, config.data.packing, longest);
   requireMeasurable(config, data);
-  const session: Session = { ...job.session, device: device.info };
+  const from = checkpoint ? undefined : job.from;
+  if (from) requireSameTokenizer(from, data);
+  const session: Session = {
+    ...job.session,
+    device: device.info,
+    ...(from && { from: from.checkpoint }),
+  };
   const stage = timeline.stages.indexOf(timeline.stageAt(checkpoint?.state.step ?? 0));
   const training = trainingOf(config), { model } = training;
   const others = samplingPlans(config, model, device.target);
@@ -123,7 +131,7 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
     trainer.restore(checkpoint);
     await reopenRun(run, config, data, session, checkpoint.state.step);
   } else {
-    trainer.initialize(config.seed);
+    trainer.initialize(config.seed, from?.file);
     if (beginning.folder === "there") {
       yield { kind: "restart" };
       await restartRun(run, config, data, session);
@@ -134,6 +142,16 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
   const loop = new Loop(job, model, trainer, sampler, checkpoint);
   yield { kind: "start", step: loop.step, deviceBytes: device.usedBytes() };
   yield* loop.run();
+}
+
+/** Ids of another tokenizer mean other texts than the weights know. */
+function requireSameTokenizer({ checkpoint, tokenizer_sha256 }: FirstWeights, data: OpenData) {
+  if (tokenizer_sha256 === data.tokenizer.hash) return;
+  throw new UserError("its tokenizer is not the one that the data were made with", {
+    where: checkpoint,
+    hint: "tokenize the text with the tokenizer.json of the weights' run folder",
+    exitCode: exitCodes.failed,
+  });
 }
 
 /** Results are read after `gap` updates at most, and one reading may be on its way. */

@@ -9,6 +9,8 @@ import { exitCodes, jsonFault, UserError } from "../io/errors.ts";
 import { type FolderLock, lockFolder, refuseLocked } from "../io/lock.ts";
 import { shellWord } from "../io/words.ts";
 import { indexFileName } from "../data/shard_index.ts";
+import { tokenizerFileName } from "../text/load.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import { checkpointsFolder, findCheckpoint, hasCheckpoint, isCheckpoint } from "./checkpoint.ts";
 import { type PretrainConfig, pretrainConfig, type ResolvedConfig } from "./config.ts";
 import type { OpenData, OpenSource } from "./data.ts";
@@ -24,6 +26,8 @@ const manifestFile = "manifest.json";
 export interface Session {
   readonly version: string;
   readonly command: readonly string[];
+  /** The checkpoint whose weights the run began with. */
+  readonly from?: string;
   readonly device: DeviceInfo;
 }
 
@@ -117,8 +121,33 @@ export async function reopenRun(
   for (const name of [metricsFile, samplesFile]) await cutBack(join(run, name), step);
 }
 
-function entry({ version, command, device }: Session, from_step: number) {
-  return { started: new Date().toISOString(), from_step, version, command, device };
+/** The files of a run that holds imported weights; its checkpoint is the caller's. */
+export async function writeImportedRun(
+  folder: string,
+  config: PretrainConfig,
+  tokenizer: Tokenizer,
+  session: Omit<Session, "device"> & { readonly imported: unknown },
+): Promise<void> {
+  await Deno.mkdir(checkpointsFolder(folder));
+  const contents = {
+    format: "quern-run",
+    seed: config.seed,
+    data: { sources: [] },
+    tokenizer: { kind: tokenizer.kind, sha256: tokenizer.hash },
+    sessions: [{ started: new Date().toISOString(), ...session }],
+  };
+  const files = new Map([
+    [configFile, stringify(config)],
+    [tokenizerFileName, tokenizer.file],
+    [metricsFile, ""],
+    [manifestFile, `${JSON.stringify(contents, null, 2)}\n`],
+  ]);
+  for (const [name, text] of files) await Deno.writeTextFile(join(folder, name), text);
+}
+
+function entry({ version, command, device, from }: Session, from_step: number) {
+  const started = new Date().toISOString();
+  return { started, from_step, version, command, device, ...(from !== undefined && { from }) };
 }
 
 function manifest(config: ResolvedConfig, data: OpenData, sessions: readonly unknown[]): string {

@@ -121,10 +121,14 @@ export class Trainer implements Disposable {
     return this.#training.stages[this.#runs!.stage].shape;
   }
 
-  /** First weights, and averages of them; all that the optimizer keeps is zero. */
-  initialize(seed: number): void {
+  /**
+   * First weights, those of a file where one is given, and averages of them; all that the optimizer keeps is zero. A tensor that
+   * the file lacks, has too many or in another shape is an error.
+   */
+  initialize(seed: number, from?: Checkpoint["model"]): void {
+    if (from) requireTensors(from, this.params.map(({ path, shape }) => ({ name: path, shape })));
     for (const param of this.params) {
-      const values = initialValues(param, seed);
+      const values = from?.read(param.path) as Float32Array ?? initialValues(param, seed);
       for (const place of ["params", ...this.averages]) {
         this.state.write(`${place}.${param.path}`, values);
       }
@@ -295,6 +299,12 @@ export function fillState(
   prefix: string,
   entries: readonly Entry[],
 ): void {
+  requireTensors(file, entries);
+  for (const { name } of entries) state.write(prefix + name, file.read(name) as Float32Array);
+}
+
+/** Refuses a file that has other tensors than these. */
+export function requireTensors(file: Checkpoint["model"], entries: readonly Entry[]): void {
   const fail = (what: string): never => {
     throw new UserError(what, { where: file.path, exitCode: exitCodes.failed });
   };
@@ -304,7 +314,6 @@ export function fillState(
     if (found.dtype !== "F32" || found.shape.join() !== shape.join()) {
       return fail(`${name} is ${found.dtype} [${found.shape}], the model needs F32 [${shape}]`);
     }
-    state.write(prefix + name, file.read(name) as Float32Array);
   }
   const known = new Set(entries.map(({ name }) => name));
   const extra = [...file.tensors.keys()].find((name) => !known.has(name));

@@ -1,0 +1,133 @@
+/**
+ * `quern import`: a published checkpoint to a run folder.
+ *
+ * @module
+ */
+import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import type { Imported, Origin } from "../core/import/mod.ts";
+import { UserError } from "../core/io/errors.ts";
+import { plural, shellWord } from "../core/io/words.ts";
+import { loadNamed } from "./named_config.ts";
+import { parsePath, wholeNumber } from "./options.ts";
+import { formatCount } from "./ui/numbers.ts";
+import { printFolded } from "./ui/terminal.ts";
+import { version } from "./version.ts";
+
+const help = `
+Every parameter of the config's model must be in the file in its size, and nothing else: what is missing, too many
+or misshapen is named. F16, BF16 and F64 become f32. Of tied weights a file may hold one or both names.
+Tables, tokenizer and config become a run that quern generate reads, and quern pretrain --from begins with.
+Schedules, such as a router's temperature, stand where --step says.
+
+Examples:
+  quern import model.safetensors --config polyglu-0.6b --tokenizer tokenizer.json --out runs/polyglu
+  quern import checkpoint/ --config configs/neollm-110m.yaml --tokenizer tokenizer.json --dry-run
+  quern pretrain my.yaml --from runs/polyglu --out runs/mine`;
+
+/** Names of `core/import`'s tables. Held against them by a test: the help must not load them. */
+export const formats = ["polyglu", "veronica", "neollm", "recycled-core"] as const;
+
+/** The command with its options. */
+export function importCommand(): CommandUnknownOpts {
+  return new Command("import")
+    .summary("make a run of a published checkpoint")
+    .description(
+      "Makes a run of a published checkpoint: safetensors of PolyGLU, Veronica, NeoLLM or Recycled-core.",
+    )
+    .argument("<checkpoint>", "safetensors file, an index of several, or a folder with either")
+    .requiredOption(
+      "--config <config>",
+      "what the model is: YAML file, or a name of quern config list",
+      parsePath,
+    )
+    .requiredOption(
+      "--tokenizer <name>",
+      "byte, or the path of a tokenizer.json",
+      parsePath,
+    )
+    .option("--out <folder>", "run folder", parsePath)
+    .addOption(
+      new Option("--format <name>", "whose names the tensors have (default: whose all are)")
+        .choices(formats),
+    )
+    .addOption(
+      new Option("--step <n>", "updates that it was trained for (default: the config's steps)")
+        .argParser(wholeNumber(0)),
+    )
+    .addOption(
+      new Option("--set <path=value>", "override a field of the config; repeatable")
+        .argParser((value: string, before: string[] | undefined) => [...before ?? [], value]),
+    )
+    .option("--dry-run", "list what becomes of each tensor, and write nothing", false)
+    .option("--json", "print the result as one JSON object", false)
+    .option("--quiet", "say nothing but errors", false)
+    .addHelpText("after", help)
+    .action(async (from, { out, dryRun, json, quiet, tokenizer: name, ...options }) => {
+      if (out === undefined && !dryRun) {
+        throw new UserError("no --out is given", { hint: "say where the run goes, or --dry-run" });
+      }
+      const config = await loadNamed(options.config, options.set ?? []);
+      const { loadTokenizer } = await import("../core/text/load.ts");
+      const { byteTokenizer } = await import("../core/text/tokenizer.ts");
+      const { importCheckpoint } = await import("../core/import/mod.ts");
+      const imported = await importCheckpoint({
+        from,
+        config,
+        tokenizer: name === "byte" ? byteTokenizer() : await loadTokenizer(name),
+        out: dryRun ? undefined : out,
+        format: options.format,
+        step: options.step,
+        session: { version, command: ["quern", ...Deno.args] },
+      });
+      if (json) console.log(JSON.stringify(await recordOf(imported, dryRun ? undefined : out)));
+      else if (!quiet) await print(imported, dryRun ? undefined : out, options.step);
+    });
+}
+
+async function print(imported: Imported, out: string | undefined, step: number | undefined) {
+  const { mapping: { table, origins, dropped }, params, files } = imported;
+  if (out === undefined) {
+    for (const origin of origins) {
+      printFolded(await lineOf(origin, imported));
+    }
+  }
+  const lines = [
+    `${out ?? "would be imported"}: ${plural(origins.length, "tensor")}, ` +
+    `${formatCount(params)} parameters, as ${table.name}` +
+    (files.length > 1 ? `, from ${plural(files.length, "file")}` : ""),
+    ...dropped.map(({ name, why }) => `  dropped ${name}: ${why}`),
+    `  schedules stand at step ${formatCount(imported.step)}` +
+    (step === undefined ? " = the config's length" : ""),
+  ];
+  printFolded(lines.join("\n"));
+  if (out !== undefined) console.error(`try it: quern generate ${shellWord(out)}`);
+}
+
+async function lineOf({ param, theirs, steps }: Origin, { tensors }: Imported): Promise<string> {
+  const { describeStep } = await import("../core/import/mod.ts");
+  const how = steps.length === 0 ? "" : ` (${steps.map(describeStep).join(", ")})`;
+  return `${param.path} [${param.shape}] = ${theirs} [${tensors.get(theirs)!.shape}]${how}`;
+}
+
+/** What `--json` prints; the names are stable. */
+async function recordOf(imported: Imported, out: string | undefined) {
+  const { describeStep } = await import("../core/import/mod.ts");
+  const { mapping: { table, origins, dropped }, tensors, params, files, step } = imported;
+  return {
+    ...(out !== undefined && { out }),
+    format: table.name,
+    files,
+    step,
+    tensors: origins.length,
+    parameters: params,
+    dropped,
+    mapping: origins.map(({ param: { path, shape }, theirs, steps }) => ({
+      path,
+      shape,
+      from: theirs,
+      from_shape: tensors.get(theirs)!.shape,
+      from_dtype: tensors.get(theirs)!.dtype,
+      steps: steps.map(describeStep),
+    })),
+  };
+}

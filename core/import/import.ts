@@ -1,0 +1,135 @@
+/** A published checkpoint as a run of ours: its weights under our names, with config and tokenizer. */
+
+import { exists, writeFolderAtomic } from "../io/atomic.ts";
+import { didYouMean, exitCodes, UserError } from "../io/errors.ts";
+import type { TensorSource } from "../io/safetensors.ts";
+import { countAll } from "../model/mod.ts";
+import { completeOptimizer } from "../optim/mod.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
+import {
+  hasAutoSizes,
+  modelOf,
+  type PretrainConfig,
+  type ResolvedConfig,
+  saveWeights,
+  timelineOf,
+  writeImportedRun,
+} from "../train/mod.ts";
+import { mapCheckpoint, type Mapping, recognize } from "./mapping.ts";
+import { rearranged } from "./steps.ts";
+import type { ImportTable } from "./table.ts";
+import { importTables } from "./tables/mod.ts";
+import { openWeights, type Weights } from "./weights.ts";
+
+export interface ImportJob {
+  /** A safetensors file, an index of several, or a folder that holds them. */
+  readonly from: string;
+  readonly config: PretrainConfig;
+  readonly tokenizer: Tokenizer;
+  /** The run's folder; undefined looks and writes nothing. */
+  readonly out: string | undefined;
+  /** A table's name. Left out: the one that knows all names. */
+  readonly format?: string | undefined;
+  /** Updates that the weights were trained for, where schedules stand. Left out: the config's. */
+  readonly step?: number | undefined;
+  readonly session: { readonly version: string; readonly command: readonly string[] };
+}
+
+export interface Imported {
+  readonly mapping: Mapping;
+  readonly tensors: Weights["tensors"];
+  readonly files: readonly string[];
+  readonly step: number;
+  readonly params: number;
+}
+
+/** Writes the run whole or not at all; whatever is at `out` already is an error. */
+export async function importCheckpoint(job: ImportJob): Promise<Imported> {
+  const { config, tokenizer, out, from } = job;
+  if (out !== undefined && await exists(out)) {
+    throw new UserError("it exists already", { where: out, hint: "choose another --out" });
+  }
+  requireIds(config, tokenizer);
+  const model = modelOf(config, tokenizer.vocabSize), step = job.step ?? lengthOf(config);
+  const complete = {
+    ...config,
+    model: model.config,
+    optimizer: completeOptimizer(config.optimizer),
+  };
+  using weights = await openWeights(from);
+  const table = job.format === undefined
+    ? recognize(importTables, weights.tensors, from)
+    : tableNamed(job.format);
+  const mapping = mapCheckpoint(table, model, weights.tensors, from);
+  if (out !== undefined) {
+    await writeFolderAtomic(out, async (folder) => {
+      requireTwins(mapping, weights);
+      const imported = { from, format: table.name };
+      await writeImportedRun(folder, complete, tokenizer, { ...job.session, imported });
+      const state = { step, tokenizer_sha256: tokenizer.hash, imported };
+      await saveWeights(folder, state, sourcesOf(mapping, weights));
+    });
+  }
+  return {
+    mapping,
+    tensors: weights.tensors,
+    files: weights.files,
+    step,
+    params: countAll(mapping.origins.map(({ param }) => param)),
+  };
+}
+
+function requireIds({ model: { vocab_size } }: PretrainConfig, tokenizer: Tokenizer): void {
+  if (vocab_size === undefined || vocab_size >= tokenizer.vocabSize) return;
+  throw new UserError(
+    `the tokenizer has ${tokenizer.vocabSize} tokens, the model only ${vocab_size}`,
+    {
+      where: "model.vocab_size",
+      hint: "give the tokenizer that the model was trained with",
+    },
+  );
+}
+
+/** Updates in all; 0 where nothing says. */
+function lengthOf(config: PretrainConfig): number {
+  if (config.steps !== undefined || hasAutoSizes(config)) return config.steps ?? 0;
+  const { steps } = timelineOf(config as ResolvedConfig);
+  return Number.isFinite(steps) ? steps : 0;
+}
+
+function tableNamed(name: string): ImportTable {
+  const names = Object.keys(importTables);
+  if (names.includes(name)) return importTables[name];
+  throw new UserError(`no format is called ${name}${didYouMean(name, names)}`, {
+    hint: `known: ${names.join(", ")}`,
+  });
+}
+
+/** Two names for what the config shares must mean the same numbers. */
+function requireTwins({ twin }: Mapping, weights: Weights): void {
+  if (!twin) return;
+  const [name, same] = twin, values = weights.read(name), others = weights.read(same);
+  if (values.length === others.length && values.every((x, i) => x === others[i])) return;
+  throw new UserError(`${same} is not the same as ${name}, but the config shares them`, {
+    where: weights.where,
+    hint:
+      "if the model has an output matrix of its own: --set model.head.tie_word_embeddings=false",
+    exitCode: exitCodes.failed,
+  });
+}
+
+/** Those of one tensor of theirs stand together, so that each is read once. */
+function sourcesOf({ origins }: Mapping, weights: Weights): TensorSource[] {
+  const groups = Object.values(Object.groupBy(origins, ({ theirs }) => theirs));
+  return groups.flatMap((group) => group ?? []).map((
+    { param: { path, shape }, theirs, steps },
+  ) => ({
+    name: path,
+    shape,
+    dtype: "F32" as const,
+    data: () => {
+      const values = { shape: weights.tensors.get(theirs)!.shape, data: weights.read(theirs) };
+      return rearranged(values, steps).data;
+    },
+  }));
+}

@@ -1,0 +1,10 @@
+import type { ImportTable } from "../table.ts";
+import { neollm } from "./neollm.ts";
+import { polyglu } from "./polyglu.ts";
+import { recycledCore } from "./recycled_core.ts";
+import { veronica } from "./veronica.ts";
+
+/** All architectures that are known, by name. */
+export const importTables: Readonly<Record<string, ImportTable>> = Object.fromEntries(
+  [polyglu, veronica, neollm, recycledCore].map((table) => [table.name, table]),
+);
