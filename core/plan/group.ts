@@ -87,12 +87,13 @@ function growGroups(
   cautious: ReadonlySet<PlanNode>,
 ): Map<PlanNode, Group> {
   const place = new Map(nodes.map((node, i) => [node, i])), groups = new Map<PlanNode, Group>();
+  const spans: Span[] = [];
   const mayJoin = (reader: PlanNode) =>
     isFree(reader) || (isFusable(reader) && !groups.has(reader));
   const fits = (group: Group) => {
     const hopes = group.nodes.some((node) => cautious.has(node)) ? undefined : mayJoin;
     return operandsOf(group, edges, hopes) <= maxOperands &&
-      !hasCycle(group, groups, { place, bases: edges.bases });
+      !hasCycle(group, groups, spans, { place, bases: edges.bases });
   };
   for (const node of nodes) {
     if (!isFusable(node)) continue;
@@ -109,7 +110,9 @@ function growGroups(
       : candidates.map((g) => [g]);
     const joined = trials.values().map((parts) => join(parts, node, place, { maxMembers, fits }))
       .find((g) => g !== undefined);
-    for (const member of (joined ?? alone).nodes) groups.set(member, joined ?? alone);
+    const group = joined ?? alone;
+    for (const member of group.nodes) groups.set(member, group);
+    spans.push(spanOf(group.nodes, place));
   }
   return groups;
 }
@@ -238,10 +241,10 @@ function operandsOf(
 function hasCycle(
   group: Group,
   groups: ReadonlyMap<PlanNode, Group>,
+  spans: readonly Span[],
   { place, bases }: { readonly place: ReadonlyMap<PlanNode, number>; bases: Edges["bases"] },
 ): boolean {
-  const members = new Set(group.nodes),
-    first = Math.min(...group.nodes.map((node) => place.get(node)!));
+  const members = new Set(group.nodes), floor = floorOf(spanOf(group.nodes, place), spans);
   const seen = new Set<PlanNode>();
   const stack: PlanNode[] = [];
   const visit = (node: PlanNode) => {
@@ -258,7 +261,7 @@ function hasCycle(
     // A group that is wholly a part of the trial has been looked at already.
     const unit = groups.get(node)?.nodes ?? [node];
     if (unit.some((part) => members.has(part))) continue;
-    if (Math.max(...unit.map((part) => place.get(part)!)) < first) continue;
+    if (spanOf(unit, place).last < floor) continue;
     for (const part of unit) {
       seen.add(part);
       for (const { producer } of bases.get(part)!) {
@@ -268,4 +271,33 @@ function hasCycle(
     }
   }
   return false;
+}
+
+/** Places of the first and the last of some nodes. */
+interface Span {
+  readonly first: number;
+  readonly last: number;
+}
+
+function spanOf(nodes: readonly PlanNode[], place: ReadonlyMap<PlanNode, number>): Span {
+  let first = Infinity, last = -Infinity;
+  for (const node of nodes) {
+    const at = place.get(node)!;
+    first = Math.min(first, at);
+    last = Math.max(last, at);
+  }
+  return { first, last };
+}
+
+/**
+ * A place that nothing before depends on anything behind: the first of the trial's, unless a group stands on both sides of it,
+ * which waits for its last member and is waited for by what reads its first. `spans` are all groups', the last of each at its
+ * end, in that order.
+ */
+function floorOf({ first }: Span, spans: readonly Span[]): number {
+  let floor = first;
+  for (let i = spans.length - 1; i >= 0 && spans[i].last >= floor; i--) {
+    floor = Math.min(floor, spans[i].first);
+  }
+  return floor;
 }

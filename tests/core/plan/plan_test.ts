@@ -240,3 +240,13 @@ Deno.test("the gradient of a maximum compares what is stored, not what a kernel 
   }, { state: { x: f32(3, 5) }, batch: {} });
   assert(names(planGraph(graph, target)).includes("max_last_grad"));
 });
+
+Deno.test("groups that wait for each other by way of a third are not made", () => {
+  const graph = trace((_s, { x, y }: Inputs) => {
+    const early = k.exp(x), product = k.matmul(early, early), other = k.exp(y);
+    const late = k.mul(early, k.matmul(other, other)); // with `early` one kernel, behind `other`
+    return { outputs: { late, last: k.mul(other, product) } }; // not one with `other`: `product` waits for `late`
+  }, { state: {}, batch: { x: f32(4, 4), y: f32(4, 4) } });
+  const order = names(planGraph(graph, { ...target, epilogues: false } as Target));
+  assert.deepEqual(order.toSorted(), ["fused", "fused", "fused", "matmul", "matmul"]);
+});
