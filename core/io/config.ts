@@ -40,7 +40,11 @@ export async function loadConfig<S extends z.ZodType>(
 /** Checks a config's text. Throws one `UserError` that lists every fault. */
 export function parseConfig<S extends z.ZodType>(schema: S, source: ConfigSource): z.output<S> {
   const lines = new LineCounter();
-  const document = parseDocument(source.text, { lineCounter: lines, prettyErrors: false });
+  const document = parseDocument(source.text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    merge: true,
+  });
   const place = (offset: number): Place => {
     const { line, col } = lines.linePos(offset);
     return { file: source.file, line, column: col, text: source.text.split("\n")[line - 1] ?? "" };
@@ -92,7 +96,8 @@ function misfit(issues: readonly Issue[], path: Path, data: unknown): number[] {
     isThere && issue.code === "invalid_type" && issue.path.length === path.length
   );
   const lacksKind = issues.some((issue) =>
-    issue.code === "invalid_union" && valueAt(data, issue.path) === undefined
+    issue.code === "invalid_union" && issue.path.length === path.length + 1 &&
+    valueAt(data, issue.path) === undefined
   );
   const depth = Math.max(...issues.map((issue) => issue.path.length));
   const faults = issues.map((issue) => issue.code === "unrecognized_keys" ? issue.keys.length : 1);
