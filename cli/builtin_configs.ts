@@ -12,6 +12,7 @@ import polygluTiny from "../configs/polyglu-tiny.yaml" with { type: "text" };
 import quickstart from "../configs/quickstart.yaml" with { type: "text" };
 import shakespeareChar from "../configs/shakespeare-char.yaml" with { type: "text" };
 import veronica24l from "../configs/veronica-24l.yaml" with { type: "text" };
+import veronicaTiny from "../configs/veronica-tiny.yaml" with { type: "text" };
 
 export interface BuiltinConfig {
   readonly name: string;
@@ -29,6 +30,7 @@ const texts = {
   quickstart,
   "shakespeare-char": shakespeareChar,
   "veronica-24l": veronica24l,
+  "veronica-tiny": veronicaTiny,
 };
 
 /** All of them, by name. */

@@ -43,6 +43,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./import.ts")).importCommand(),
   },
   {
+    name: "grow",
+    summary: "add a branch to a trained model's polymorphic mlps",
+    load: async () => (await import("./grow.ts")).growCommand(),
+  },
+  {
     name: "generate",
     summary: "continue a prompt with a trained model",
     load: async () => (await import("./generate.ts")).generateCommand(),

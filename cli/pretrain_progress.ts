@@ -13,6 +13,7 @@ import type {
   TrainEvent,
 } from "../core/train/mod.ts";
 import { plural } from "../core/io/words.ts";
+import { RouterStory } from "./pretrain_router.ts";
 import { givenText } from "./pretrain_sources.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { type Progress, progressLine } from "./ui/progress.ts";
@@ -96,6 +97,7 @@ class Story {
   #end: Omit<EndEvent, "kind"> = { reason: "steps", step: 0 };
 
   readonly #timeline: Timeline;
+  readonly #router = new RouterStory();
 
   constructor(readonly job: PretrainJob, timeline: Timeline) {
     this.#timeline = timeline;
@@ -134,6 +136,7 @@ class Story {
         progress.note(`${run}: process ${event.pid} was stopped while it trained; taken over`);
         break;
       case "step":
+        for (const line of this.#router.lines(event)) progress.note(line);
         progress.update(() => this.#stepLine(event));
         break;
       case "validation":

@@ -22,8 +22,6 @@ export function withBranch<C extends ModelConfig>(config: C, branch: BranchConfi
   return { ...config, blocks };
 }
 
-const routerRow = /\.router\.out(_bias)?$/;
-
 /** The bias that the router gives a new branch: so far below the least of the old that it gets little weight at first. */
 export function newRouterBias(old: ArrayLike<number>, tau: number): number {
   return Math.min(...Array.from(old)) - 2 * tau;
@@ -33,8 +31,8 @@ export function newRouterBias(old: ArrayLike<number>, tau: number): number {
 export interface Growth {
   /** Of new weights. */
   readonly seed: number;
-  /** The router's bias for it, from its biases for the old branches. */
-  bias(old: ArrayLike<number>): number;
+  /** The router's bias for it: see `newRouterBias`. */
+  readonly routerBias: number;
 }
 
 /**
@@ -45,18 +43,17 @@ export interface Growth {
 export function grownValues(
   param: NamedParam,
   old: Float32Array | undefined,
-  { seed, bias }: Growth,
+  { seed, routerBias }: Growth,
 ): Float32Array {
   const { path, shape } = param, size = sizeOf(shape);
   if (!old) return path.endsWith(".down") ? new Float32Array(size) : initialValues(param, seed);
   if (old.length === size) return old;
-  const [, isBias] = path.match(routerRow) ?? [];
-  return withRow(old, size, isBias ? bias(old) : 0);
+  return withRow(old, size, path.endsWith(".router.out_bias") ? routerBias : 0);
 }
 
 /** Moments and the like: of what is new they are 0. */
 export function grownMoments(
-  { shape }: Pick<NamedParam, "shape">,
+  shape: readonly number[],
   old: Float32Array | undefined,
 ): Float32Array {
   return withRow(old ?? new Float32Array(), sizeOf(shape), 0);

@@ -26,7 +26,7 @@ import {
   where,
 } from "../../kernels/mod.ts";
 import { currentPath, type Tensor } from "../graph/mod.ts";
-import { scheduleOf } from "../optim/schedule.ts";
+import { partSchedule } from "../optim/schedule.ts";
 import type { Dims, ParamDescription } from "./part.ts";
 
 export interface SoftRouter<T> {
@@ -86,7 +86,7 @@ export function unevenness(weights: Tensor, of: "token" | "mean"): Tensor {
 
 export const forcingConfig = z.strictObject({
   /** How often a branch is picked, all being equally likely, and gets all the weight. */
-  probability: scheduleOf(z.number().min(0).max(1)),
+  probability: partSchedule,
   /**
    * What such a choice is for: a token, a row, or all rows that the device has at once. The last makes training depend on how the
    * rows of an update are divided (`accumulation`).

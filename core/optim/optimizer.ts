@@ -1,13 +1,15 @@
 /** The optimizer of a run: one for all parameters, or groups of them with one each. */
 
 import { z } from "zod";
-import { slice } from "../../kernels/mod.ts";
+import { mul, slice } from "../../kernels/mod.ts";
 import { ShapeError, type Spec, type Tensor } from "../graph/mod.ts";
 import { type Role, roles } from "../nn/mod.ts";
 import { adamWOptimizer } from "./adamw.ts";
 import { adEMAMixOptimizer } from "./ademamix.ts";
 import { decayTable } from "./decay.ts";
+import { freezeConfig, frozenBy, thawOf, thawWords } from "./freeze.ts";
 import { muonOptimizer } from "./muon.ts";
+import { pathPattern, takesPath } from "./paths.ts";
 import type { OptimizerParam, OptimizerRecord, PlacedSchedule, Words } from "./record.ts";
 import { curveOf, nonnegativeSchedule, type Schedule } from "./schedule.ts";
 import type { Clock } from "./span.ts";
@@ -21,17 +23,20 @@ const optimizers = {
 /** Gradients longer than this, all together, are shortened to it; 0 is no limit. */
 const max_norm = nonnegativeSchedule.default(1);
 
+/** Parameters that rest at first, whatever their optimizer. */
+const shared = { max_norm, freeze: freezeConfig };
+
 const members = {
   /** Takes parameters of these roles; left out: of all. */
   roles: z.array(z.enum(roles)).min(1).optional(),
   /** Takes parameters whose path one of these fits, `*` standing for any text; left out: all. */
-  params: z.array(z.string().min(1)).min(1).optional(),
+  params: z.array(pathPattern).min(1).optional(),
 };
 
 const forAll = z.discriminatedUnion("kind", [
-  adamWOptimizer.config.extend({ max_norm }),
-  adEMAMixOptimizer.config.extend({ max_norm }),
-  muonOptimizer.config.extend({ max_norm }),
+  adamWOptimizer.config.extend(shared),
+  adEMAMixOptimizer.config.extend(shared),
+  muonOptimizer.config.extend(shared),
 ]);
 const group = z.discriminatedUnion("kind", [
   adamWOptimizer.config.extend(members),
@@ -39,7 +44,7 @@ const group = z.discriminatedUnion("kind", [
   muonOptimizer.config.extend(members),
 ]);
 const grouped = z.strictObject({
-  max_norm,
+  ...shared,
   /** A parameter belongs to the first group that takes it. */
   groups: z.array(group).min(1),
 });
@@ -86,7 +91,7 @@ export interface OptimizerScalars {
   /** The first group's. */
   readonly learningRate: number;
   readonly maxNorm: number;
-  /** The words of all groups, one after another. */
+  /** The words of all groups, one after another, and of each entry of `freeze`. */
   readonly hyper: Words;
 }
 
@@ -97,8 +102,9 @@ export function scalarsOf(
 ): (step: number) => OptimizerScalars {
   const norm = curveOf(config.max_norm, clock);
   const words = groupsOf(config).map((group) => recordOf(group).wordsAt(group as never, clock));
+  const thaw = thawWords(config.freeze, clock);
   return (step) => {
-    const hyper = Float64Array.from(words.flatMap((at) => [...at(step)]));
+    const hyper = Float64Array.from([...words.flatMap((at) => [...at(step)]), ...thaw(step)]);
     return { learningRate: hyper[0], maxNorm: norm(step), hyper };
   };
 }
@@ -118,6 +124,8 @@ export interface Optimizer {
   /** What is kept of the parameters, by name and then path: a part of the state. */
   readonly buffers: Readonly<Record<string, ByPath<Spec>>>;
   readonly hyper: Spec;
+  /** The gradients, 0 for parameters that rest: they are no part of the norm that is clipped. */
+  trained(grads: ByPath<Tensor>, hyper: Tensor): ByPath<Tensor>;
   /** All parameters and buffers after an update. `gate` as from `globalNorm`. */
   update(given: {
     readonly params: ByPath<Tensor>;
@@ -153,18 +161,50 @@ export function bindOptimizer(
       (buffers[name] ??= {})[path] = { shape, dtype: "f32" };
     }
   });
+  const { freeze } = config,
+    entriesOf = new Map(
+      params.map((param) => [param.path, frozenBy(freeze, param)]),
+    );
+  freeze.forEach((_, i) => {
+    if ([...entriesOf.values()].some((entries) => entries.includes(i))) return;
+    throw new ShapeError(`optimizer: freeze.${i} fits no parameter`);
+  });
   const sizes = groups.map(({ record }) => record.words);
   const starts = sizes.map((_, i) => sizes.slice(0, i).reduce((sum, n) => sum + n, 0));
+  const words = sizes.reduce((sum, n) => sum + n, 0);
+  /** What a parameter's gradient and gate are multiplied by; undefined where it never rests. */
+  const thawsIn = (hyper: Tensor) => {
+    if (freeze.length === 0) return () => undefined;
+    const known = new Map<string, Tensor | undefined>();
+    const own = slice(hyper, 0, words, freeze.length);
+    return (path: string) => {
+      const entries = entriesOf.get(path)!, key = entries.join();
+      if (!known.has(key)) known.set(key, thawOf(entries, own));
+      return known.get(key);
+    };
+  };
   return {
     buffers,
-    hyper: { shape: [sizes.reduce((sum, n) => sum + n, 0)], dtype: "f32" },
+    hyper: { shape: [words + freeze.length], dtype: "f32" },
+    trained(grads, hyper) {
+      const thaws = thawsIn(hyper);
+      return Object.fromEntries(
+        Object.entries(grads).map(([path, grad]) => {
+          const thaw = thaws(path);
+          return [path, thaw ? mul(grad, thaw) : grad];
+        }),
+      );
+    },
     update(given) {
       const hyper = groups.map((_, i) =>
-        groups.length === 1 ? given.hyper : slice(given.hyper, 0, starts[i], sizes[i])
+        sizes[i] === words + freeze.length
+          ? given.hyper
+          : slice(given.hyper, 0, starts[i], sizes[i])
       );
+      const thaws = thawsIn(given.hyper);
       const next: Record<string, Tensor> = {}, kept: Record<string, Record<string, Tensor>> = {};
       params.forEach((param, i) => {
-        const { path } = param, { group, record } = groups[groupOf[i]];
+        const { path } = param, { group, record } = groups[groupOf[i]], thaw = thaws(path);
         const updated = record.update(group as never, param, {
           param: given.params[path],
           grad: given.grads[path],
@@ -172,7 +212,7 @@ export function bindOptimizer(
             record.buffers.map((name) => [name, given.buffers[name][path]]),
           ),
           hyper: hyper[groupOf[i]],
-          gate: given.gate,
+          gate: thaw ? mul(given.gate, thaw) : given.gate,
         });
         next[path] = updated.param;
         for (const name of record.buffers) (kept[name] ??= {})[path] = updated.buffers[name];
@@ -191,7 +231,5 @@ export function bindOptimizer(
 }
 
 function takes({ roles, params }: GroupConfig, { path, role }: OptimizerParam): boolean {
-  const fits = (pattern: string) =>
-    new RegExp(`^${pattern.split("*").map(RegExp.escape).join(".*")}$`).test(path);
-  return (roles?.includes(role) ?? true) && (params?.some(fits) ?? true);
+  return (roles?.includes(role) ?? true) && (params === undefined || takesPath(params, path));
 }

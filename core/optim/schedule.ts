@@ -47,6 +47,9 @@ export const rateConfig = scheduleOf(z.number().nonnegative(), z.number().positi
 /** A schedule of values that are at least 0. */
 export const nonnegativeSchedule = scheduleOf(z.number().nonnegative()).meta({ id: "schedule" });
 
+/** A schedule of parts of a whole, from 0 to 1. */
+export const partSchedule = scheduleOf(z.number().min(0).max(1)).meta({ id: "part_schedule" });
+
 /** A schedule whose values may be anything. */
 export const scheduleConfig = scheduleOf(z.number());
 export type Schedule = z.output<typeof scheduleConfig>;

@@ -14,6 +14,7 @@ import {
 } from "../optim/mod.ts";
 import type { PretrainConfig } from "./config.ts";
 import { dataFault, restFault } from "./data_config.ts";
+import { healthSchedules } from "./router_health.ts";
 import { changed, type TimelineConfig, timelineOf } from "./timeline.ts";
 
 type Path = (string | number)[];
@@ -113,8 +114,10 @@ function ofEndless(config: PretrainConfig): Disagreement[] {
 }
 
 /** Every schedule of a config, with its place. */
-function schedulesOf({ model, optimizer, data: { sources = [] } }: PretrainConfig) {
+function schedulesOf({ model, optimizer, data: { sources = [] }, router_health }: PretrainConfig) {
+  const health = router_health ? healthSchedules(router_health) : [];
   return [
+    ...health.map(({ path, schedule }) => ({ path: ["router_health", ...path], schedule })),
     ...modelSchedules(model),
     ...optimizerSchedules(optimizer).map(({ path, schedule }) => ({
       path: ["optimizer", ...path],
@@ -161,8 +164,12 @@ interface PlacedSchedule {
 
 /** The spans outside schedules, with their places. */
 function spansIn(config: PretrainConfig): { path: Path; span: Span }[] {
-  const { validation, checkpoint, samples, log_every, stages } = config;
+  const { validation, checkpoint, samples, log_every, stages, optimizer } = config;
   return [
+    ...optimizer.freeze.map(({ until }, i) => ({
+      path: ["optimizer", "freeze", i, "until"],
+      span: until,
+    })),
     { path: ["validation", "every"], span: validation.every },
     { path: ["checkpoint", "every"], span: checkpoint.every },
     { path: ["samples", "every"], span: samples.every },

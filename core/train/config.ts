@@ -20,6 +20,7 @@ import {
   tokenCount,
 } from "../optim/mod.ts";
 import { disagreements } from "./agreements.ts";
+import { routerHealthConfig } from "./router_health.ts";
 import { samplesConfig } from "./samples_config.ts";
 import { dataConfig } from "./data_config.ts";
 import { timelineOf } from "./timeline.ts";
@@ -72,6 +73,8 @@ const forms = z.strictObject({
     /** Weight of a loss against saying the token again that was just read: −ln(1 − its probability), where another one follows. */
     repetition: z.number().nonnegative().default(0),
   }).prefault({}),
+  /** When to warn of routers, of models that have some. */
+  router_health: routerHealthConfig.optional(),
   validation: z.strictObject({
     /** From one measurement to the next; 0 measures at the end only. Rows are as long as the longest stage's, in all stages. */
     every: spanConfig.default(0),

@@ -2,6 +2,7 @@
 
 import type { StopReason } from "../generate/generate.ts";
 import type { AverageKind } from "../optim/mod.ts";
+import type { RouterFaults } from "./router_health.ts";
 import type { UpdateSizes } from "./timeline.ts";
 import type { HeldOut } from "./validation.ts";
 import type { Watched } from "./watched.ts";
@@ -22,6 +23,8 @@ export interface StepEvent {
   readonly tokensBySource?: Readonly<Record<string, number>>;
   /** Scheduled values of the model, and what its parts watch. */
   readonly watched: Watched;
+  /** Of a model with routers: limits of `router_health` that are broken. */
+  readonly routerHealth?: RouterFaults;
 }
 
 /** A text from the weights of a step. */

@@ -21,6 +21,7 @@ import type { EndReason, TrainEvent } from "./events.ts";
 import type { PretrainJob } from "./pretrain.ts";
 import { keepCheckpoints } from "./keeping.ts";
 import { appendMetrics, appendSample, requireRun } from "./run_folder.ts";
+import { routerFaults } from "./router_health.ts";
 import type { Sampler } from "./sampler.ts";
 import { doneBy, longestStage, type Stage, type Timeline, timelineOf } from "./timeline.ts";
 import { countOf } from "./rows.ts";
@@ -200,6 +201,8 @@ export class Loop {
       this.#logged = { at: now, tokens };
       const loss = lossSum / count, bySource = tokensBySource(this.job.data, next);
       const watched = watchedOf(this.model, this.#pointAt(step - 1), { metrics, count });
+      const { router_health } = this.job.config;
+      const faults = routerFaults(router_health, watched, step - 1, this.#timeline);
       appendMetrics(this.job.beginning.run, {
         step,
         loss,
@@ -209,9 +212,16 @@ export class Loop {
         tokens_per_second: Math.round(tokensPerSecond),
         ...(bySource && { tokens_by_source: bySource }),
         ...watched,
+        ...(faults && { router_health: faults }),
       });
       const told = { step, loss, norm, learningRate, tokens, tokensPerSecond };
-      yield { kind: "step", ...told, ...(bySource && { tokensBySource: bySource }), watched };
+      yield {
+        kind: "step",
+        ...told,
+        ...(bySource && { tokensBySource: bySource }),
+        watched,
+        ...(faults && { routerHealth: faults }),
+      };
     }
   }
 

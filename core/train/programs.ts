@@ -94,11 +94,8 @@ function update(
   { hyper, count, max_norm, averages: weights }: UpdateScalars,
   { averages = {} }: UpdateOptions,
 ) {
-  const { norm, gate } = globalNorm(
-    leavesOf<Tensor>(grads).map(({ leaf }) => leaf),
-    count,
-    max_norm,
-  );
+  const trained = optimizer.trained(byPath(grads), hyper);
+  const { norm, gate } = globalNorm(Object.values(trained), count, max_norm);
   const open = mul(gate, healthy);
   const next = optimizer.update({
     params: byPath(params),

@@ -145,6 +145,31 @@ export async function writeImportedRun(
   for (const [name, text] of files) await Deno.writeTextFile(join(folder, name), text);
 }
 
+/** The files of a run that goes on from a checkpoint of another, with another config; checkpoint and tokenizer are the caller's. */
+export async function writeGrownRun(
+  from: string,
+  folder: string,
+  { config, session, step }: {
+    readonly config: ResolvedConfig;
+    readonly session: Omit<Session, "device"> & { readonly grown_from: string };
+    readonly step: number;
+  },
+): Promise<void> {
+  await Deno.mkdir(checkpointsFolder(folder));
+  const before = await readManifest(from);
+  const sessions = [...before.sessions, {
+    started: new Date().toISOString(),
+    from_step: step,
+    ...session,
+  }];
+  const files = new Map([
+    [configFile, stringify(config)],
+    [manifestFile, `${JSON.stringify({ ...before, sessions }, null, 2)}\n`],
+    [metricsFile, ""],
+  ]);
+  for (const [name, text] of files) await Deno.writeTextFile(join(folder, name), text);
+}
+
 function entry({ version, command, device, from }: Session, from_step: number) {
   const started = new Date().toISOString();
   return { started, from_step, version, command, device, ...(from !== undefined && { from }) };

@@ -1,5 +1,5 @@
 /**
- * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision] [polyglu]
+ * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision] [polyglu] [router]
  * [start] [tokenize] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines
  * differ, and are shared.
  */
@@ -45,6 +45,11 @@ const benches: Readonly<Record<string, Bench>> = {
     what:
       "a training step of mlps that mix four activations beside SwiGLU's; at most 1.35 is asked",
     run: script("polyglu", "--blas", "off"),
+  },
+  router: {
+    what:
+      "a training step of three branches that a router weighs beside their mean; at most 1.05 is asked",
+    run: script("router", "--blas", "off"),
   },
   tokenize: {
     what: "byte-level BPE beside @huggingface/tokenizers; learning a vocabulary",

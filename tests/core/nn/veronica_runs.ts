@@ -248,7 +248,7 @@ export const expansionCase: CheckCase = async (machine, c) => {
     const old = Float32Array.from(values).slice(0, 3 * values.length / 4);
     const param = { path, shape, dtype: "f32", role: "router" } as const;
     const init = { kind: "constant", value: NaN } as const; // no first value is asked for
-    const growth = { seed: 0, bias: () => new_router_bias };
+    const growth = { seed: 0, routerBias: new_router_bias };
     assert.deepEqual([...grownValues({ ...param, init }, old, growth)], Array.from(values));
   }
 };

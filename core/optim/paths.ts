@@ -1,0 +1,13 @@
+/** Patterns of parameters' paths: `*` stands for any text. */
+
+import { z } from "zod";
+
+export const pathPattern = z.string().min(1);
+export type PathPattern = z.output<typeof pathPattern>;
+
+/** Whether one of the patterns fits. */
+export function takesPath(patterns: readonly PathPattern[], path: string): boolean {
+  return patterns.some((pattern) =>
+    new RegExp(`^${pattern.split("*").map(RegExp.escape).join(".*")}$`).test(path)
+  );
+}
