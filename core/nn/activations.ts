@@ -1,13 +1,14 @@
 /** Scalar functions that hidden units may use, by the name that a config gives them. */
 
 import { z } from "zod";
-import { gelu, geluTanh, relu, sigmoid, silu, softplus, square, tanh } from "../../kernels/mod.ts";
+import { gelu, geluTanh, mul, relu, sigmoid, softplus, square, tanh } from "../../kernels/mod.ts";
 import type { Tensor } from "../graph/mod.ts";
 
 export const activations = {
   relu,
   tanh,
-  silu,
+  /** As a product: what slopes need of it, the sigmoid, is then computed once. */
+  silu: (x: Tensor) => mul(x, sigmoid(x)),
   /** With erf. */
   gelu,
   gelu_tanh: geluTanh,

@@ -16,6 +16,7 @@ import {
   mul,
   neg,
   permute,
+  reciprocal,
   relu,
   reshape,
   runningSum,
@@ -167,7 +168,7 @@ export function mixActivations(
 ): Tensor {
   const { each, sum } = unscaledWeights(routing);
   const terms = names.map((name, k) => mul(each[k], activations[name](gates)));
-  return div(terms.reduce(add), sum);
+  return mul(terms.reduce(add), reciprocal(sum)); // of which the slope needs no division
 }
 
 /**
