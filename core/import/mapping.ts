@@ -201,9 +201,21 @@ export function paramsFrom(
   model: Model,
   theirs: (name: string) => Tensor,
 ): ModelTree<TensorTree> {
+  return partFrom(table, model, "", theirs) as unknown as ModelTree<TensorTree>;
+}
+
+/** Those of one part alone, by its path: `layers.0.mlp`. */
+export function partFrom(
+  table: ImportTable,
+  model: Model,
+  at: string,
+  theirs: (name: string) => Tensor,
+): TensorTree {
   const origins = new Map(originsOf(table, model).map((origin) => [origin.param.path, origin]));
-  return mapTree(model.params, ({ shape }: ParamDescription, path) => {
+  const keys = at === "" ? [] : at.split(".");
+  const part = keys.reduce<unknown>((tree, key) => Reflect.get(tree as object, key), model.params);
+  return mapTree(part, ({ shape }: ParamDescription, path) => {
     const { theirs: name, steps } = origins.get(path)!, x = rearrangedTensor(theirs(name), steps);
     return x.shape.join() === shape.join() ? x : reshape(x, shape);
-  }) as ModelTree<TensorTree>;
+  }, at) as TensorTree;
 }

@@ -30,16 +30,8 @@ import {
   type Tensors,
   type VectorCase,
 } from "../vectors.ts";
-import {
-  attentionParams,
-  gatedDeltaParams,
-  layerParams,
-  mixerOf,
-  mlpParams,
-  modelParams,
-  neollm,
-  type Sizes,
-} from "./neollm.ts";
+import { bySuffix } from "../original_names.ts";
+import { layerOf, layerParams, mixerOf, modelParams, neollm, type Sizes } from "./neollm.ts";
 
 type Config = Record<string, number>;
 
@@ -66,46 +58,6 @@ export const sizesOf = ({ config }: VectorCase): Sizes => {
     intermediate_size: c.intermediate_size,
   };
 };
-
-/** Our names of a layer's tensors, and the originals'. */
-const layerNames: Readonly<Record<string, string | readonly string[]>> = {
-  in_norm: "input_layernorm.weight",
-  post_norm: "post_attention_layernorm.weight",
-  "fan.W": "fan_layer.input_linear.weight",
-  "fan.b": "fan_layer.input_linear.bias",
-  Win: "linear_attn.in_proj_qkvz.weight",
-  Wba: "linear_attn.in_proj_ba.weight",
-  conv: "linear_attn.conv1d.weight",
-  A_log: "linear_attn.A_log",
-  dt_bias: "linear_attn.dt_bias",
-  gnorm: "linear_attn.norm.weight",
-  Wq: "self_attn.q_proj.weight",
-  Wk: "self_attn.k_proj.weight",
-  Wv: "self_attn.v_proj.weight",
-  qn: "self_attn.q_norm.weight",
-  kn: "self_attn.k_norm.weight",
-  Wo: ["linear_attn.out_proj.weight", "self_attn.o_proj.weight"],
-  Wgate: "mlp.gate_proj.weight",
-  Wup: "mlp.up_proj.weight",
-  Wdown: "mlp.down_proj.weight",
-  "poly.w": "mlp.act_fn.weight",
-  "poly.b": "mlp.act_fn.bias",
-  gpasA: "gpas_attn.gate",
-  gpasB: "gpas_mlp.gate",
-};
-
-/** Finds tensors under the originals' names, of which those of one part lack what stands before its own. */
-export const originals =
-  <T>(tensors: Readonly<Record<string, T>>, before = "") => (name: string): T => {
-    const [, layer, own] = name.match(/^b(\d+)\.(.+)$/) ?? [undefined, undefined, name];
-    const known = { E: "embed_tokens.weight", final_norm: "norm.weight", ...layerNames }[own!]!;
-    for (const option of [known].flat()) {
-      const found = tensors[(layer === undefined ? "" : `layers.${layer}.`) + option] ??
-        (before === "" ? undefined : tensors[option.replace(before, "")]);
-      if (found !== undefined) return found;
-    }
-    throw new Error(`no tensor ${name} among ${Object.keys(tensors)}`);
-  };
 
 export const rowContext = (ids: Tensor): RowContext => ({
   ids,
@@ -208,37 +160,37 @@ const gatedAttention: CaseOps = {
       num_attention_heads: c.heads,
       num_key_value_heads: c.kv_heads,
       output_gate: true,
+      intermediate_size: 1,
     } as unknown as Sizes;
     const { fan: _, ...options } = mixerOf(sizes, "full");
     const part = attention.bind(attention.config.parse(options), dimsOf(c.hidden));
-    return { y: through(part, attentionParams(originals(x, "self_attn."), sizes), x.x) };
+    const layer = { ...layerOf(sizes, "full"), mixer: options };
+    return { y: through(part, layerParams(sizes, layer, ".mixer", bySuffix(x)), x.x) };
   }),
   table: true,
 };
 
 const mlp = (gated: boolean) =>
   of((x, { config }) => {
-    const options = { kind: "polynorm", intermediate_size: config.intermediate, gated };
-    const part = polyNormMlp.bind(polyNormMlp.config.parse(options), dimsOf(Number(config.hidden)));
-    const named = originals(x, "mlp.");
-    const { gate, ...plain } = mlpParams((name) =>
-      named(!gated && name === "Wgate" ? "Wup" : name)
-    );
-    return { y: through(part, gated ? { gate, ...plain } : plain, x.x) };
+    const mlp = { kind: "polynorm", intermediate_size: config.intermediate, gated };
+    const part = polyNormMlp.bind(polyNormMlp.config.parse(mlp), dimsOf(Number(config.hidden)));
+    const sizes = { hidden_size: config.hidden } as Sizes;
+    const layer = { mixer: { kind: "attention", num_attention_heads: 1 }, mlp };
+    return { y: through(part, layerParams(sizes, layer, ".mlp", bySuffix(x)), x.x) };
   });
 
 /** One layer, with what its halves give: the parts' own, as a model runs them. */
 export function runLayer(
   sizes: Sizes,
   layer: number,
-  params: ReturnType<typeof layerParams>,
+  params: Readonly<Record<"residual" | "mixer" | "mlp", TensorTree>>,
   x: Tensor,
 ) {
   const { residual, mixer, mlp } = bindParts(neollm(sizes).config).layers[layer];
   const given: Record<string, Tensor> = {};
   const half = (name: "mixer" | "mlp", part: BoundPart) => (x: Tensor) =>
     given[name] = scope(name, () => through(part, params[name], x));
-  const streams = residual.run(params.residual as TensorTree, { x }, {
+  const streams = residual.run(params.residual, { x }, {
     mixer: half("mixer", mixer),
     mlp: half("mlp", mlp),
   });
@@ -248,14 +200,14 @@ export function runLayer(
 const layer = (rest: Partial<CaseOps> = {}): CaseOps => ({
   ...of((x, c) => {
     const sizes = sizesOf(c), at = Number(c.config.layer_index);
-    const params = layerParams(originals(x), sizes, sizes.layers[at]);
-    return { y: runLayer(sizes, at, params, x.x).out };
+    const params = layerParams(sizes, layerOf(sizes, sizes.layers[at]), "", bySuffix(x));
+    return { y: runLayer(sizes, at, params as Parameters<typeof runLayer>[2], x.x).out };
   }),
   ...rest,
 });
 
 function wholeModel(x: Tensors, _: Tensors, c: VectorCase): CaseResult {
-  const sizes = sizesOf(c), model = neollm(sizes), params = modelParams(originals(x), sizes);
+  const sizes = sizesOf(c), model = neollm(sizes), params = modelParams(model, (name) => x[name]);
   const rows = { ids: x.ids, targets: x.targets, positions: positions(x.ids.shape) };
   const counted = x.targets.shape.reduce((a, b) => a * b);
   const loss = k.div(model.loss(params, rows).objective, counted);
@@ -265,7 +217,7 @@ function wholeModel(x: Tensors, _: Tensors, c: VectorCase): CaseResult {
   };
   let hidden = out["hidden.0"] = k.embedding(x["embed_tokens.weight"], x.ids);
   sizes.layers.forEach((_, i) => {
-    const ran = runLayer(sizes, i, params.layers[i] as ReturnType<typeof layerParams>, hidden);
+    const ran = runLayer(sizes, i, params.layers[i], hidden);
     hidden = out[`hidden.${i + 1}`] = ran.out;
     Object.assign(out, { [`mixer.${i}`]: ran.mixer, [`mlp.${i}`]: ran.mlp });
   });
@@ -324,10 +276,13 @@ export const neollmCases: Readonly<Record<string, CaseOps>> = {
       num_value_heads: c.v_heads,
       key_head_dim: c.dk,
       value_head_dim: c.dv,
+      hidden_size: c.hidden,
+      intermediate_size: 1,
     } as Sizes;
     const { fan: _, ...options } = mixerOf(sizes, "linear");
     const part = gatedDeltaMixer.bind(gatedDeltaMixer.config.parse(options), dimsOf(c.hidden));
-    return { y: through(part, gatedDeltaParams(originals(x, "linear_attn."), sizes), x.x) };
+    const layer = { ...layerOf(sizes, "linear"), mixer: options };
+    return { y: through(part, layerParams(sizes, layer, ".mixer", bySuffix(x)), x.x) };
   }),
   gated_attention: gatedAttention,
   gated_attention_full_rope: gatedAttention,

@@ -2,7 +2,7 @@ import { curveOf, evenClock, scheduleConfig, slowAverage } from "../../core/opti
 import { type CheckCase, testVectors } from "../vector_tests.ts";
 import { checkClose, vectorSet } from "../vectors.ts";
 import { modelParams, neollm } from "./neollm.ts";
-import { neollmCases, originals, shortConvUpdate, sizesOf } from "./neollm_cases.ts";
+import { neollmCases, shortConvUpdate, sizesOf } from "./neollm_cases.ts";
 import { updates } from "./updates.ts";
 
 const set = vectorSet("neollm");
@@ -33,8 +33,9 @@ const threeAverages = updates((c) => {
     grad_clip: number;
   };
   const sizes = sizesOf(c), last = `layers.${sizes.layers.length - 1}.gpas_mlp.gate`;
+  const model = neollm(sizes);
   return {
-    model: neollm(sizes),
+    model,
     start: set.read("model_train"),
     steps: lr.total,
     optimizer: {
@@ -50,7 +51,7 @@ const threeAverages = updates((c) => {
       weight_decay: { matrix: weight_decay, embedding: weight_decay },
       max_norm: rest.grad_clip,
     },
-    params: (named) => modelParams(originals(named), sizes),
+    params: (named) => modelParams(model, (name) => named[name]),
     // the last norm takes any scale away, so that gate's gradient is noise: each update may go either way
     noisy: (name) => name === last ? 4 * lr.peak * (1 + rest.alpha) : undefined,
   };

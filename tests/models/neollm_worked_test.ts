@@ -177,6 +177,41 @@ async function fanLnsGpas(machine: Machine): Promise<void> {
   }, { y, dx, da });
 }
 
+/** The examples' own names of what the originals call otherwise. */
+const workedNames: Readonly<Record<string, string>> = {
+  "embed_tokens.weight": "E",
+  "norm.weight": "final_norm",
+  "input_layernorm.weight": "in_norm",
+  "post_attention_layernorm.weight": "post_norm",
+  "fan_layer.input_linear.weight": "fan.W",
+  "fan_layer.input_linear.bias": "fan.b",
+  "linear_attn.in_proj_qkvz.weight": "Win",
+  "linear_attn.in_proj_ba.weight": "Wba",
+  "linear_attn.conv1d.weight": "conv",
+  "linear_attn.A_log": "A_log",
+  "linear_attn.dt_bias": "dt_bias",
+  "linear_attn.norm.weight": "gnorm",
+  "linear_attn.out_proj.weight": "Wo",
+  "self_attn.q_proj.weight": "Wq",
+  "self_attn.k_proj.weight": "Wk",
+  "self_attn.v_proj.weight": "Wv",
+  "self_attn.q_norm.weight": "qn",
+  "self_attn.k_norm.weight": "kn",
+  "self_attn.o_proj.weight": "Wo",
+  "mlp.gate_proj.weight": "Wgate",
+  "mlp.up_proj.weight": "Wup",
+  "mlp.down_proj.weight": "Wdown",
+  "mlp.act_fn.weight": "poly.w",
+  "mlp.act_fn.bias": "poly.b",
+  "gpas_attn.gate": "gpasA",
+  "gpas_mlp.gate": "gpasB",
+};
+
+function workedName(original: string): string {
+  const [, layer, own] = original.match(/^layers\.(\d+)\.(.+)$/) ?? [];
+  return own ? `b${layer}.${workedNames[own]}` : workedNames[original];
+}
+
 interface NeollmCase {
   readonly output_gate: boolean;
   readonly tensors: readonly TinyTensor[];
@@ -213,13 +248,13 @@ async function wholeModels(machine: Machine): Promise<void> {
     const model = neollm(sizes);
     assert.equal(countAll(namedParams(model.params)), expected.param_count);
     const graph = trace((_: Tensors, named: Tensors) => {
-      const params = modelParams((name) => named[name], sizes);
+      const params = modelParams(model, (name) => named[workedName(name)]);
       const { ids, targets } = named, rows = { ids, targets, positions: positions(ids.shape) };
       const loss = k.div(model.loss(params, rows).objective, tokens.length);
       const outs: Tensor[] = [];
       sizes.layers.forEach((_, i) =>
         outs.push(
-          runLayer(sizes, i, params.layers[i] as never, outs.at(-1) ?? k.embedding(named.E, ids))
+          runLayer(sizes, i, params.layers[i], outs.at(-1) ?? k.embedding(named.E, ids))
             .out,
         )
       );

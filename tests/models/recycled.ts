@@ -3,8 +3,8 @@
  * gradients come back under the original's names.
  */
 
-import * as k from "../../kernels/mod.ts";
 import type { Tensor } from "../../core/graph/mod.ts";
+import { importTables, paramsFrom } from "../../core/import/mod.ts";
 import { bindParts } from "../../core/model/bind.ts";
 import {
   buildModel,
@@ -116,7 +116,7 @@ export function recycledCore(sizes: Sizes): Model {
   }));
 }
 
-/** A tensor by the names of the worked examples; layers' names begin with `b<layer>.`. */
+/** A tensor by the names of the worked examples. */
 export type Named = (name: string) => Tensor;
 
 export function mixerParams(of: Named): Record<string, Tensor> {
@@ -142,96 +142,9 @@ export function residualParams(of: Named) {
   };
 }
 
-export function modelParams(
-  of: Named,
-  { layers, recycled, embedded }: Sizes,
-): ModelTree<TensorTree> {
-  const table = (name: string) => ({
-    embedding: of(`${name}.table`),
-    projection: of(`${name}.proj`),
-    scale: of(`${name}.scale`),
-  });
-  const half = Math.floor(layers / 2);
-  return {
-    input: {
-      embedding: of("E"),
-      bigram: table("bigram"),
-      norm: {},
-      smear: of("smear.gate"),
-      value_embedding: table("ve"),
-    },
-    layers: Array.from({ length: layers }, (_, i) => {
-      const own: Named = (name) => of(`b${i}.${name}`), scale = embedded.indexOf(i);
-      return {
-        residual: residualParams(own),
-        mixer: {
-          ...mixerParams(own),
-          ...(scale < 0 ? {} : { value_embedding_scale: rowOf(of("ve.layer_scale"), scale, [1]) }),
-        },
-        mlp: { up: own("Wup"), down: own("Wdown") },
-      };
-    }),
-    modulations: recycled.map((_, i) => ({
-      scale: of(`recycle${i}.scale`),
-      shift: of(`recycle${i}.bias`),
-    })),
-    skips: Array.from({ length: half }, (_, i) => ({ weight: rowOf(of("skip"), i) })),
-    norm: {},
-    head: {},
-  };
-}
-
-/** Entry `at` of x's first axis. */
-function rowOf(x: Tensor, at: number, shape = x.shape.slice(1)): Tensor {
-  return k.reshape(k.slice(x, 0, at, 1), shape);
-}
-
-/** The script's names of what a layer has of its own. */
-const layerNames: Readonly<Record<string, string>> = {
-  q_gain: "attn.q_gain",
-  lam: "attn.vr_lambda",
-  "gate.w": "attn.attn_gate.weight",
-  "gate.b": "attn.attn_gate.bias",
-  attn_scale: "attn_scale",
-  mlp_scale: "mlp_scale",
-};
-
-/** Finds tensors in the script's state, whose matrices lie in banks of all layers. */
-export function scriptNames(
-  state: Readonly<Record<string, Tensor>>,
-  { layers }: Pick<Sizes, "layers">,
-): Named {
-  const banks: Readonly<Record<string, [string, number]>> = {
-    Wq: ["qo_bank", 0],
-    Wo: ["qo_bank", layers],
-    Wk: ["kv_bank", 0],
-    Wv: ["kv_bank", layers],
-    Wup: ["mlp_up_bank", 0],
-    Wdown: ["mlp_down_bank", 0],
-  };
-  const tables: Readonly<Record<string, string>> = {
-    E: "tok_emb.weight",
-    skip: "skip_weights",
-    "ve.table": "ve_shared.embed.weight",
-    "ve.proj": "ve_shared.proj.weight",
-    "ve.scale": "ve_shared.scale",
-    "bigram.table": "bigram.embed.weight",
-    "bigram.proj": "bigram.proj.weight",
-  };
-  return (name) => {
-    const [, layer, own] = name.match(/^b(\d+)\.(.+)$/) ?? [];
-    if (own in banks) {
-      const [bank, first] = banks[own];
-      return rowOf(state[bank], first + Number(layer));
-    }
-    if (own?.startsWith("mix")) return rowOf(state[`blocks.${layer}.resid_mix`], Number(own[3]));
-    if (own) return state[`blocks.${layer}.${layerNames[own]}`];
-    if (name === "ve.layer_scale") {
-      const scales = Object.keys(state).filter((key) => key.startsWith("ve_layer_scales."));
-      return k.concat(scales.toSorted().map((key) => k.reshape(state[key], [1])), 0);
-    }
-    return state[tables[name] ?? name.replace(/^recycle(\d)/, "recycle_mods.$1")];
-  };
+/** All parameters, from tensors by the script's names. */
+export function modelParams(model: Model, state: Readonly<Record<string, Tensor>>) {
+  return paramsFrom(importTables["recycled-core"], model, (name) => state[name]);
 }
 
 /** What flows between the layers: into each pass and out of it, and the first layer's values. */

@@ -44,7 +44,6 @@ import {
   orderOf,
   recycledCore,
   residualParams,
-  scriptNames,
   type Sizes,
   trailOf,
 } from "./recycled.ts";
@@ -179,7 +178,7 @@ const block = of((x, { config }) => {
 
 function wholeModel(x: Tensors, _: Tensors, c: VectorCase): CaseResult {
   const sizes = sizesOf(c), model = recycledCore(sizes);
-  const params = modelParams(scriptNames(x, sizes), sizes);
+  const params = modelParams(model, x);
   const rows = { ids: x.ids, targets: x.targets, positions: positionsOf(x.ids.shape) };
   const counted = x.ids.shape.reduce((a, b) => a * b);
   const trail = trailOf(model, params, rows),
@@ -410,7 +409,7 @@ export const cachedForward = (start: VectorCase): CheckCase => async (machine, c
   const chunks = [[0, split], [split, time - split]];
   const graph = trace((_state: unknown, uploads: unknown) => {
     const x = uploads as Tensors;
-    const params: ModelTree<TensorTree> = modelParams(scriptNames(x, sizes), sizes);
+    const params: ModelTree<TensorTree> = modelParams(model, x);
     let state = mapTree(
       model.state({ batch, capacity: time }),
       ({ shape, dtype }: Spec) =>

@@ -2,7 +2,7 @@ import { roles } from "../../core/nn/mod.ts";
 import { curveOf, evenClock, scheduleConfig } from "../../core/optim/mod.ts";
 import { type CheckCase, testVectors } from "../vector_tests.ts";
 import { checkClose, vectorSet } from "../vectors.ts";
-import { modelParams, recycledCore, scriptNames } from "./recycled.ts";
+import { modelParams, recycledCore } from "./recycled.ts";
 import { cachedForward, caseOps, otherCases, recordedAverages, sizesOf } from "./recycled_cases.ts";
 import { updates } from "./updates.ts";
 
@@ -29,7 +29,7 @@ interface Recipe {
 
 /** Muon for the big matrices, AdamW for all else; the recorded updates begin in the middle of a run. */
 const muonAndAdamW = updates((c) => {
-  const recipe = c.config as unknown as Recipe, sizes = sizesOf(c);
+  const recipe = c.config as unknown as Recipe, model = recycledCore(sizesOf(c));
   const { iterations, warmdown_iters: decay, start_step } = recipe.opt, steps = [0, 1, 2];
   const clock = evenClock(iterations), [from, to, over] = recipe.muon_momentum_warmup;
   const part = (config: unknown) => {
@@ -56,7 +56,7 @@ const muonAndAdamW = updates((c) => {
     weight_decay: Object.fromEntries(roles.map((role) => [role, weight_decay])),
   });
   return {
-    model: recycledCore(sizes),
+    model,
     start,
     steps: iterations,
     optimizer: {
@@ -76,7 +76,7 @@ const muonAndAdamW = updates((c) => {
         adamw(recipe.scalar_lr),
       ],
     },
-    params: (state) => modelParams(scriptNames(state, sizes), sizes),
+    params: (state) => modelParams(model, state),
     also: [inHalves],
   };
 });

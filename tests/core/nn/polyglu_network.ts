@@ -1,6 +1,7 @@
 /** The network of the PolyGLU vectors, and its parameters by the names that they have there. */
 
-import { mapTree, type Spec, type Tensor } from "../../../core/graph/mod.ts";
+import type { Tensor } from "../../../core/graph/mod.ts";
+import { importTables, originsOf, paramsFrom, partFrom } from "../../../core/import/mod.ts";
 import { bindParts } from "../../../core/model/bind.ts";
 import {
   buildModel,
@@ -18,12 +19,18 @@ import {
   type TensorTree,
 } from "../../../core/nn/mod.ts";
 import * as k from "../../../kernels/mod.ts";
+import { bySuffix } from "../../original_names.ts";
 import type { Tensors, VectorCase } from "../../vectors.ts";
 
 type Params = ModelTree<TensorTree>;
 
+const table = importTables.polyglu;
+
 /** A case's model, as published: the mean of whole rows, positions of rows. */
-export function modelOf({ config }: VectorCase, rest: Partial<PolygluConfig> = {}): Model {
+export function modelOf(
+  { config }: Pick<VectorCase, "config">,
+  rest: Partial<PolygluConfig> = {},
+): Model {
   const c = config as Record<string, number>;
   const parsed = modelConfig.parse({
     hidden_size: c.d_model,
@@ -51,50 +58,21 @@ export function modelOf({ config }: VectorCase, rest: Partial<PolygluConfig> = {
   );
 }
 
-const mlpNames: Readonly<Record<string, string>> = {
-  gate: "W_gate.weight",
-  up: "W_up.weight",
-  down: "W_down.weight",
-  "router.alpha": "alpha",
-  "router.beta": "beta",
-  "router.hidden": "gate_net.0.weight",
-  "router.hidden_bias": "gate_net.0.bias",
-  "router.out": "gate_net.2.weight",
-  "router.out_bias": "gate_net.2.bias",
-};
-
-/** A parameter's name in the original. */
-export function originalName(path: string): string {
-  if (path === "input.embedding") return "embeddings.weight";
-  if (path === "norm.gain") return "rmsnorm.gama";
-  const [, layer, half, rest] = path.match(/^layers\.(\d+)\.(\w+)\.(.+)$/)!;
-  const block = `model_core.${layer}`;
-  if (half === "residual") return `${block}.rmsnorm_${rest.startsWith("mixer") ? 1 : 2}.gama`;
-  if (half === "mlp") return `${block}.polyglu.${mlpNames[rest]}`;
-  const [, of] = rest.match(/^([qk])_norm$/) ?? [];
-  return of ? `${block}.gqa.rmsnorm_${of}.gama` : `${block}.gqa.W_${rest}.weight`;
+/** The names that a model's parameters have in the original, by path. */
+export function originalNames(model: Model): ReadonlyMap<string, string> {
+  return new Map(originsOf(table, model).map(({ param, theirs }) => [param.path, theirs]));
 }
 
 export function paramsOf(model: Model, inputs: Tensors): Params {
-  return mapTree(model.params, (_: Spec, path) => inputs[originalName(path)]) as Params;
+  return paramsFrom(table, model, (name) => inputs[name]);
 }
 
 /** An mlp's parameters of a layer's case. */
 export function layerParams(inputs: Tensors): PolygluParams {
-  const at = (path: string) => inputs[mlpNames[path]];
-  return {
-    gate: at("gate"),
-    up: at("up"),
-    down: at("down"),
-    router: {
-      alpha: at("router.alpha"),
-      beta: at("router.beta"),
-      hidden: at("router.hidden"),
-      hidden_bias: at("router.hidden_bias"),
-      out: at("router.out"),
-      out_bias: at("router.out_bias"),
-    },
-  };
+  const [d_ff, d_model] = inputs["W_gate.weight"].shape;
+  const others = { n_layers: 1, n_q_heads: 1, n_kv_heads: 1, head_dim: 2, vocab_size: 1 };
+  const model = modelOf({ config: { ...others, d_ff, d_model, seq_length: 1 } });
+  return partFrom(table, model, "layers.0.mlp", bySuffix(inputs)) as unknown as PolygluParams;
 }
 
 /** Numbers as the tensor that a model is told its scheduled values by. */

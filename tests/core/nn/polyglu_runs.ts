@@ -25,7 +25,7 @@ import { type PretrainConfig, pretrainConfig } from "../../../core/train/mod.ts"
 import { root } from "../../support.ts";
 import type { CheckCase } from "../../vector_tests.ts";
 import { checkClose, type Tensors, type VectorCase } from "../../vectors.ts";
-import { modelOf, originalName, paramsOf, scalar, withNoise } from "./polyglu_network.ts";
+import { modelOf, originalNames, paramsOf, scalar, withNoise } from "./polyglu_network.ts";
 
 const given = ({ tensors }: VectorCase, pattern: RegExp) =>
   [...tensors].filter(([name]) => pattern.test(name));
@@ -185,7 +185,8 @@ export const optimizerCase: CheckCase = async (machine, c) => {
   const config = JSON.parse(text) as OptimizerConfig, at = scalarsOf(config, clock);
   const { graph, optimizer, params } = updateGraph(c, config);
   // Which parameters the original decays, and ours.
-  const groups = c.config.groups as Record<string, string>;
+  const groups = c.config.groups as Record<string, string>, names = originalNames(modelOf(c));
+  const originalName = (path: string) => names.get(path)!;
   for (const { params, weightDecay } of optimizer.summary) {
     for (const { path } of params) {
       const expected = groups[originalName(path)] === "decay" ? 0.1 : 0;

@@ -1,6 +1,13 @@
 /** The network of the Veronica vectors, and its parameters by the names that they have there. */
 
-import { mapTree, type Spec, type Tensor } from "../../../core/graph/mod.ts";
+import type { Tensor } from "../../../core/graph/mod.ts";
+import {
+  importTables,
+  originsOf,
+  paramsFrom,
+  partFrom,
+  rearranged,
+} from "../../../core/import/mod.ts";
 import { bindParts } from "../../../core/model/bind.ts";
 import {
   buildModel,
@@ -15,7 +22,6 @@ import {
   type Applied,
   applyRouted,
   bindFrom,
-  type BoundPart,
   branches,
   type Dims,
   type PolymorphicConfig,
@@ -25,9 +31,12 @@ import {
   type TensorTree,
 } from "../../../core/nn/mod.ts";
 import * as k from "../../../kernels/mod.ts";
+import { bySuffix } from "../../original_names.ts";
 import type { Tensors, VectorCase } from "../../vectors.ts";
 
 type Params = ModelTree<TensorTree>;
+
+const table = importTables.veronica;
 
 export function polymorphicConfig(
   hidden: number,
@@ -64,76 +73,38 @@ export function modelOf({ config }: Pick<VectorCase, "config">): Model {
   );
 }
 
-/** Of a layer's mlp: the name there, and where a matrix holds gate and up which half is ours. */
-function mlpPlace(path: string): { name: string; half?: "gate" | "up" } {
-  const router = path.match(/^router\.(hidden|out)(_bias)?$/);
-  if (router) {
-    const [, layer, bias] = router;
-    return { name: `router.${layer === "hidden" ? 0 : 2}.${bias ? "bias" : "weight"}` };
-  }
-  const [, branch, what] = path.match(/^branches\.(\d+)\.(\w+)$/)!, at = `branches.${branch}`;
-  if (what === "conv") return { name: `${at}.conv.weight` };
-  if (what === "conv_bias") return { name: `${at}.conv.bias` };
-  if (what === "gate") return { name: `${at}.up.weight`, half: "gate" };
-  return { name: `${at}.${what}.weight`, ...(what === "up" && branch !== "2" && { half: "up" }) };
-}
-
-/** A parameter's place there. */
-function placeOf(path: string): { name: string; half?: "gate" | "up" } {
-  if (path === "input.embedding") return { name: "wte.weight" };
-  if (path === "head.weight") return { name: "lm_head.weight" };
-  const norm = (name: string, what: string) => ({
-    name: `${name}.${what === "gain" ? "weight" : "bias"}`,
-  });
-  if (path.startsWith("norm.")) return norm("ln_f", path.slice(5));
-  const [, layer, half, rest] = path.match(/^layers\.(\d+)\.(\w+)\.(.+)$/)!;
-  const block = `blocks.${layer}`;
-  if (half === "residual") {
-    const [, which, what] = rest.match(/^(mixer|mlp)_norm\.(\w+)$/)!;
-    return norm(`${block}.ln${which === "mixer" ? 1 : 2}`, what);
-  }
-  if (half === "mixer") return { name: `${block}.attn.${rest}_proj.weight` };
-  const place = mlpPlace(rest);
-  return { ...place, name: `${block}.mlp.${place.name}` };
-}
-
-/** A tensor there as ours: a half of two matrices in one, or taps first. */
-function asOurs(x: Tensor, half: "gate" | "up" | undefined): Tensor {
-  if (half) {
-    const units = x.shape[0] / 2;
-    return k.slice(x, 0, half === "gate" ? 0 : units, units);
-  }
-  if (x.shape.length < 3) return x;
-  return k.permute(k.reshape(x, [x.shape[0], x.shape[2]]), [1, 0]);
-}
-
-/** The same of plain numbers. */
+/** Our parameters from recorded numbers of the original, with the names there. */
 export function valuesOf(
-  path: string,
+  model: Model,
   read: (name: string) => { shape: readonly number[]; values: ArrayLike<number> },
-): number[] {
-  const { name, half } = placeOf(path), { shape, values } = read(name), all = Array.from(values);
-  if (half) return half === "gate" ? all.slice(0, all.length / 2) : all.slice(all.length / 2);
-  if (shape.length < 3) return all;
-  const [channels, , taps] = shape;
-  return all.map((_, i) => all[(i % channels) * taps + Math.floor(i / channels)]);
+): { path: string; theirs: string; values: Float32Array }[] {
+  return originsOf(table, model).map(({ param: { path }, theirs, steps }) => {
+    const { shape, values } = read(theirs);
+    return {
+      path,
+      theirs,
+      values: rearranged({ shape, data: Float32Array.from(values) }, steps).data,
+    };
+  });
 }
-
-export const originalName = (path: string): string => placeOf(path).name;
 
 export function paramsOf(model: Model, inputs: Tensors): Params {
-  return mapTree(model.params, (_: Spec, path) => {
-    const { name, half } = placeOf(path);
-    return asOurs(inputs[name], half);
-  }) as Params;
+  return paramsFrom(table, model, (name) => inputs[name]);
 }
 
-/** An mlp's or branch's parameters; `prefix` stands before our paths. */
-export function partParams(part: BoundPart, inputs: Tensors, prefix = ""): TensorTree {
-  return mapTree(part.params, (_: Spec, path) => {
-    const { name, half } = mlpPlace(prefix + path);
-    return asOurs(inputs[prefix ? name.replace(/^branches\.\d+\./, "") : name], half);
-  }) as TensorTree;
+/** An mlp's parameters, or those of one of its branches. */
+export function partParams(mlp: PolymorphicConfig, inputs: Tensors, branch?: number): TensorTree {
+  const model = buildModel(
+    completeModel(
+      modelConfig.parse({
+        hidden_size: 32,
+        blocks: [{ mixer: { kind: "attention", num_attention_heads: 1 }, mlp }],
+      }),
+      { vocab_size: 1, max_position_embeddings: 1 },
+    ),
+  );
+  const at = `layers.0.mlp${branch === undefined ? "" : `.branches.${branch}`}`;
+  return partFrom(table, model, at, bySuffix(inputs));
 }
 
 export const dimsOf = (hidden_size: number): Dims => ({

@@ -13,12 +13,7 @@ import {
 } from "../../../core/graph/mod.ts";
 import { loadConfig } from "../../../core/io/config.ts";
 import { grownValues, namedParams } from "../../../core/model/mod.ts";
-import {
-  branchConfig,
-  mlpConfig,
-  polymorphic,
-  type PolymorphicConfig,
-} from "../../../core/nn/mod.ts";
+import { branchConfig, mlpConfig, type PolymorphicConfig } from "../../../core/nn/mod.ts";
 import {
   bindOptimizer,
   evenClock,
@@ -33,9 +28,7 @@ import type { CheckCase } from "../../vector_tests.ts";
 import { checkClose, type Tensors, type VectorCase } from "../../vectors.ts";
 import {
   applyForced,
-  dimsOf,
   modelOf,
-  originalName,
   partParams,
   polymorphicConfig,
   valuesOf,
@@ -145,7 +138,9 @@ export const optimizerCase: CheckCase = async (machine, c) => {
       },
     })),
   });
-  const params = namedParams(modelOf(c).params), optimizer = bindOptimizer(config, params);
+  const model = modelOf(c),
+    params = namedParams(model.params),
+    optimizer = bindOptimizer(config, params);
   for (const { params, weightDecay } of optimizer.summary) {
     for (const { path, shape } of params) {
       assert.equal(weightDecay, shape.length > 1 ? c.config.weight_decay : 0, path);
@@ -153,7 +148,7 @@ export const optimizerCase: CheckCase = async (machine, c) => {
   }
   const read = (prefix: string) => (name: string) => c.tensors.get(`${prefix}param/${name}`)!;
   const first = Object.fromEntries(
-    params.map(({ path }) => [`params.${path}`, valuesOf(path, read(""))]),
+    valuesOf(model, read("")).map(({ path, values }) => [`params.${path}`, values]),
   );
   const empty = Object.fromEntries(
     Object.keys(optimizer.buffers).flatMap((name) =>
@@ -190,15 +185,14 @@ export const optimizerCase: CheckCase = async (machine, c) => {
       check(`out/${name}`, found[name], values(`out/${name}`));
     }
     if (!c.tensors.has(`step${step}/param/wte.weight`)) continue;
-    for (const { path } of params) {
-      const expected = valuesOf(path, read(`step${step}/`));
-      check(`param/${originalName(path)}`, await session.read(`params.${path}`), expected);
+    for (const { path, theirs, values: expected } of valuesOf(model, read(`step${step}/`))) {
+      check(`param/${theirs}`, await session.read(`params.${path}`), expected);
     }
   }
 };
 
 export const expansionCase: CheckCase = async (machine, c) => {
-  const { new_router_bias, tau } = c.config as Record<string, number>, dims = dimsOf(32);
+  const { new_router_bias, tau } = c.config as Record<string, number>;
   const before = mlpConfig.parse(polymorphicConfig(48, 16)) as PolymorphicConfig;
   const after: PolymorphicConfig = {
     ...before,
@@ -218,7 +212,7 @@ export const expansionCase: CheckCase = async (machine, c) => {
     const run = (config: PolymorphicConfig, inputs: Tensors) =>
       applyForced(
         config,
-        partParams(polymorphic.bind(config, dims), inputs),
+        partParams(config, inputs),
         inputs.x,
         settings,
       );

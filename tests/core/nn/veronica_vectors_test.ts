@@ -3,11 +3,8 @@ import type { Tensor } from "../../../core/graph/mod.ts";
 import {
   attention,
   bindFrom,
-  type BoundPart,
-  branchConfig,
   branches,
   mlpConfig,
-  polymorphic,
   type PolymorphicConfig,
   unevenness,
 } from "../../../core/nn/mod.ts";
@@ -45,12 +42,12 @@ const set: VectorSet = {
 const whole = { transcendental: true, table: true } as const;
 const smooth = { transcendental: true } as const;
 
-const branchCase = (kind: string, number: number, rest = {}): CaseOps => ({
+const branchCase = (number: number): CaseOps => ({
   ...smooth,
   body({ x, ...inputs }, _, { config: c }) {
-    const config = branchConfig.parse({ kind, intermediate_size: c.hidden, ...rest });
-    const part: BoundPart = bindFrom(branches, config, dimsOf(c.d as number));
-    const p = partParams(part, inputs, `branches.${number}.`);
+    const mlp = mlpConfig.parse(polymorphicConfig(c.hidden as number, 16)) as PolymorphicConfig;
+    const part = bindFrom(branches, mlp.branches[number], dimsOf(c.d as number));
+    const p = partParams(mlp, inputs, number);
     return { out: { y: part.apply(p, x, contextOf(x)).out } };
   },
 });
@@ -66,9 +63,9 @@ const convCase: CaseOps = {
 const routedCase: CaseOps = {
   ...smooth,
   body({ x, force, ...inputs }, _, { config: c }) {
-    const { d, hidden, router_hidden, tau } = c as Record<string, number>;
+    const { hidden, router_hidden, tau } = c as Record<string, number>;
     const config = mlpConfig.parse(polymorphicConfig(hidden, router_hidden)) as PolymorphicConfig;
-    const p = partParams(polymorphic.bind(config, dimsOf(d)), inputs);
+    const p = partParams(config, inputs);
     const forced = force && forcedOf(force);
     const { out, metrics } = applyForced(config, p, x, { tau, auxWeight: 1, forced });
     const alpha = metrics!["router.alpha"];
@@ -149,9 +146,9 @@ const caseOps: Readonly<Record<string, CaseOps>> = {
       return { out: { y: part.apply(p, x, contextOf(x)).out } };
     },
   },
-  branch_swiglu: branchCase("swiglu", 0),
-  branch_glu: branchCase("glu", 1),
-  branch_dwconv: branchCase("depthwise_conv", 2, { conv_bias: true }),
+  branch_swiglu: branchCase(0),
+  branch_glu: branchCase(1),
+  branch_dwconv: branchCase(2),
   depthwise_causal_conv: convCase,
   depthwise_causal_conv_nobias: convCase,
   polymorphic_mlp: routedCase,
