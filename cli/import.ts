@@ -16,7 +16,7 @@ import { version } from "./version.ts";
 const help = `
 Every parameter of the config's model must be in the file in its size, and nothing else: what is missing, too many
 or misshapen is named. F16, BF16 and F64 become f32. Of tied weights a file may hold one or both names.
-Tables, tokenizer and config become a run that quern generate reads, and quern pretrain --from begins with.
+Weights, tokenizer and config become a run that quern generate reads, and quern pretrain --from begins with.
 Schedules, such as a router's temperature, stand where --step says.
 
 Examples:

@@ -56,7 +56,7 @@ export async function openWeights(path: string): Promise<Weights> {
       if (last?.name === plain) return last.data;
       const { file, name } = places.get(plain)!;
       const data = asF32(file.read(name), file.tensors.get(name)!);
-      if (!data.every(Number.isFinite)) {
+      if (!isFiniteAll(data)) {
         throw new UserError(`${name} holds numbers that are not finite, or too large for f32`, {
           where: file.path,
           exitCode: exitCodes.failed,
@@ -74,6 +74,12 @@ function twice(name: string, file: string, other: { file: SafetensorsFile; name:
     where: file,
     exitCode: exitCodes.failed,
   });
+}
+
+/** A plain loop: `every` takes ten times as long. */
+function isFiniteAll(data: Float32Array): boolean {
+  for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) return false;
+  return true;
 }
 
 function asF32(data: TensorData, { dtype }: TensorInfo): Float32Array {
