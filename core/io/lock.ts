@@ -66,7 +66,7 @@ export async function refuseLocked(folder: string): Promise<void> {
   if (!await exists(path)) return;
   using file = await Deno.open(path, { read: true, write: true }); // closing it gives the lock back
   const owner = await ownerIn(file);
-  if (!await isFree(file, owner)) throw inUse(folder, owner);
+  if (!await isFree(file, owner)) throw inUse(folder, owner ?? await ownerSoon(file));
 }
 
 /**
@@ -91,8 +91,9 @@ async function openLocked(folder: string, path: string): Promise<Deno.FsFile> {
     const file = await Deno.open(path, { read: true, write: true, create: true });
     const owner = await ownerIn(file);
     if (!await isFree(file, owner)) {
+      const other = owner ?? await ownerSoon(file);
       file.close();
-      throw inUse(folder, owner);
+      throw inUse(folder, other);
     }
     if (await isAt(file, path)) return file;
     file.close(); // its owner removed it in between: what is locked now is nobody's
@@ -100,8 +101,8 @@ async function openLocked(folder: string, path: string): Promise<Deno.FsFile> {
 }
 
 function inUse(folder: string, owner: Owner | undefined): UserError {
-  const whose = owner ? `process ${owner.pid} on ${owner.host}, since ${owner.since}` : "it";
-  return new UserError(`another process works in it: ${whose}`, {
+  const whose = owner ? `: process ${owner.pid} on ${owner.host}, since ${owner.since}` : "";
+  return new UserError(`another process works in it${whose}`, {
     where: folder,
     hint: "wait until it has ended, or choose another folder",
     exitCode: exitCodes.failed,
@@ -135,6 +136,16 @@ async function ownerIn(file: Deno.FsFile): Promise<Owner | undefined> {
   } catch {
     return undefined;
   }
+}
+
+/** Of a lock that was taken a moment ago: its owner is about to write who it is. */
+async function ownerSoon(file: Deno.FsFile): Promise<Owner | undefined> {
+  for (let tries = 0; tries < 10; tries++) {
+    const owner = await ownerIn(file);
+    if (owner) return owner;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return undefined;
 }
 
 function writeOwner(file: Deno.FsFile): void {
