@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { RouterStory } from "../../../cli/pretrain_router.ts";
 import * as k from "../../../kernels/mod.ts";
 import { mapTree, type Tensor } from "../../../core/graph/mod.ts";
 import {
@@ -40,6 +41,8 @@ const example = readJson<
     aux_loss: { weight: number; value: number };
     tau_schedule: { step: number; max_steps: number; tau: number }[];
     aux_schedule: { step: number; max_steps: number; weight: number }[];
+    log_line_example: string;
+    label_smoothing: { logits: number[]; target: number; eps: number; loss: number };
     released_config_check: { router_tau: number; router_aux_weight: number };
     repetition_loss_inferred: {
       probs: Matrix;
@@ -95,19 +98,47 @@ Deno.test("polymorphic: the worked example, in double precision", () => {
   const settings = { tau: input.tau as number, auxWeight: weight, forced: undefined };
   const { out, aux, metrics } = applyForced(config, given(tree), x, settings);
   const alpha = metrics!["router.alpha"];
-  const [y, weights, entropy, loss, ofMean] = values.run([
+  const branches = [0, 1, 2].map((branch) => {
+    const forced = k.fill([1, 1, 1], branch);
+    return applyForced(config, given(tree), x, { ...settings, forced }).out;
+  });
+  const [y, weights, entropy, loss, ofMean, ...each] = values.run([
     out,
     alpha,
     metrics!["router.entropy_norm"],
     k.meanAll(aux!.router_entropy),
     k.meanAll(unevenness(alpha, "mean")),
+    ...branches,
   ], "f64");
+  each.forEach((y, i) => checkClose(`branch ${i}`, y, flat(example.branch_out[i]), 1e-12, 0));
   checkClose("out", y, flat(example.out), 1e-12, 0);
   checkClose("alpha", weights, flat(example.alpha), 1e-12, 0);
   // their logarithms are of the weights themselves, ours of 1e-9 more, which moves an entropy by 3e-9
   checkClose("entropy", entropy, example.entropy_norm_per_token, 1e-8, 0);
   checkClose("aux", loss, [value], 1e-10, 0);
   checkClose("of the mean", ofMean, [1 - example.entropy_norm_of_mean_alpha], 1e-8, 0);
+});
+
+Deno.test("polymorphic: the line of the worked example is said of its numbers", () => {
+  const watched = {
+    "router.alpha": example.mean_alpha,
+    "router.entropy_norm": example.mean_entropy_norm,
+  };
+  assert.deepEqual(new RouterStory().lines({ step: 1, watched }), [example.log_line_example]);
+});
+
+Deno.test("loss.label_smoothing: the worked example", () => {
+  const { logits, target, eps, loss } = example.label_smoothing, values = new Values();
+  const vocab = logits.length;
+  const identity = Array.from({ length: vocab ** 2 }, (_, i) => Number(i % (vocab + 1) === 0));
+  const { sum } = k.linearCrossEntropy(
+    values.tensor({ shape: [1, vocab], dtype: "f32" }, logits),
+    values.tensor({ shape: [vocab, vocab], dtype: "f32" }, identity),
+    values.vector([target]),
+    undefined,
+    { label_smoothing: eps },
+  );
+  checkClose("loss", values.run([sum], "f64")[0], [loss], 1e-12, 0);
 });
 
 Deno.test("polymorphic: the slope of the entropy's loss", () => {
@@ -334,6 +365,24 @@ Deno.test("polymorphic: a branch is forced as often as asked, on tokens, rows or
   }
   assert.equal(rate(none, -1), 1);
   assert.ok([0, 1, 2].includes(all[0]));
+});
+
+Deno.test("polymorphic: what is forced on a row does not depend on the rows beside it", () => {
+  const values = new Values();
+  const drawn = (rows: number[], each: "token" | "sequence") => {
+    const keys = values.tensor(
+      { shape: [rows.length, 3], dtype: "u32" },
+      rows.flatMap((row) => [9, 4, row]),
+    );
+    return drawForced(keys, { each, probability: 1 }, { probability: 1, branches: 3, time: 5 });
+  };
+  for (const each of ["token", "sequence"] as const) {
+    const [all, first, last] = values.run(
+      [[0, 1, 2, 3], [0, 1], [2, 3]].map((rows) => drawn(rows, each)),
+    );
+    assert.deepEqual([...all], [...first, ...last]);
+    assert.ok(new Set(all).size > 1);
+  }
 });
 
 Deno.test("polymorphic: what is forced is one branch alone", () => {

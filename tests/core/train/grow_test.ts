@@ -46,7 +46,7 @@ async function tensorsOf(run: string, file: string): Promise<Map<string, number[
 
 const files = ["model.safetensors", "optimizer.safetensors", "ema.safetensors"];
 
-Deno.test("grow: old tensors and moments stay, new ones begin, and the old branches' weights keep their ratios", () =>
+Deno.test("replay: PolyGLU 29: a model that grows keeps its moments; new ones begin, and the old branches' weights keep their ratios", () =>
   withTempDir(async (dir) => {
     const run = join(dir, "run"), out = join(dir, "grown");
     await train(tinyConfig(await makeData(dir), changes), { run });
