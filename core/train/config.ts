@@ -100,6 +100,7 @@ const forms = z.strictObject({
 export type PretrainConfig = z.output<typeof forms>;
 
 export const pretrainConfig = forms.check((ctx) => {
+  if (ctx.issues.length > 0) return; // a field that has a fault of its own agrees with nothing
   for (const { path, message } of disagreements(ctx.value)) {
     ctx.issues.push({ code: "custom", input: ctx.value, path, message });
   }

@@ -2,7 +2,18 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { z } from "zod";
 import { parseConfig } from "../../../core/io/config.ts";
-import { evenClock, parseSpan, type Span, spanConfig } from "../../../core/optim/mod.ts";
+import {
+  evenClock,
+  parseSpan,
+  positiveSpan,
+  type Span,
+  spanConfig,
+  tokenCount,
+  tokensOf,
+} from "../../../core/optim/mod.ts";
+import { UserError } from "../../../core/io/errors.ts";
+import { pretrainConfig } from "../../../core/train/mod.ts";
+import { tinyConfig } from "../train/tiny_run.ts";
 
 Deno.test("spans: steps, tokens, parts", () => {
   const read = (span: unknown) => parseSpan(spanConfig.parse(span));
@@ -59,4 +70,51 @@ Deno.test("spans: what is no span is said where it stands, with what is meant", 
   assert.equal(fault("-5"), "warmup: expected a number of at least 0, found -5");
   assert.equal(fault("2.5"), "warmup: expected a whole number, found 2.5");
   assert.match(fault("true"), /^warmup: expected a number, found true/);
+});
+
+Deno.test("spans: no text does anything but stand for a length or be refused", () => {
+  const like = fc.array(
+    fc.constantFrom(
+      ..."059.kMBKG% -",
+      "step",
+      "steps",
+      "token",
+      "tokens",
+      "\n",
+      "99999999999999999",
+    ),
+    { maxLength: 8 },
+  ).map((parts) => parts.join(""));
+  const read = (schema: z.ZodType, text: string, use: (span: Span) => unknown) => {
+    const found = schema.safeParse(text);
+    if (found.success) use(found.data as Span);
+  };
+  fc.assert(
+    fc.property(fc.oneof(like, fc.string()), (text) => {
+      for (const schema of [spanConfig, positiveSpan]) {
+        read(schema, text, (span) => assert.ok(evenClock(100, 8).stepsOf(span) >= 0, text));
+      }
+      read(tokenCount, text, (count) => assert.ok(Number.isSafeInteger(tokensOf(count)), text));
+      const { steps: _, ...config } = { ...tinyConfig("data"), max_tokens: "2M" };
+      for (const field of ["max_tokens", "log_every"]) {
+        try {
+          parseConfig(pretrainConfig, {
+            text: JSON.stringify({ ...config, [field]: text }),
+            file: "run.yaml",
+          });
+        } catch (error) {
+          assert.ok(error instanceof UserError, `${field} ${JSON.stringify(text)}: ${error}`);
+        }
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+Deno.test("spans: a wrong max_tokens is said where it stands, though it is the run's length", () => {
+  const { steps: _, ...config } = { ...tinyConfig("data"), max_tokens: "50K" };
+  assert.throws(
+    () => parseConfig(pretrainConfig, { text: JSON.stringify(config), file: "run.yaml" }),
+    /max_tokens: expected a number of tokens such as 2000000 or 2M, found "50K"/,
+  );
 });
