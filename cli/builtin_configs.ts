@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { didYouMean, UserError } from "../core/io/errors.ts";
 import llama5m from "../configs/llama-5m.yaml" with { type: "text" };
 import neollm110m from "../configs/neollm-110m.yaml" with { type: "text" };
 import neollmTiny from "../configs/neollm-tiny.yaml" with { type: "text" };
@@ -38,9 +39,20 @@ export const builtinConfigs: readonly BuiltinConfig[] = Object.entries(texts).ma
   [name, text],
 ) => ({ name, file: `configs/${name}.yaml`, text }));
 
-/** The one of that name, if there is one. */
+/** The one of that name, or of that path in the sources, if there is one. */
 export function builtinConfig(name: string): BuiltinConfig | undefined {
-  return builtinConfigs.find((config) => config.name === name);
+  const file = name.replaceAll("\\", "/").replace(/^\.\//, "");
+  return builtinConfigs.find((config) => config.name === name || config.file === file);
+}
+
+/** What is said where neither a file nor a config that quern carries has a name. */
+export function noSuchConfig(name: string, what: string): UserError {
+  const names = builtinConfigs.map(({ name }) => name);
+  const bare = name.replace(/^(.*[\\/])?configs[\\/]/, "").replace(/\.ya?ml$/, "");
+  return new UserError(`${what}${didYouMean(bare, names)}`, {
+    where: name,
+    hint: `quern carries ${names.join(", ")}`,
+  });
 }
 
 /** The first sentence of the comment on top, after the line for editors. */

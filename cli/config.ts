@@ -4,9 +4,10 @@
  * @module
  */
 import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
-import { didYouMean, exitCodes, UserError } from "../core/io/errors.ts";
+import { exitCodes, UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
-import { builtinConfig, builtinConfigs, summaryOf } from "./builtin_configs.ts";
+import { builtinConfig, builtinConfigs, noSuchConfig, summaryOf } from "./builtin_configs.ts";
+import { loadNamed } from "./named_config.ts";
 import { printFolded } from "./ui/terminal.ts";
 
 const help = `
@@ -53,12 +54,8 @@ function showCommand() {
     .argument("<name>", "as quern config list says")
     .option("--json", "as it is understood, with all defaults, as one JSON object", false)
     .action(async (name, { json }) => {
-      const found = builtinConfig(name), names = builtinConfigs.map(({ name }) => name);
-      if (!found) {
-        throw new UserError(`there is no config '${name}'${didYouMean(name, names)}`, {
-          hint: `quern carries ${names.join(", ")}`,
-        });
-      }
+      const found = builtinConfig(name);
+      if (!found) throw noSuchConfig(name, "quern carries no such config");
       // the schema lies beside the sources, not beside what is made from this
       if (!json) {
         return console.log(found.text.replace(/^# yaml-language-server:.*\n/, "").trimEnd());
@@ -90,12 +87,12 @@ function checkCommand() {
   return new Command("check")
     .summary("say what is wrong with config files")
     .description("Checks config files: every fault with its file, line and column.")
-    .argument("<files...>", "YAML files")
+    .argument("<files...>", "YAML files, or names of quern config list")
     .option("--json", "one JSON object a line for each file", false)
     .option("--quiet", "say nothing but what is wrong", false)
     .action(async (files, { json, quiet }) => {
       const results = [];
-      for (const file of files) results.push(await check(file));
+      for (const file of files) results.push(await check(file, json || quiet));
       for (const result of results) {
         if (json) console.log(JSON.stringify(result));
         else if (!result.valid) console.error(result.message);
@@ -114,15 +111,16 @@ type Checked =
   | { readonly file: string; readonly valid: true; readonly notes: readonly string[] }
   | { readonly file: string; readonly valid: false; readonly message: string };
 
-async function check(file: string): Promise<Checked> {
-  const { loadConfig } = await import("../core/io/config.ts");
-  const { doubtsOf, pretrainConfig } = await import("../core/train/mod.ts");
+async function check(file: string, isSilent: boolean): Promise<Checked> {
+  const { doubtsOf } = await import("../core/train/mod.ts");
   try {
-    const config = await loadConfig(pretrainConfig, file);
+    const say = (line: string) => isSilent || console.error(line);
+    const config = await loadNamed(file, [], say);
     return { file, valid: true, notes: doubtsOf(config).map((doubt) => `note: ${doubt}`) };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    const { where, message } = error;
-    return { file, valid: false, message: where === undefined ? message : `${where}: ${message}` };
+    const { where, message, hint } = error, place = where === undefined ? "" : `${where}: `;
+    const help = hint === undefined ? "" : `\n  hint: ${hint}`;
+    return { file, valid: false, message: `${place}${message}${help}` };
   }
 }

@@ -21,7 +21,7 @@ Schedules, such as a router's temperature, stand where --step says.
 
 Examples:
   quern import model.safetensors --config polyglu-0.6b --tokenizer tokenizer.json --out runs/polyglu
-  quern import checkpoint/ --config configs/neollm-110m.yaml --tokenizer tokenizer.json --dry-run
+  quern import checkpoint/ --config neollm-110m --tokenizer tokenizer.json --dry-run
   quern pretrain my.yaml --from runs/polyglu --out runs/mine`;
 
 /** Names of `core/import`'s tables. Held against them by a test: the help must not load them. */
@@ -66,7 +66,11 @@ export function importCommand(): CommandUnknownOpts {
       if (out === undefined && !dryRun) {
         throw new UserError("no --out is given", { hint: "say where the run goes, or --dry-run" });
       }
-      const config = await loadNamed(options.config, options.set ?? []);
+      const config = await loadNamed(
+        options.config,
+        options.set ?? [],
+        (line) => json || quiet || console.error(line),
+      );
       const { loadTokenizer } = await import("../core/text/load.ts");
       const { byteTokenizer } = await import("../core/text/tokenizer.ts");
       const { importCheckpoint } = await import("../core/import/mod.ts");

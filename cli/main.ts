@@ -89,7 +89,7 @@ const examples = `
 Examples:
   quern quickstart
   quern tokenize corpus.txt --out data/corpus --tokenizer character
-  quern pretrain configs/shakespeare-char.yaml
+  quern pretrain shakespeare-char
   quern generate runs/shakespeare-char "ROMEO:"
   quern help pretrain`;
 

@@ -37,12 +37,12 @@ checkpoints. --set overrides any field of the config, with --resume too: quern g
 Ctrl-C finishes the step, saves, and says how to resume; a second one stops at once.
 
 Examples:
-  quern pretrain configs/shakespeare-char.yaml --out runs/shakespeare
-  quern pretrain configs/shakespeare-char.yaml --set steps=200 --set model.qk_norm=true
-  quern pretrain configs/llama-5m.yaml --dry-run --device webgpu
+  quern pretrain shakespeare-char --out runs/shakespeare
+  quern pretrain shakespeare-char --set steps=200 --set model.qk_norm=true
+  quern pretrain llama-5m --dry-run --device webgpu
   quern pretrain --resume runs/shakespeare
-  quern pretrain configs/shakespeare-char.yaml --from runs/shakespeare --out runs/shakespeare-2
-  quern pretrain configs/shakespeare-char.yaml --resume auto   # begins, or goes on: the same line each time`;
+  quern pretrain shakespeare-char --from runs/shakespeare --out runs/shakespeare-2
+  quern pretrain shakespeare-char --resume auto   # begins, or goes on: the same line each time`;
 
 /** The command with its options. */
 export function pretrainCommand(): CommandUnknownOpts {
@@ -93,7 +93,8 @@ export function pretrainCommand(): CommandUnknownOpts {
         }
         : { kind: "resume", path: refuseNew(resume, config, out, weights), ...from };
       if (options.dryRun) {
-        const at = await lookAt(start), given = await loadStart(start, at);
+        const say = (line: string) => json || quiet || console.error(line);
+        const at = await lookAt(start), given = await loadStart(start, at, say);
         const job = { given, data: await readFacts(at, given), run: at.run, notesOn };
         if (at.checkpoint === undefined) await requireFitting(start, given, job.data);
         await printDryRun(job, { ...options, form: json ? "json" : "text" });
@@ -142,7 +143,7 @@ export type Start =
 function requireConfig(config: string | undefined): string {
   if (config !== undefined) return config;
   throw new UserError("no config is given", {
-    hint: "for example: quern pretrain configs/shakespeare-char.yaml; or --resume RUN",
+    hint: "for example: quern pretrain shakespeare-char; or --resume RUN",
   });
 }
 
@@ -175,7 +176,7 @@ export async function pretrainWith(
   const say = (line: string) => conversation.quiet || conversation.json || console.error(line);
   using interruption = listenForInterrupt("interrupted");
   using beginning = await beginningOf(start);
-  const { run } = beginning, config = await loadStart(start, beginning);
+  const { run } = beginning, config = await loadStart(start, beginning, say);
   using from = await firstWeights(start, beginning);
   if (from) say(`begins with the weights of ${from.checkpoint}`);
   using data = await openData(config.data, await dataFolders(beginning, config, say));
@@ -271,7 +272,11 @@ async function unmeasured({ sources, isMixture }: OpenData): Promise<string[]> {
 }
 
 /** The config that a start names, with its overrides: a file's, or of a run that is there the run's own. */
-async function loadStart(start: Start, { run, checkpoint }: BeginningAt): Promise<PretrainConfig> {
+async function loadStart(
+  start: Start,
+  { run, checkpoint }: BeginningAt,
+  say: (line: string) => void,
+): Promise<PretrainConfig> {
   const { readRunConfig, withSizesOf } = await import("../core/train/mod.ts");
   const { overrides, shellSeed } = start;
   if (start.kind === "resume") return await readRunConfig(run, overrides);
@@ -279,7 +284,7 @@ async function loadStart(start: Start, { run, checkpoint }: BeginningAt): Promis
   const seed = before && shellSeed !== undefined ? before.seed : shellSeed;
   const all = withSeed(overrides, seed, "shell");
   if (start.config === undefined) return await readRunConfig(run, all);
-  const config = await loadNamed(start.config, all);
+  const config = await loadNamed(start.config, all, say);
   return before ? withSizesOf(before, config) : config;
 }
 

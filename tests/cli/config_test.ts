@@ -26,7 +26,7 @@ Deno.test("quern config show: the file as it is, or as it is understood", async 
   assert.equal(JSON.parse(understood.stdout).checkpoint.keep, 2); // a default
   const slip = await quern(["config", "show", "shakespear"]);
   assert.equal(slip.code, 2);
-  assert.match(slip.stderr, /^error: there is no config 'shakespear'/);
+  assert.match(slip.stderr, /^error: shakespear: quern carries no such config$/m);
   assert.match(slip.stderr, /^hint: quern carries llama-5m, /m);
 });
 
@@ -88,5 +88,29 @@ Deno.test("quern pretrain: takes the name of a config that quern carries, unless
     const missing = await attempt(dir, "pretrain", "quickstarts");
     assert.equal(missing.code, 2);
     assert.match(missing.stderr, /^error: quickstarts: there is no such file/);
+    assert.match(missing.stderr, /\(did you mean "quickstart"\?\)\nhint: quern carries llama-5m, /);
+  });
+});
+
+Deno.test("configs that quern carries: their paths in the sources mean them where no file has them", async () => {
+  await withTempDir(async (dir) => {
+    await makeProject(dir);
+    const file = "configs/quickstart.yaml", note = `${file} is not here: quern's own`;
+    const carried = await run(dir, "config", "check", file, "quickstart");
+    assert.match(carried.stdout, /^configs\/quickstart\.yaml: ok$/m);
+    assert.match(carried.stdout, /^quickstart: ok$/m);
+    assert.equal(carried.stderr, `${note} quickstart is taken\n`);
+    const small = ["--set", "data.path=data", "--dry-run"];
+    const planned = await run(dir, "pretrain", `./${file}`, ...small);
+    assert.ok(planned.stderr.includes(note), planned.stderr);
+    assert.doesNotMatch((await run(dir, "pretrain", file, ...small, "--json")).stderr, /not here/);
+    const [byPath, byName] = [file, "quickstart"].map((name) => run(dir, "config", "show", name));
+    assert.equal((await byPath).stdout, (await byName).stdout);
+    await Deno.mkdir(join(dir, "configs"));
+    await Deno.writeTextFile(join(dir, file), tinyYaml.replace("steps", "stepz"));
+    const own = await attempt(dir, "config", "check", file);
+    assert.match(own.stderr, /^configs\/quickstart\.yaml:11:1: unknown key stepz/);
+    const slip = await attempt(dir, "config", "check", "shakespeare-chr");
+    assert.match(slip.stderr, /^shakespeare-chr: .*did you mean "shakespeare-char"/);
   });
 });
