@@ -11,6 +11,9 @@ import neollmTiny from "../configs/neollm-tiny.yaml" with { type: "text" };
 import polyglu06b from "../configs/polyglu-0.6b.yaml" with { type: "text" };
 import polygluTiny from "../configs/polyglu-tiny.yaml" with { type: "text" };
 import quickstart from "../configs/quickstart.yaml" with { type: "text" };
+import recycledCoreB from "../configs/recycled-core-b.yaml" with { type: "text" };
+import recycledCoreTiny from "../configs/recycled-core-tiny.yaml" with { type: "text" };
+import recycledCore from "../configs/recycled-core.yaml" with { type: "text" };
 import shakespeareChar from "../configs/shakespeare-char.yaml" with { type: "text" };
 import veronica24l from "../configs/veronica-24l.yaml" with { type: "text" };
 import veronicaTiny from "../configs/veronica-tiny.yaml" with { type: "text" };
@@ -29,6 +32,9 @@ const texts = {
   "polyglu-0.6b": polyglu06b,
   "polyglu-tiny": polygluTiny,
   quickstart,
+  "recycled-core": recycledCore,
+  "recycled-core-b": recycledCoreB,
+  "recycled-core-tiny": recycledCoreTiny,
   "shakespeare-char": shakespeareChar,
   "veronica-24l": veronica24l,
   "veronica-tiny": veronicaTiny,

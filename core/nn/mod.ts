@@ -21,5 +21,5 @@ export * from "./rotary.ts";
 export * from "./soft_router.ts";
 export * from "./state.ts";
 export * from "./token_parts.ts";
-export { withoutOwnValue } from "./values.ts";
+export * from "./values.ts";
 export * from "./x0_mix.ts";
