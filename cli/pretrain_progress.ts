@@ -188,12 +188,19 @@ class Story {
 function validationText({ bySource, weights, ...all }: ValidationEvent): string {
   const whose = weights === undefined ? "" : `${weights} of the weights: `;
   const text = ({ loss, bitsPerByte }: Measured) =>
-    `${whose}validation loss ${loss.toFixed(4)}, ${bitsPerByte.toFixed(4)} bits a byte`;
+    `${whose}validation loss ${loss.toFixed(4)}, ${inBits(bitsPerByte)}`;
   if (!bySource) return text(all);
   const short = ({ loss, bitsPerByte }: Measured) =>
-    `${loss.toFixed(4)}, ${bitsPerByte.toFixed(4)}`;
+    [loss, ...Number.isNaN(bitsPerByte) ? [] : [bitsPerByte]].map((x) => x.toFixed(4)).join(", ");
   const parts = Object.entries(bySource).map(([name, one]) => `${name} ${short(one)}`);
   return `${text(all)} (${parts.join("; ")})`;
+}
+
+/** Bits per byte, where the data say how many bytes their tokens stand for. */
+function inBits(bitsPerByte: number): string {
+  return Number.isNaN(bitsPerByte)
+    ? "bits a byte not known"
+    : `${bitsPerByte.toFixed(4)} bits a byte`;
 }
 
 /** The text indented under its step. Bytes that a terminal would obey are shown, not sent. */

@@ -6,6 +6,7 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
+import { openBinShards } from "./bin_shards.ts";
 import { exists } from "../io/atomic.ts";
 import { exitCodes, jsonFault, messageOf, UserError } from "../io/errors.ts";
 import { loadTokenizer } from "../text/load.ts";
@@ -18,13 +19,14 @@ import {
   type SplitName,
   tokenArray,
 } from "./shard_index.ts";
+import { damaged, openSized, readExactly, type TokenFile, tokenReader } from "./token_files.ts";
 
 /** One split as a row of tokens, and the documents in it. */
 export interface SplitReader {
   readonly name: SplitName;
   readonly tokens: number;
   readonly documents: number;
-  /** UTF-8 bytes of the text that the tokens stand for. */
+  /** UTF-8 bytes of the text that the tokens stand for; NaN where nobody knows. */
   readonly bytes: number;
   readonly endOfText: number | undefined;
   /** Copies the tokens from `start` on until `out` is full. */
@@ -44,8 +46,12 @@ export interface ShardReader extends Disposable {
   readonly splits: Readonly<Record<SplitName, SplitReader>>;
 }
 
-/** Opens a folder that `quern tokenize` wrote, and checks that its files belong together. */
+/** Opens a folder that `quern tokenize` wrote, and checks that its files belong together; or one of `.bin` shards. */
 export async function openShards(folder: string): Promise<ShardReader> {
+  if (!await exists(join(folder, indexFileName))) {
+    const shards = await openBinShards(folder);
+    if (shards) return shards;
+  }
   const text = await readIndex(folder);
   const index = parseIndex(text, folder);
   const tokenizer = await loadTokenizer(join(folder, index.tokenizer.file));
@@ -122,12 +128,13 @@ async function openSplit(
   opened: Deno.FsFile[],
 ): Promise<SplitReader> {
   const split = index.splits[name];
-  const TokenArray = tokenArray(index.dtype);
-  const width = TokenArray.BYTES_PER_ELEMENT;
-  const starts = shardStarts(split, folder);
-  const files: Deno.FsFile[] = [];
+  const array = tokenArray(index.dtype);
+  const width = array.BYTES_PER_ELEMENT;
+  requireTotal(split, folder);
+  const files: TokenFile[] = [];
   for (const { file, tokens } of split.shards) {
-    files.push(await openSized(join(folder, file), tokens * width, opened));
+    const path = join(folder, file);
+    files.push({ file: await openSized(path, tokens * width, opened), path, tokens });
   }
   const lengths = await openSized(
     join(folder, split.document_lengths),
@@ -142,37 +149,14 @@ async function openSplit(
     bytes: split.bytes,
     endOfText: index.end_of_text ?? undefined,
     documentStarts: () => documentStarts ??= readDocumentStarts(lengths, split, folder),
-    read(start, out) {
-      if (start < 0 || start + out.length > split.tokens) {
-        throw new RangeError(
-          `tokens ${start}..${start + out.length} of ${split.tokens} in ${name}`,
-        );
-      }
-      for (let done = 0; done < out.length;) {
-        const at = start + done;
-        const shard = starts.findLastIndex((first) => first <= at);
-        const count = Math.min(out.length - done, starts[shard] + split.shards[shard].tokens - at);
-        const part = new TokenArray(count);
-        const path = join(folder, split.shards[shard].file);
-        readExactly({ file: files[shard], path }, (at - starts[shard]) * width, part);
-        copyChecked(part, out, done, index.vocab_size, path);
-        done += count;
-      }
-    },
+    read: tokenReader(files, { array, header: 0, vocabSize: index.vocab_size }, name),
   };
 }
 
-/**
- * The first token of each shard that holds any; the shards together must hold what the split
- * claims.
- */
-function shardStarts(split: SplitIndex, folder: string): number[] {
-  const starts: number[] = [];
-  const total = split.shards.reduce((sum, { tokens }) => {
-    starts.push(sum);
-    return sum + tokens;
-  }, 0);
-  if (total === split.tokens) return starts;
+/** The shards together must hold what the split claims. */
+function requireTotal(split: SplitIndex, folder: string): void {
+  const total = split.shards.reduce((sum, { tokens }) => sum + tokens, 0);
+  if (total === split.tokens) return;
   throw damaged(
     join(folder, indexFileName),
     `its shards hold ${total} tokens, not ${split.tokens}`,
@@ -189,60 +173,4 @@ function readDocumentStarts(file: Deno.FsFile, split: SplitIndex, folder: string
     path,
     `its documents have ${starts[split.documents]} tokens together, not ${split.tokens}`,
   );
-}
-
-function copyChecked(
-  part: Uint16Array | Uint32Array,
-  out: Int32Array,
-  at: number,
-  vocabSize: number,
-  path: string,
-): void {
-  for (let i = 0; i < part.length; i++) {
-    if (part[i] >= vocabSize) {
-      throw damaged(path, `token id ${part[i]} is outside the vocabulary of ${vocabSize}`);
-    }
-    out[at + i] = part[i];
-  }
-}
-
-/** Opens a file that must have exactly this size. */
-async function openSized(path: string, bytes: number, opened: Deno.FsFile[]): Promise<Deno.FsFile> {
-  let file: Deno.FsFile;
-  try {
-    file = await Deno.open(path);
-  } catch (error) {
-    throw new UserError(messageOf(error), {
-      where: path,
-      exitCode: exitCodes.failed,
-      cause: error,
-    });
-  }
-  opened.push(file);
-  const { size, isDirectory } = await file.stat();
-  if (isDirectory) throw damaged(path, "this is a folder, a file is expected");
-  if (size !== bytes) throw damaged(path, `has ${size} bytes, the index says ${bytes}`);
-  return file;
-}
-
-function readExactly(
-  { file, path }: { readonly file: Deno.FsFile; readonly path: string },
-  position: number,
-  into: Uint16Array | Uint32Array,
-): void {
-  const bytes = new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
-  file.seekSync(position, Deno.SeekMode.Start);
-  for (let done = 0; done < bytes.length;) {
-    const count = file.readSync(bytes.subarray(done));
-    if (count === null) throw damaged(path, "it became shorter while it was read");
-    done += count;
-  }
-}
-
-function damaged(path: string, what: string): UserError {
-  return new UserError(what, {
-    where: path,
-    hint: "the data is damaged: tokenize the text again",
-    exitCode: exitCodes.failed,
-  });
 }

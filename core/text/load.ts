@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { exitCodes, jsonFault, messageOf, UserError } from "../io/errors.ts";
+import { idsTokenizer } from "./ids.ts";
 import { byteTokenizer, characterTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** The name of a tokenizer's file in a data or run folder. */
@@ -31,6 +32,9 @@ export async function parseTokenizer(text: string, where: string): Promise<Token
   if (kind === "byte") return checkSame(byteTokenizer(), text, where);
   if (kind === "character" && typeof description.characters === "string") {
     return checkSame(characterTokenizer(description.characters), text, where);
+  }
+  if (kind === "ids" && Number.isSafeInteger(description.vocab_size)) {
+    return idsTokenizer(description.vocab_size as number);
   }
   if (kind !== undefined) {
     throw new UserError(`quern knows no tokenizer ${JSON.stringify(kind)}`, {

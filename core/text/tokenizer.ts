@@ -12,7 +12,7 @@ import { cutAnywhere, type LastCut } from "./cuts.ts";
  * that spells its name, and `decode` leaves them out.
  */
 export interface Tokenizer {
-  readonly kind: "byte" | "character" | "huggingface";
+  readonly kind: "byte" | "character" | "ids" | "huggingface";
   /** One more than the largest id. */
   readonly vocabSize: number;
   encode(text: string): Uint32Array<ArrayBuffer>;

@@ -12,7 +12,7 @@ const folder = z.string().min(1);
 const weight = scheduleOf(z.number().nonnegative());
 
 export const dataConfig = z.strictObject({
-  /** A folder that `quern tokenize` wrote. */
+  /** A folder that `quern tokenize` wrote, or one of NAME_train_*.bin and NAME_val_*.bin as modded-nanogpt writes them. */
   path: folder.optional(),
   /** In place of `path`: several such folders, made with one tokenizer. Each has epochs of its own. */
   sources: z.array(z.strictObject({ path: folder, weight })).min(1).optional().meta({
