@@ -14,6 +14,11 @@ case ${XDG_CACHE_HOME-} in
 esac
 place=$cache/@version@-@hash@
 if [ ! -x "$place/deno" ]; then
+  missing=
+  for program in uname mkdir mktemp tail gzip tar mv rm; do
+    command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
+  done
+  [ -z "$missing" ] || fail "quern needs programs to unpack itself that are not on the PATH:$missing"
   [ "$(uname -sm)" = "@system@" ] || fail "this quern is for @system@, not $(uname -sm)"
   { mkdir -p "$cache" && new=$(mktemp -d "$cache/new-XXXXXX"); } 2>/dev/null ||
     fail "cannot write to $cache: set XDG_CACHE_HOME to a folder for quern's 100 MB"
@@ -36,11 +41,14 @@ if [ ! -x "$place/deno" ]; then
   trap - EXIT HUP INT TERM
 fi
 if [ "$#${1-}" = 1clean ]; then # other versions, and what a killed first start left
+  count=0
   for other in "$cache"/[0-9]*-???????????????? "$cache"/new-??????; do
     [ -d "$other" ] && [ "$other" != "$place" ] || continue
     rm -rf "$other" || fail "cannot remove $other"
     echo "removed $other"
+    count=$((count + 1))
   done
+  [ "$count" != 0 ] || echo "nothing to remove: $cache has no other version"
   exit 0
 fi
 export DENO_DIR="$place/cache" DENO_NO_UPDATE_CHECK=1

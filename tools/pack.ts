@@ -3,7 +3,7 @@
  * `deno task pack [--out FILE] [--level 1..9]`.
  *
  * It is a shell script (`launcher.sh`) with a gzipped tar behind it: the bundled program and the Deno
- * that runs this file. On a system's own: sh, tail, gzip, tar, mktemp, mv.
+ * that runs this file. On a system's own: sh, uname, mkdir, mktemp, tail, gzip, tar, mv, rm.
  *
  * @module
  */

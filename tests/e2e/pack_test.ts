@@ -19,7 +19,13 @@ optimizer: { kind: adamw, learning_rate: 1.0e-3 }
 validation: { every: 4 }
 log_every: 2
 `;
-const programs = ["sh", "tail", "gzip", "tar", "mkdir", "mktemp", "mv", "rm", "uname"];
+
+/** Those that README says it needs. */
+async function programs(): Promise<string[]> {
+  const text = await Deno.readTextFile(`${root}README.md`);
+  const [, list] = text.match(/what every Debian has\s+\(([^)]*)\)/)!;
+  return [...list.matchAll(/`(\w+)`/g)].map(([, name]) => name);
+}
 
 async function run(command: string, args: string[], options: Deno.CommandOptions) {
   const { code, stdout, stderr } = await new Deno.Command(command, { args, ...options }).output();
@@ -43,7 +49,7 @@ async function makeBench(dir: string): Promise<Bench> {
   assert.match(stdout, /my quern: \d+\.\d MB\n$/);
   await Deno.mkdir(join(dir, "bin"));
   const path = (Deno.env.get("PATH") ?? "").split(":");
-  for (const program of programs) {
+  for (const program of await programs()) {
     const found = path.map((folder) => join(folder, program)).find((file) => {
       try {
         return Deno.statSync(file).isFile;
@@ -73,6 +79,18 @@ Deno.test({
   fn: (t) =>
     withTempDir(async (dir) => {
       const { packed, start, cacheOf } = await makeBench(dir);
+
+      await t.step("programs that are not there are named before anything is written", async () => {
+        const bin = join(dir, "bin"), away = join(dir, "away");
+        await Deno.mkdir(away);
+        await Deno.mkdir(join(dir, "bare"));
+        for (const name of ["uname", "rm"]) await Deno.rename(join(bin, name), join(away, name));
+        const { code, stdout, stderr } = await start(packed, "bare", "--version");
+        for (const name of ["uname", "rm"]) await Deno.rename(join(away, name), join(bin, name));
+        assert.deepEqual([code, stdout], [1, ""]);
+        assert.match(stderr, /^error: quern needs [^\n]*: uname rm\n$/);
+        assert.deepEqual([...Deno.readDirSync(join(dir, "bare"))], []);
+      });
 
       await t.step("two first starts at once unpack one copy", async () => {
         const both = await Promise.all([1, 2].map(() => start(packed, "home", "--version")));
@@ -124,6 +142,8 @@ Deno.test({
         assert.deepEqual([code, stderr], [0, ""]);
         assert.equal(stdout, others.map((folder) => `removed ${folder}\n`).join(""));
         assert.deepEqual(cacheOf("home").sort(), [current, "models"]);
+        const again = await start(packed, "home", "clean");
+        assert.equal(again.stdout, `nothing to remove: ${cache} has no other version\n`);
       });
 
       await t.step("a file that is cut off says so and leaves nothing in the cache", async () => {
