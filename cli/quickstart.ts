@@ -35,7 +35,7 @@ export function quickstartCommand(): CommandUnknownOpts {
     .description("Makes a text, tokenizes it, trains a model on it, and generates with that.")
     .option(
       "--out <folder>",
-      "where everything goes; a quickstart's folder is replaced",
+      "where everything goes; an earlier quickstart's model there is kept beside",
       "runs/quickstart",
     )
     .option(
@@ -58,10 +58,11 @@ export function quickstartCommand(): CommandUnknownOpts {
       using interruption = listenForInterrupt("interrupted before the training", again);
       const { signal } = interruption;
       const { lockFolder } = await import("../core/io/lock.ts");
-      await prepareFolder(out);
+      const { text, heldOut } = await makeText();
+      await prepareFolder(out, text);
       using _lock = await lockFolder(out);
       const run = join(out, "model");
-      const { data, heldOut } = await makeData(out, say, signal);
+      const data = await makeData(out, text, say, signal);
       await using device = await openChosenDevice(choice);
       signal.throwIfAborted();
       const conversation = { json: false, quiet: quiet || json, summary: false };
@@ -86,38 +87,63 @@ function refuseOtherData(overrides: readonly string[]): void {
   });
 }
 
-/** Makes the folder; of those that are there only a quickstart's is taken. */
-async function prepareFolder(out: string): Promise<void> {
+/** Makes the folder; of those that are there only an empty one and a quickstart's are taken. */
+async function prepareFolder(out: string, text: string): Promise<void> {
   const { exists } = await import("../core/io/atomic.ts");
   if (!await exists(out)) return await Deno.mkdir(out, { recursive: true });
-  if (await exists(join(out, corpusFile))) return;
+  const corpus = join(out, corpusFile);
+  if (await exists(corpus)) {
+    if (await Deno.readTextFile(corpus) === text) return;
+    throw new UserError("this is not the text that quickstart writes, and would be lost", {
+      where: corpus,
+      hint: "choose another --out",
+    });
+  }
   const { lockFile } = await import("../core/io/lock.ts");
   const names = await Array.fromAsync(Deno.readDir(out), ({ name }) => name);
-  if (names.join() === lockFile) return; // one was killed before it had written anything
+  // one was killed before it had written anything
+  if (names.every((name) => name === lockFile || name.startsWith(`.${corpusFile}.partial-`))) {
+    return;
+  }
   throw new UserError("it exists and is no quickstart's folder", {
     where: out,
     hint: "choose another --out",
   });
 }
 
-/** Removes an earlier quickstart's run, unless somebody goes on with it. */
-async function removeModel(run: string): Promise<void> {
+/** Moves an earlier quickstart's run aside, unless a process works on it; one that has no weights is removed. */
+async function putAside(run: string, say: (line: string) => void): Promise<void> {
   const { exists } = await import("../core/io/atomic.ts");
-  const { lockFolder } = await import("../core/io/lock.ts");
+  const { refuseLocked } = await import("../core/io/lock.ts");
+  const { newestCheckpoint } = await import("../core/train/mod.ts");
   if (!await exists(run)) return;
-  using _lock = await lockFolder(run);
-  await Deno.remove(run, { recursive: true });
+  await refuseLocked(run);
+  if (await newestCheckpoint(run) === undefined) return await Deno.remove(run, { recursive: true });
+  let count = 1;
+  while (await exists(`${run}-${count}`)) count++;
+  await Deno.rename(run, `${run}-${count}`);
+  say(`the model that was in ${run} is now ${run}-${count}`);
 }
 
-/** A new corpus as token shards, and the sums that it does not show. */
-async function makeData(out: string, say: (line: string) => void, signal: AbortSignal) {
+/** The corpus, the same each time, and the sums that it does not show. */
+async function makeText() {
   const { makeCorpus } = await import("../core/data/corpus.ts");
-  const { tokenizeFiles } = await import("../core/data/tokenize.ts");
-  const text = join(out, corpusFile), data = join(out, "data");
-  await removeModel(join(out, "model"));
   const { documents, heldOut } = makeCorpus({ seed, sumsFraction: 0.5 });
-  const corpus = `${documents.join("\n")}\n`;
-  await Deno.writeTextFile(text, corpus);
+  return { text: `${documents.join("\n")}\n`, heldOut };
+}
+
+/** The corpus as token shards. */
+async function makeData(
+  out: string,
+  corpus: string,
+  say: (line: string) => void,
+  signal: AbortSignal,
+): Promise<string> {
+  const { tokenizeFiles } = await import("../core/data/tokenize.ts");
+  const { writeFileAtomic } = await import("../core/io/atomic.ts");
+  const text = join(out, corpusFile), data = join(out, "data");
+  await putAside(join(out, "model"), say);
+  await writeFileAtomic(text, corpus);
   say(`1. wrote ${text}: ${formatBytes(corpus.length)} of stories and sums`);
   await nextTurn(); // writing the corpus let no signal through
   signal.throwIfAborted();
@@ -133,7 +159,7 @@ async function makeData(out: string, say: (line: string) => void, signal: AbortS
     `2. tokenized it to ${data}: ${formatCount(index.splits.train.tokens)} tokens, ` +
       `${formatCount(index.splits.val.tokens)} held out`,
   );
-  return { data, heldOut };
+  return data;
 }
 
 interface TrainingJob {

@@ -14,9 +14,15 @@ Deno.test("quickstart: goes the whole way and says what to try next; a second ti
     assert.match(stdout, /^sums never seen +\d+ of 200 right$/m);
     const next = stdout.match(/quern generate (\S+) "([^"]+)" --temperature 0/)!;
     await run(dir, "generate", next[1], next[2], "--temperature", "0", "--max-tokens", "4");
-    const json = await run(dir, "quickstart", "--json", "--quiet", ...quick);
-    assert.equal(json.stderr, "");
+    const weights = "checkpoints/step-3/model.safetensors";
+    const before = await Deno.readFile(join(dir, "runs/quickstart/model", weights));
+    const json = await run(dir, "quickstart", "--json", "--set", "seed=2", ...quick);
+    assert.match(
+      json.stderr,
+      /^the model that was in runs\/quickstart\/model is now runs\/quickstart\/model-1$/m,
+    );
     assert.equal(JSON.parse(json.stdout).steps, 3);
+    assert.deepEqual(await Deno.readFile(join(dir, "runs/quickstart/model-1", weights)), before);
   }));
 
 Deno.test("quickstart: a slip in --set is refused before anything is written", () =>
@@ -94,7 +100,14 @@ Deno.test("quickstart: Ctrl-C saves and says how to go on", {
 Deno.test("quickstart: replaces no folder that is not its own", () =>
   withTempDir(async (dir) => {
     await Deno.mkdir(join(dir, "precious"));
+    await Deno.writeTextFile(join(dir, "precious/mine.txt"), "mine");
     const { code, stderr } = await attempt(dir, "quickstart", "--out", "precious", ...quick);
     assert.equal(code, 2);
     assert.match(stderr, /precious: it exists and is no quickstart's folder/);
+    await Deno.remove(join(dir, "precious/mine.txt"));
+    await Deno.writeTextFile(join(dir, "precious/corpus.txt"), "mine");
+    const text = await attempt(dir, "quickstart", "--out", "precious", ...quick);
+    assert.equal(text.code, 2);
+    assert.match(text.stderr, /precious\/corpus\.txt: this is not the text that quickstart writes/);
+    assert.equal(await Deno.readTextFile(join(dir, "precious/corpus.txt")), "mine");
   }));
