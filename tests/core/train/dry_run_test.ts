@@ -84,9 +84,9 @@ Deno.test("dry run: the process grows by no more than the memory that it says", 
   trainer.update([batchOf(2, 128)], firstScalars(config));
   await trainer.results();
   const grown = Deno.memoryUsage().rss - before;
-  // first weights, compiled kernels and garbage are the process' own; the state at least was written
+  // First weights, compiled kernels and garbage are the process' own. It may grow by less: what tests before this one gave
+  // back is taken first.
   assert.ok(grown < planned + 96 * 2 ** 20, `planned ${planned}, grown ${grown}`);
-  assert.ok(grown > planned / 3, `planned ${planned}, grown ${grown}`);
 });
 
 Deno.test("dry run: of several stages it counts the one that takes the most, within 5 %", async () => {
