@@ -1,8 +1,9 @@
 /**
  * Rows of tokens to train and to measure on, as a pure function of the data, a seed and a cursor.
  *
- * Two ways of packing:
+ * Three ways of packing:
  * - `windows`: random windows of the split as one row of tokens, documents regardless, as nanoGPT does.
+ * - `stream`: the split from its first token to its last and again, documents regardless, as modded-nanogpt does.
  * - `documents`: every document once an epoch, shuffled anew each time, packed one after the other. A long
  *   document goes on in the next row; the next epoch follows in the same row, so nothing is lost. Each
  *   document is read after an end-of-text token, so its first token is learned, too; segment ids tell
@@ -21,7 +22,7 @@ import type { SplitReader } from "./shard_reader.ts";
 export const ignoredTarget = -100;
 
 /** Ways of making rows from documents. */
-export const packings = ["documents", "windows"] as const;
+export const packings = ["documents", "windows", "stream"] as const;
 /** A way of making rows from documents. */
 export type Packing = typeof packings[number];
 
@@ -39,12 +40,18 @@ export interface Batch {
 }
 
 /** Where reading stands; plain data that a checkpoint holds as JSON. */
-export type Cursor = WindowCursor | DocumentCursor;
+export type Cursor = WindowCursor | StreamCursor | DocumentCursor;
 
 interface WindowCursor {
   readonly packing: "windows";
   /** How many windows were drawn. */
   readonly window: number;
+}
+
+interface StreamCursor {
+  readonly packing: "stream";
+  /** The place in the split of the next row's first token. */
+  readonly token: number;
 }
 
 interface DocumentCursor {
@@ -66,9 +73,14 @@ export interface BatchSource {
 
 /** The cursor that a run begins with. */
 export function firstCursor(packing: Packing): Cursor {
-  return packing === "windows"
-    ? { packing, window: 0 }
-    : { packing, epoch: 0, document: 0, offset: 0 };
+  switch (packing) {
+    case "windows":
+      return { packing, window: 0 };
+    case "stream":
+      return { packing, token: 0 };
+    case "documents":
+      return { packing, epoch: 0, document: 0, offset: 0 };
+  }
 }
 
 /** The next training rows, and the cursor behind them. */
@@ -94,6 +106,10 @@ export function fillRow(
       cursor,
       (at) => shuffled(at.document, split.documents, seed, at.epoch),
     );
+  }
+  if (cursor.packing === "stream") {
+    fillOn(split, row, cursor.token);
+    return { packing: "stream", token: (cursor.token + length) % split.tokens };
   }
   const start = uniformBelow(seed, purposes.window, cursor.window, split.tokens - length);
   fillWindow(split, row, start);
@@ -129,13 +145,17 @@ function fillValidationRow(split: SplitReader, row: Row, cursor: Cursor): Cursor
   if (cursor.packing === "documents") {
     return packRow(split, row, cursor, (at) => at.epoch === 0 ? at.document : undefined);
   }
+  if (cursor.packing === "stream") {
+    fillWindow(split, row, cursor.token);
+    return { packing: "stream", token: cursor.token + row.ids.length };
+  }
   fillWindow(split, row, cursor.window * row.ids.length);
   return { packing: "windows", window: cursor.window + 1 };
 }
 
 /** How many targets a split has: a first token is one only where an end-of-text token stands before it. */
 export function countTargets(split: SplitReader, packing: Packing): number {
-  if (packing === "windows") return Math.max(0, split.tokens - 1);
+  if (packing !== "documents") return Math.max(0, split.tokens - 1);
   const starts = split.documentStarts();
   let targets = 0;
   for (let i = 0; i < split.documents; i++) {
@@ -183,6 +203,15 @@ function fillWindow(split: SplitReader, row: Row, start: number): void {
   const count = Math.min(row.ids.length, split.tokens - 1 - start);
   const tokens = new Int32Array(count + 1);
   split.read(start, tokens);
+  fillSegment(row, { at: 0, segment: 1 }, tokens);
+}
+
+/** Fills a row with the tokens from `start` on, as one segment; the first token follows the last. */
+function fillOn(split: SplitReader, row: Row, start: number): void {
+  const tokens = new Int32Array(row.ids.length + 1);
+  const count = Math.min(tokens.length, split.tokens - start);
+  split.read(start, tokens.subarray(0, count));
+  split.read(0, tokens.subarray(count));
   fillSegment(row, { at: 0, segment: 1 }, tokens);
 }
 
@@ -244,7 +273,7 @@ export function requireTargets(
   folder?: string,
 ): void {
   const { tokens, documents, endOfText } = split;
-  const unlearned = packing === "windows" ? length : endOfText === undefined ? documents : 0;
+  const unlearned = packing !== "documents" ? length : endOfText === undefined ? documents : 0;
   if (tokens > unlearned) return;
   throw new UserError(
     `the ${split.name} split has ${

@@ -22,6 +22,7 @@ import { type AverageKind, averageKinds } from "../optim/mod.ts";
 
 const cursorSchema = z.discriminatedUnion("packing", [
   z.strictObject({ packing: z.literal("windows"), window: z.int().min(0) }),
+  z.strictObject({ packing: z.literal("stream"), token: z.int().min(0) }),
   z.strictObject({
     packing: z.literal("documents"),
     epoch: z.int().min(0),

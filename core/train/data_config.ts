@@ -18,7 +18,10 @@ export const dataConfig = z.strictObject({
   sources: z.array(z.strictObject({ path: folder, weight })).min(1).optional().meta({
     examples: [[{ path: "data/web", weight: 0.7 }, { path: "data/code", weight: 0.3 }]],
   }),
-  /** `documents`: each once an epoch, packed, kept apart. `windows`: random windows of the text as one long row. */
+  /**
+   * `documents`: each once an epoch, packed, kept apart. `windows`: random windows of the text as one long
+   * row. `stream`: that row from its start to its end, and again.
+   */
   packing: z.enum(packings).default("documents"),
 });
 

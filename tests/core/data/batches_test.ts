@@ -184,6 +184,20 @@ Deno.test("windows: each is a run of the split; other seeds draw others", () => 
   assert.deepEqual(draw(1), draw(1));
 });
 
+Deno.test("stream: rows follow each other in the split's order, and after its end from its start", () => {
+  const split = memorySplit([Array.from({ length: 11 }, (_, i) => i)], undefined);
+  const { batches, cursor } = take(
+    { split, rows: 2, length: 4, seed: 1 },
+    3,
+    firstCursor("stream"),
+  );
+  const segments = segmentsOf(batches);
+  const all = Array.from({ length: 24 }, (_, i) => i % 11);
+  assert.deepEqual(segments.flatMap(({ inputs }) => inputs), all);
+  assert.deepEqual(segments.flatMap(({ targets }) => targets), all.map((id) => (id + 1) % 11));
+  assert.deepEqual(cursor, { packing: "stream", token: 2 });
+});
+
 Deno.test("batches: too little text is a clear error, and does not loop for ever", () => {
   const attempt = (packing: Packing, documents: number[][], endOfText?: number) => () =>
     nextBatch(
