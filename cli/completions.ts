@@ -9,7 +9,7 @@ import type { Complete, RootCommand } from "@bomb.sh/tab";
 import { builtinConfigs } from "./builtin_configs.ts";
 
 const help = `
-Put the line of your shell where it reads it at each start (bash needs its package bash-completion):
+Put the line of your shell where it reads it at each start :
   bash        source <(quern completions bash)           ~/.bashrc
   zsh         source <(quern completions zsh)            ~/.zshrc, after compinit
   fish        quern completions fish | source            ~/.config/fish/config.fish
@@ -36,9 +36,23 @@ export function completionsCommand(): CommandUnknownOpts {
       const { script } = await import("@bomb.sh/tab");
       const [text] = printedBy(() => script(shell, "quern", "quern"));
       // else a second reading of ~/.bashrc, or another program's script, is an error
-      console.log(text.replaceAll(/^readonly (?=ShellComp)/gm, ""));
+      console.log(text.replaceAll(/^readonly (?=ShellComp)/gm, "").replace(bashWords, ownWords));
     });
 }
+
+/** What the bash script asks its package bash-completion for, which not everybody has. */
+const bashWords = /^ *_get_comp_words_by_ref .*$/m;
+const ownWords = (line: string) =>
+  `\
+    if declare -F _get_comp_words_by_ref >/dev/null; then
+    ${line}
+    else
+        local before="\${COMP_LINE:0:COMP_POINT}"
+        read -ra words <<< "$before"
+        if [[ "$before" == *[[:space:]] ]]; then words+=(""); fi
+        cword=$((\${#words[@]} - 1))
+        cur="\${words[cword]}"
+    fi`;
 
 /** The command that the scripts ask, with the words of a line; the last one is to be completed. */
 export function completeCommand(

@@ -180,12 +180,13 @@ function withBatchHint(error: unknown, batch: number): unknown {
 interface PromptOptions {
   readonly promptFile?: string | undefined;
   readonly prompts?: string | undefined;
+  readonly quiet: boolean;
 }
 
 /** What is to be continued, from the one place that was given. */
 async function promptsOf(
   prompt: string | undefined,
-  { promptFile, prompts }: PromptOptions,
+  { promptFile, prompts, quiet }: PromptOptions,
 ): Promise<readonly PlacedPrompt[]> {
   const given = [prompt, promptFile, prompts].filter((source) => source !== undefined);
   if (given.length > 1) {
@@ -194,7 +195,11 @@ async function promptsOf(
     });
   }
   const { readPrompt, readPrompts } = await import("../core/generate/prompts.ts");
-  if (prompts !== undefined) return await readPrompts(prompts);
+  if (prompts !== undefined) {
+    const { prompts: lines, blank } = await readPrompts(prompts);
+    if (blank > 0 && !quiet) console.error(`${plural(blank, "blank line")} left out`);
+    return lines;
+  }
   const file = prompt === "-" ? "-" : promptFile;
   return [file === undefined ? { text: prompt ?? "" } : await readPrompt(file)];
 }

@@ -45,7 +45,12 @@ export function tokenizeCommand(): CommandUnknownOpts {
     )
     .argument("<inputs...>", "files, folders, patterns, or - for stdin")
     .option("--out <folder>", "folder for the shards (required)", parsePath)
-    .option("--tokenizer <name>", "byte, character, or the path of a tokenizer.json", "byte")
+    .option(
+      "--tokenizer <name>",
+      "byte, character, or the path of a tokenizer.json",
+      parsePath,
+      "byte",
+    )
     .addOption(
       new Option("--val-fraction <x>", "part of the text that is held out for validation")
         .argParser(numberBetween(0, 1)).default(0.1),

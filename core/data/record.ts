@@ -9,10 +9,10 @@ import { didYouMean, exitCodes, UserError } from "../io/errors.ts";
 const fieldSeparator = "\n\n";
 
 /** A record that cannot be used. */
-export function recordFault(message: string, where: string): UserError {
+export function recordFault(message: string, where: string, mend = "mend the record"): UserError {
   return new UserError(message, {
     where,
-    hint: "mend the record, or leave such records out with --on-error skip",
+    hint: `${mend}, or leave such records out with --on-error skip`,
     exitCode: exitCodes.failed,
   });
 }
@@ -26,8 +26,11 @@ export function textOfRecord(record: object, fields: readonly string[], where: s
 
 function textOfField(record: object, field: string, where: string): string {
   if (!Object.hasOwn(record, field)) {
-    const near = didYouMean(field, Object.keys(record));
-    throw recordFault(`there is no field "${field}"${near}`, where);
+    const names = Object.keys(record), shown = names.slice(0, 12).join(", ");
+    const mend = names.length === 0
+      ? "the record is empty: mend it"
+      : `name one with --field: ${shown}${names.length > 12 ? ", …" : ""}`;
+    throw recordFault(`there is no field "${field}"${didYouMean(field, names)}`, where, mend);
   }
   const text: unknown = Reflect.get(record, field);
   if (typeof text !== "string") throw recordFault(`the field "${field}" is not text`, where);

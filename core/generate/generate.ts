@@ -78,7 +78,9 @@ export function promptIds(
     throw new UserError(
       `the prompt has ${plural(ids.length, "token")}, but the model's context ends at ${capacity}`,
       {
-        hint: `shorten it by ${plural(ids.length - capacity, "token")}, or let the context slide`,
+        hint: `shorten it by ${
+          plural(ids.length - capacity, "token")
+        }, or read its end alone: --context slide`,
         exitCode: exitCodes.failed,
       },
     );

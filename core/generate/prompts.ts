@@ -20,21 +20,28 @@ export async function readPrompt(path: string): Promise<PlacedPrompt> {
   return { text: text.replace(/\r?\n$/, ""), where: nameOf(path) };
 }
 
+/** Prompts of a file, and how many lines were left out as they have nothing but white space. */
+export interface PromptLines {
+  readonly prompts: readonly PlacedPrompt[];
+  readonly blank: number;
+}
+
 /**
  * A prompt a line: the line itself, or the field `prompt` of a jsonl file. Names that end in .jsonl
  * or .ndjson are jsonl, and so is a stdin that begins with a JSON object.
  */
-export async function readPrompts(path: string): Promise<PlacedPrompt[]> {
+export async function readPrompts(path: string): Promise<PromptLines> {
   const file = nameOf(path), prompts: PlacedPrompt[] = [];
+  let blank = 0;
   let isJsonl = /\.(jsonl|ndjson)$/i.test(path);
   for await (const { bytes, number, offset } of splitLines(await chunksOf(path))) {
     const line = decodeUtf8(bytes, { file, line: number, offset, hint }),
       where = `${file}:${number}`;
     if (path === "-" && number === 1) isJsonl = isObject(line);
-    if (!isJsonl) prompts.push({ text: line, where });
-    else if (line.trim() !== "") prompts.push({ text: promptOf(line, where), where });
+    if (line.trim() === "") blank++;
+    else prompts.push({ text: isJsonl ? promptOf(line, where) : line, where });
   }
-  if (prompts.length > 0) return prompts;
+  if (prompts.length > 0) return { prompts, blank };
   throw new UserError("there is no prompt", { where: file, hint: "give one a line" });
 }
 

@@ -60,9 +60,10 @@ export function refusalOf(response: Response, { hub, repo, isHub }: Refused): Re
     return error(`${asked} is not valid`, "renew it, or unset it for what is public");
   }
   if (code === "RepoNotFound" || [401, 404].includes(status)) {
+    const name = repo.id.includes("/") ? "check the name" : "a name has mostly the form owner/name";
     return error(
       `there is none of this name at ${hub.endpoint}, or it is private (${asked} was sent)`,
-      hub.token ? "check the name" : "check the name; for a private one set HF_TOKEN",
+      hub.token ? name : `${name}; for a private one set HF_TOKEN`,
     );
   }
   const words = said.replaceAll(/\p{Cc}+/gu, " ").slice(0, 200);

@@ -4,7 +4,7 @@
  * @module
  */
 import { join } from "node:path";
-import { exitCodes, jsonFault, messageOf, UserError } from "../io/errors.ts";
+import { didYouMean, exitCodes, jsonFault, messageOf, UserError } from "../io/errors.ts";
 import { idsTokenizer } from "./ids.ts";
 import { byteTokenizer, characterTokenizer, type Tokenizer } from "./tokenizer.ts";
 
@@ -82,8 +82,8 @@ async function readText(file: string, hint: string): Promise<string> {
   try {
     return await Deno.readTextFile(file);
   } catch (error) {
-    const missing = error instanceof Deno.errors.NotFound;
-    throw new UserError(missing ? "there is no such tokenizer file" : messageOf(error), {
+    const missing = `there is no such tokenizer file${didYouMean(file, ["byte", "character"])}`;
+    throw new UserError(error instanceof Deno.errors.NotFound ? missing : messageOf(error), {
       where: file,
       hint,
       cause: error,

@@ -63,26 +63,34 @@ Deno.test({
       const { stdout } = await quern(["completions", "bash"]);
       await Deno.writeTextFile(join(dir, "quern.bash"), stdout);
       // the one function of bash-completion that it uses, for a line without = and :
-      const program = `
-        _get_comp_words_by_ref() {
+      const packaged = `_get_comp_words_by_ref() {
           words=("\${COMP_WORDS[@]}"); cword=$COMP_CWORD; cur=\${words[cword]}; prev=\${words[cword-1]}
-        }
+        }`;
+      const programOf = (packaged: string) => `
+        ${packaged}
         compopt() { :; }
         quern() { "$DENO" run -A "$MAIN" "$@"; }
         source quern.bash && source quern.bash
         COMP_WORDS=(quern generate --dev); COMP_CWORD=2
+        COMP_LINE="quern generate --dev"; COMP_POINT=20
         function=$(complete -p quern | sed 's/.*-F \\([^ ]*\\).*/\\1/')
         "$function"
+        printf '%s\\n' "\${COMPREPLY[@]}"
+        COMP_LINE="quern config show "; COMP_POINT=\${#COMP_LINE}
+        COMP_WORDS=(quern config show ""); COMP_CWORD=3
+        "$function"
         printf '%s\\n' "\${COMPREPLY[@]}"`;
-      const { code, stdout: out, stderr } = await new Deno.Command("bash", {
-        args: ["--norc", "-c", program],
-        cwd: dir,
-        env: { DENO: Deno.execPath(), MAIN: `${root}cli/main.ts` },
-      }).output();
-      const text = new TextDecoder();
-      assert.equal(code, 0, text.decode(stderr));
-      assert.equal(text.decode(stderr), "");
-      assert.match(text.decode(out), /^--device\b/);
+      for (const words of [packaged, ""]) { // without the package, too
+        const { code, stdout: out, stderr } = await new Deno.Command("bash", {
+          args: ["--norc", "-c", programOf(words)],
+          cwd: dir,
+          env: { DENO: Deno.execPath(), MAIN: `${root}cli/main.ts` },
+        }).output();
+        const text = new TextDecoder();
+        assert.equal(code, 0, text.decode(stderr));
+        assert.equal(text.decode(stderr), "");
+        assert.match(text.decode(out), /^--device\n(.*\n)*shakespeare-char\n/);
+      }
     });
   },
 });

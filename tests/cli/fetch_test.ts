@@ -145,7 +145,8 @@ Deno.test("quern fetch: who may not, what is not there, and a token that is neve
   await withHub(async ({ cwd, env, fetch }) => {
     const withToken = (token: string, ...args: string[]) =>
       quern(["fetch", ...args], { cwd, env: { ...env, HF_TOKEN: token } });
-    const [nothing, revision, gated, alien, expired, right] = await Promise.all([
+    const [bare, nothing, revision, gated, alien, expired, right] = await Promise.all([
+      fetch("Qwen", "tokenizer.json"),
       fetch("o/nothing"),
       fetch("o/large@v9"),
       fetch("o/gated"),
@@ -153,6 +154,10 @@ Deno.test("quern fetch: who may not, what is not there, and a token that is neve
       withToken("expired", "o/large"),
       withToken("hf_x", "o/private", "--out", "p"),
     ]);
+    assert.match(
+      bare.stderr,
+      /model Qwen: there is none.*\nhint: .* has mostly the form owner\/name/,
+    );
     assert.match(
       nothing.stderr,
       /model o\/nothing: there is none of this name at http\S+, or it is private/,

@@ -85,9 +85,9 @@ Deno.test("generate --prompt-file: the whole file is the prompt, as stdin is", (
 
 Deno.test("generate --prompts: a line of jsonl for each line, from text, jsonl and stdin", () =>
   withRun(async ({ dir, generate, refused }) => {
-    const prompts = ["Once", "What is 3 + 4?", "", "A b"];
+    const prompts = ["Once", "What is 3 + 4?", "On", "A b"];
     const jsonl = prompts.map((prompt) => `${JSON.stringify({ prompt, more: 1 })}\n`).join("");
-    await Deno.writeTextFile(join(dir, "lines.txt"), prompts.join("\r\n"));
+    await Deno.writeTextFile(join(dir, "lines.txt"), prompts.join("\r\n\r\n"));
     await Deno.writeTextFile(join(dir, "records.jsonl"), jsonl);
     const made = await generate("--prompts", "lines.txt", "--batch", "3", ...few);
     const records = linesOf(made.stdout);
@@ -97,7 +97,10 @@ Deno.test("generate --prompts: a line of jsonl for each line, from text, jsonl a
       [2, prompts[2], 9],
       [3, prompts[3], 10],
     ]);
-    assert.match(made.stderr, /^seed 7\n4 continuations: prompt 25 tokens in .*, then \d+ at /);
+    assert.match(
+      made.stderr,
+      /^3 blank lines left out\nseed 7\n4 continuations: prompt 27 tokens in .*, then \d+ at /,
+    );
     assert.equal((await generate("--prompts", "records.jsonl", ...few)).stdout, made.stdout);
     assert.equal(await piped(dir, jsonl, "--prompts", "-", ...few), made.stdout);
     assert.equal(await piped(dir, prompts.join("\n"), "--prompts", "-", ...few), made.stdout);
@@ -206,7 +209,10 @@ Deno.test("replay: nanochat 581: a full context is said, with what can be done, 
     await Deno.writeTextFile(join(dir, "lines.txt"), `On\n${"x".repeat(40)}\n`);
     const over = await refused("--prompts", "lines.txt", "--max-tokens", "3");
     assert.equal(over.code, 1);
-    assert.match(over.stderr, /^error: lines\.txt:2: the prompt has 41 tokens, but .*\nhint: /m);
+    assert.match(
+      over.stderr,
+      /^error: lines\.txt:2: the prompt has 41 tokens, but .*\nhint: .*--context slide/m,
+    );
     const read = linesOf(
       (await generate("--prompts", "lines.txt", "--max-tokens", "3", "--context", "slide")).stdout,
     );

@@ -110,8 +110,13 @@ Deno.test("quern tokenize: wrong usage ends with code 2 and says what to try", a
     await fails(["a.txt", "--out", "d", "--tokenizr", "byte"], /Did you mean --tokenizer/);
     await fails(
       ["a.txt", "--out", "d", "--tokenizer", "bytes"],
-      /bytes: there is no such tokenizer file/,
+      /bytes: there is no such tokenizer file \(did you mean "byte"\?\)/,
     );
+    await fails(
+      ["a.txt", "--out", "d", "--tokenizer", "charcter"],
+      /charcter: there is no such tokenizer file \(did you mean "character"\?\)/,
+    );
+    await fails(["a.txt", "--out", "d", "--tokenizer", ""], /--tokenizer .*It may not be empty/);
     await fails(["a.txt", "--out", "d", "--val-fraction", ""], /Not a number/);
     await fails(["a.txt", "--out", "d", "--seed", "1x"], /Not a number/);
     await Deno.mkdir(`${cwd}/d`);
