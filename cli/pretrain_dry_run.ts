@@ -63,8 +63,8 @@ export async function printDryRun(
   const sources = planSources(config, data.epochTargets);
   const time = fits === false || !device
     ? undefined
-    : await estimateTime(config, device, data.heldOut);
-  const timedOn = time && device?.info.name;
+    : await estimateTime(config, device, { heldOut: data.heldOut, plans: found.plans });
+  const timedOn = device?.info.name;
   const report: Report = {
     config,
     sources,
@@ -142,8 +142,9 @@ interface Report {
   readonly memory: Memory | undefined;
   readonly fits: boolean | undefined;
   readonly limitsOf: string | undefined;
-  /** Undefined where the run does not fit, or the device is not here. */
+  /** Undefined where the run does not fit, or the device is not here or too busy. */
   readonly time: TimeEstimate | undefined;
+  /** Undefined where the device is not here. */
   readonly timedOn: string | undefined;
   /** On the run's disk. */
   readonly freeBytes: number | undefined;
@@ -196,8 +197,10 @@ function namesOf(report: Report): Record<string, unknown> {
     metrics_bytes: disk.metricsBytes,
     disk_bytes: disk.totalBytes,
     disk_free_bytes: freeBytes ?? null,
-    timed_on: timedOn ?? null,
+    timed_on: time && timedOn || null,
     timed_share: time?.timedShare ?? null,
+    time_is_uncertain: time ? time.doubt !== undefined : null,
+    time_doubt: time?.doubt ?? null,
     seconds_per_update: time?.update ?? null,
     tokens_per_second: time?.tokensPerSecond ?? null,
     updates_seconds: time?.updates ?? null,
@@ -260,6 +263,9 @@ function assumedSeconds({ fits, found: { flops } }: Report): number | undefined 
 function timeLines(report: Report): string[] {
   const { time, timedOn, fits } = report;
   if (!time) {
+    if (fits !== false && timedOn !== undefined) {
+      return ["time                  not known: the machine is too busy, or too slow, to be timed"];
+    }
     const seconds = assumedSeconds(report);
     const why = fits === false ? "the run does not fit" : "no such device is here to be timed";
     return seconds === undefined ? [`time                  not known: ${why}`] : [
@@ -268,7 +274,7 @@ function timeLines(report: Report): string[] {
       }FLOP/s are reached, for want of a device to be timed; updates alone`,
     ];
   }
-  const { update, tokensPerSecond, updates, validation, saving, run, timedShare } = time;
+  const { update, tokensPerSecond, updates, validation, saving, run, timedShare, doubt } = time;
   const measured = validation === undefined
     ? "without validation, whose tokens are not known"
     : `validation ${formatDuration(validation)}`;
@@ -280,6 +286,7 @@ function timeLines(report: Report): string[] {
     `  an update           ${shortTime(update).padStart(15)}  ${
       formatCount(tokensPerSecond)
     } tokens/s, ${share}from its kernels, each timed now on ${timedOn}`,
+    ...doubt === undefined ? [] : [`  uncertain           ${doubt}`],
   ];
 }
 

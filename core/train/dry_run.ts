@@ -13,7 +13,7 @@ import type { NamedSpec, Plan, Target } from "../plan/mod.ts";
 import type { ResolvedConfig } from "./config.ts";
 import { type DiskUse, diskUse } from "./disk.ts";
 import { trainingOf } from "./pretrain.ts";
-import { plansOf, planTraining, stateOfAll, type UpdatePlans } from "./plans.ts";
+import { plansOf, planTraining, stateOfAll, type TrainPlans, type UpdatePlans } from "./plans.ts";
 import { samplingPlans } from "./sampler.ts";
 import { perUpdate, type Stage, timelineOf } from "./timeline.ts";
 
@@ -35,6 +35,8 @@ export interface DryRun {
   readonly memory: readonly { readonly kind: string; readonly bytes: number }[];
   readonly totalBytes: number;
   readonly disk: DiskUse;
+  /** What all this was found in. */
+  readonly plans: TrainPlans;
 }
 
 /** A stage of a run. */
@@ -79,6 +81,7 @@ export function dryRun(config: ResolvedConfig, target: Target): DryRun {
     memory: memories[totals.indexOf(totalBytes)],
     totalBytes,
     disk: diskUse(config),
+    plans,
   };
 }
 

@@ -2,11 +2,12 @@
 
 import { createHash } from "node:crypto";
 import type { Device } from "../device/types.ts";
-import { timePlans } from "../inspect/mod.ts";
+import { type PlanTimes, timePlans } from "../inspect/mod.ts";
+import { significant } from "../io/words.ts";
 import type { Span } from "../optim/mod.ts";
 import type { ResolvedConfig } from "./config.ts";
 import { diskUse } from "./disk.ts";
-import { planTraining, type Training } from "./plans.ts";
+import { planTraining, type Training, type TrainPlans } from "./plans.ts";
 import { trainingOf } from "./pretrain.ts";
 import type { RowShape } from "./rows.ts";
 import { perUpdate, timelineOf } from "./timeline.ts";
@@ -26,16 +27,28 @@ export interface TimeEstimate {
   readonly run: number;
   /** The part of the update's time whose kernels were timed. */
   readonly timedShare: number;
+  /** Why little may be made of all this; undefined where the machine could be timed well. */
+  readonly doubt: string | undefined;
 }
 
-/** Times the kernels of a run. `heldOut`: tokens that each source holds out. Undefined where none can be timed. */
+/** What is known of a run. */
+export interface EstimateOptions {
+  /** Tokens that each source holds out. */
+  readonly heldOut?: readonly number[] | undefined;
+  /** As from `dryRun`: planning takes a while. */
+  readonly plans?: TrainPlans;
+}
+
+/** Times the kernels of a run. Undefined where they cannot be timed: the machine is too busy. */
 export async function estimateTime(
   config: ResolvedConfig,
   device: Device,
-  heldOut: readonly number[] | undefined,
+  { heldOut, plans }: EstimateOptions = {},
 ): Promise<TimeEstimate | undefined> {
   const { max_minutes } = config, { end, stages, tokensAt } = timelineOf(config);
-  const training = trainingOf(config), times = await timeTraining(training, device);
+  const training = trainingOf(config);
+  const all = plans ?? planTraining(training, device.target);
+  const times = await timeTraining(training, device, all);
   if (!times) return undefined;
   const [measure, ...rest] = times.seconds;
   let updates = 0;
@@ -61,29 +74,37 @@ export async function estimateTime(
     saving,
     run: Math.min(whole, limit),
     timedShare: times.timedShare,
+    doubt: doubtOf(times),
   };
 }
 
+function doubtOf({ timedShare, spread }: PlanTimes): string | undefined {
+  if (timedShare < 0.5) {
+    return `${
+      Math.round(100 * timedShare)
+    } % of it could be timed, the rest is at the best rate of that`;
+  }
+  return spread > 1.5
+    ? `the machine is busy, a kernel's timings are ${significant(spread)} times apart`
+    : undefined;
+}
+
 /** Of `losses`, then of each stage's `update` and, if there is one, `accumulate`. */
-async function timeTraining(training: Training, device: Device) {
-  const plansFor = (training: Training) => {
-    const { stages, losses } = planTraining(training, device.target);
-    return [
-      losses,
-      ...stages.flatMap(({ update, accumulate }) => accumulate ? [update, accumulate] : [update]),
-    ];
-  };
-  const times = await timePlans(device, plansFor(training));
+async function timeTraining(training: Training, device: Device, plans: TrainPlans) {
+  const inOrder = ({ losses, stages }: TrainPlans) => [
+    losses,
+    ...stages.flatMap(({ update, accumulate }) => accumulate ? [update, accumulate] : [update]),
+  ];
   const isLeast = training.stages.every(({ shape }) => shape.rows === 1);
-  if (isLeast || (times && times.timedShare > 0.5)) return times;
   // too large to be timed: a row alone has smaller kernels
   const single = (shape: RowShape) => ({ ...shape, rows: 1 });
-  const smaller = plansFor({
-    ...training,
-    stages: training.stages.map((stage) => ({ ...stage, shape: single(stage.shape) })),
-    measured: single(training.measured),
-  });
-  return await timePlans(device, plansFor(training), { smaller });
+  const smaller = () =>
+    inOrder(planTraining({
+      ...training,
+      stages: training.stages.map((stage) => ({ ...stage, shape: single(stage.shape) })),
+      measured: single(training.measured),
+    }, device.target));
+  return await timePlans(device, inOrder(plans), isLeast ? {} : { smaller });
 }
 
 /** Batches of one measurement. */
@@ -115,9 +136,13 @@ export function timesOf(config: ResolvedConfig) {
 
 /** Written and read again, both assumed, and hashed in between, which is measured. */
 function savedBytesPerSecond(): number {
-  const bytes = new Uint8Array(2 ** 22), began = performance.now();
-  createHash("sha256").update(bytes).digest();
-  const hashed = (performance.now() - began) / 1000 / bytes.length;
+  const bytes = new Uint8Array(2 ** 22);
+  const times = [1, 2, 3].map(() => {
+    const began = performance.now();
+    createHash("sha256").update(bytes).digest();
+    return performance.now() - began;
+  });
+  const hashed = Math.min(...times) / 1000 / bytes.length;
   return 1 / (hashed + 1 / writtenPerSecond + 1 / readPerSecond);
 }
 

@@ -98,30 +98,44 @@ export const anyRows = 2 ** 20;
 
 const noRow = "use a smaller sequence_length or model, or another device";
 
-/** What to change for a run to take at most `budget` bytes: "use batch_size 24 or less, or accumulation 4". */
-export function sizeAdvice(config: ResolvedConfig, target: Target, budget: number): string {
-  const { stages } = timelineOf(config);
-  if (stages.length === 1) return plainAdvice(config, target, budget);
+/**
+ * What to change for a run to take at most `budget` bytes: "use batch_size 24 or less, or accumulation 4". After so many
+ * `seconds` of planning others it is what was found to fit until then.
+ */
+export function sizeAdvice(
+  config: ResolvedConfig,
+  target: Target,
+  budget: number,
+  seconds = 10,
+): string {
+  const { stages } = timelineOf(config), until = performance.now() + 1000 * seconds;
+  if (stages.length === 1) return plainAdvice(config, target, { budget, until });
   // of several stages the one that needs the most is the one to change
   const alone = stages.map((sizes) => {
     const at = { ...config, ...sizes, stages: [] };
     return { at, from: sizes.from, bytes: bytesAt(at, target) ?? Infinity };
   });
   const { at, from } = alone.reduce((most, other) => other.bytes > most.bytes ? other : most);
-  return `in the stage from step ${from}, ${plainAdvice(at, target, budget)}`;
+  return `in the stage from step ${from}, ${plainAdvice(at, target, { budget, until })}`;
 }
 
-function plainAdvice(config: ResolvedConfig, target: Target, budget: number): string {
+function plainAdvice(
+  config: ResolvedConfig,
+  target: Target,
+  { budget, until }: { budget: number; until: number },
+): string {
   const fits = (changes: Partial<BatchSizes>) =>
     (bytesAt({ ...config, ...changes }, target) ?? Infinity) <= budget;
+  const isOver = () => performance.now() > until;
   const { batch_size, accumulation } = config;
-  const bigger = microRows(config);
+  const bigger = microRows(config),
+    fitsRows = (rows: number) => fits({ batch_size: rows * accumulation });
+  if (bigger === 1 || !fitsRows(1)) return `not even one row fits: ${noRow}`;
   const rows = bigger - 1 -
-    fewest(bigger - 1, (fewer) => fits({ batch_size: (bigger - 1 - fewer) * accumulation }));
-  if (rows === 0) return `not even one row fits: ${noRow}`;
-  const divisors = divisorsOf(batch_size).filter((n) => batch_size / n <= rows);
-  const parts = divisors.find((n) => fits({ accumulation: n }));
+    fewest(bigger - 2, (fewer) => !isOver() && fitsRows(bigger - 1 - fewer));
   const smaller = `use batch_size ${rows * accumulation} or less`;
+  const divisors = divisorsOf(batch_size).filter((n) => batch_size / n <= rows);
+  const parts = divisors.find((n) => !isOver() && fits({ accumulation: n }));
   return parts === undefined ? smaller : `${smaller}, or accumulation ${parts}`;
 }
 

@@ -63,6 +63,7 @@ Deno.test("pretrain --dry-run: estimates the time on a device that is here, and 
     const { stdout: json } = await run(dir, "pretrain", "tiny.yaml", "--dry-run", "--json");
     const found = JSON.parse(json);
     assert.ok(found.timed_share > 0.5 && found.timed_on === "cpu, 1 thread");
+    assert.equal(found.time_is_uncertain, found.time_doubt !== null);
     assert.equal(found.updates_seconds, 20 * found.seconds_per_update);
     assert.ok(found.run_seconds > found.updates_seconds && found.saving_seconds > 0);
     const gpu = ["pretrain", "tiny.yaml", "--dry-run", "--device", "webgpu"];

@@ -28,14 +28,17 @@ const secondsOf = ({ steps }: Plan) =>
   }, 0);
 
 /** Runs `use` with a device that only lets the clock go on. */
-async function withSimulated<T>(use: (device: Device, spent: () => number) => Promise<T>) {
+async function withSimulated<T>(
+  use: (device: Device, spent: () => number) => Promise<T>,
+  delay: () => number = () => 0,
+) {
   const real = performance.now;
   let now = 0;
   performance.now = () => now;
   const compile = (plan: Plan): Promise<Executable> =>
     Promise.resolve({
       plan,
-      run: (_, times = 1) => void (now += 1000 * times * secondsOf(plan)),
+      run: (_, times = 1) => void (now += 1000 * (times * secondsOf(plan) + delay())),
       outputs: () => Promise.resolve([]),
       [Symbol.dispose]() {},
     });
@@ -67,7 +70,8 @@ Deno.test("plan times: a plan takes what its kernels take, each timed once for a
 
 Deno.test("plan times: what there is no time for follows from what was timed", async () => {
   const plan = await planned(["batch_size=64"]), whole = secondsOf(plan);
-  const options = { limit: 1, smaller: [await planned(["batch_size=1"])] };
+  const small = await planned(["batch_size=1"]);
+  const options = { limit: 1, smaller: () => [small] };
   await withSimulated(async (device, spent) => {
     const { seconds: [found], timedShare } = (await timePlans(device, [plan], options))!;
     assert.ok(timedShare < 0.9, `${timedShare}`);
@@ -83,4 +87,44 @@ Deno.test("plan times: kernels run on a device as they are, and leave nothing th
     times = (await timePlans(device, [plan], { limit: 60 }))!;
   assert.ok(times.timedShare > 0.99 && times.seconds[0] > 0);
   assert.equal(device.usedBytes(), 0);
+});
+
+/** Seconds that other programs take of a machine: mostly none, now and then very many. */
+function disturbances(part: number, seconds: number): () => number {
+  let state = 1;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32 < part ? seconds : 0;
+  };
+}
+
+Deno.test("plan times: what other programs take now and then is not taken for the kernels' time", async () => {
+  const plan = await planned(), whole = secondsOf(plan);
+  // one in ten that is long, up to every other that is seven times what a kernel takes
+  for (const [part, seconds] of [[0.3, 0.02], [0.5, 0.1], [0.1, 0.5]]) {
+    await withSimulated(async (device) => {
+      const { seconds: [found], timedShare, spread } = (await timePlans(device, [plan]))!;
+      const said = `${part} ${seconds}: ${found} of ${whole}, ${timedShare}, ${spread}`;
+      assert.ok(found > 0.8 * whole && found < 4 * whole, said);
+    }, disturbances(part, seconds));
+  }
+});
+
+Deno.test("plan times: a machine that is always busy gives a bounded guess or none, in a bounded time", async () => {
+  const plan = await planned(["batch_size=64"]), whole = secondsOf(plan);
+  for (const seconds of [0.05, 0.3, 1, 5]) {
+    await withSimulated(async (device, spent) => {
+      const times = await timePlans(device, [plan], { limit: 1 });
+      const said = JSON.stringify({ seconds, whole, spent: spent(), ...times });
+      assert.ok(!times || times.seconds[0] < whole + 2 * plan.steps.length * seconds, said);
+      assert.ok(spent() < 1 + 4 * seconds, said);
+    }, disturbances(1, seconds));
+  }
+});
+
+Deno.test("plan times: a part that is too small says nothing of the whole", async () => {
+  const plan = await planned(["batch_size=64"]);
+  await withSimulated(async (device) => {
+    assert.equal(await timePlans(device, [plan], { limit: 0.01 }), undefined);
+  });
 });

@@ -9,7 +9,7 @@ const config = (changes: Record<string, unknown>) =>
 Deno.test("time estimate: a run is its updates, its measurements and its checkpoints", async () => {
   await using device = await openDevice({ device: "cpu", blas: "off", threads: 1 });
   const estimate = async (changes: Record<string, unknown>, heldOut: number[] | undefined) =>
-    (await estimateTime(config({ steps: 100, ...changes }), device, heldOut))!;
+    (await estimateTime(config({ steps: 100, ...changes }), device, { heldOut }))!;
   const plain = await estimate({ accumulation: 2 }, [5000]);
   assert.ok(plain.update > 0 && plain.validation! > 0 && plain.saving > 0);
   assert.equal(plain.updates, 100 * plain.update);

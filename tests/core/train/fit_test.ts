@@ -45,6 +45,12 @@ Deno.test("fitting sizes: the largest batch and the fewest parts that fit, and n
   assert.ok(bytes({ accumulation: parts }) <= room && bytes({ accumulation: parts / 2 }) > room);
 });
 
+Deno.test("fitting sizes: with no time to plan many, what is named is smaller but fits", async () => {
+  const config = await benchmark("batch_size=1024"), room = roomOf(cpu);
+  const [, batch] = sizeAdvice(config, cpu, room, 0).match(/^use batch_size (\d+) or less$/)!;
+  assert.ok(dryRun({ ...config, batch_size: Number(batch) }, cpu).totalBytes <= room);
+});
+
 Deno.test("fitting sizes: a tensor too large to bind is answered with sizes that bind", async () => {
   const config = await benchmark("batch_size=512");
   assert.throws(() => dryRun(config, small), (error) => {
