@@ -29,6 +29,7 @@ import {
 } from "./run_memory.ts";
 import { type Conversation, showTraining } from "./pretrain_progress.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
+import { formatCount } from "./ui/numbers.ts";
 import { version } from "./version.ts";
 
 const help = `
@@ -185,7 +186,7 @@ export async function pretrainWith(
   const { target } = device, facts = factsOf(data, config.data.packing), { memory } = choice;
   const resolved = await resolveWithin(config, { target, device, data: facts, memory });
   await requireWithin(resolved.config, target, memory);
-  for (const line of await notesOn(config, resolved)) say(line);
+  for (const line of await notesOn(config, resolved, facts)) say(line);
   const shortage = await diskShortage(resolved.config, run);
   if (shortage) say(`warning: ${shortage.message}; ${shortage.hint}`);
   for (const line of await unmeasured(data)) say(line);
@@ -220,10 +221,12 @@ function moreThan(step: number, { steps, max_tokens }: PretrainConfig): string {
 
 /** Where training begins. The folder of a run that is there is locked from here on. */
 async function beginningOf(start: Start): Promise<Beginning> {
-  const { newRun, resumeOrBegin, resumeRun } = await import("../core/train/mod.ts");
+  const { newRun, requireNew, resumeOrBegin, resumeRun } = await import("../core/train/mod.ts");
   if (start.kind === "resume") return await resumeRun(start.path);
   const run = runFolder(start);
-  return start.kind === "new" ? newRun(run) : await resumeOrBegin(run);
+  if (start.kind === "auto") return await resumeOrBegin(run);
+  await requireNew(run); // now, before anything is said of it
+  return newRun(run);
 }
 
 /** The weights that a run which begins anew begins with, if others than its seed's. */
@@ -304,12 +307,26 @@ async function lookAt(start: Start): Promise<BeginningAt> {
 }
 
 /** What the config left open, with the rule that filled it, and what may not be meant so. */
-async function notesOn(given: PretrainConfig, { config, memory }: Resolved): Promise<string[]> {
+async function notesOn(
+  given: PretrainConfig,
+  { config, memory }: Resolved,
+  data: DataFacts,
+): Promise<string[]> {
   const { derivedNumbers, doubtsOf } = await import("../core/train/mod.ts");
   const derived = derivedNumbers(given, config, memory).map(({ name, value, rule }) =>
     `${name} ${value} = ${rule}`
   );
-  return [...derived, ...doubtsOf(config).map((doubt) => `note: ${doubt}`)];
+  const doubts = [...doubtsOf(config), ...spareTokens(config.model.vocab_size, data.vocab_size)];
+  return [...derived, ...doubts.map((doubt) => `note: ${doubt}`)];
+}
+
+/** A vocabulary is often rounded up; one that is far beyond the data's was mostly meant for others. */
+function spareTokens(ofModel: number, ofData: number): string[] {
+  if (ofModel <= 2 * ofData + 256) return [];
+  const [model, data] = [ofModel, ofData].map(formatCount);
+  return [
+    `model.vocab_size is ${model}, but the data's tokenizer has ${data}: others are not trained`,
+  ];
 }
 
 /** Data need not be there where the config says the vocabulary. */

@@ -36,7 +36,11 @@ export interface DryJob {
   /** Its folder. */
   readonly run: string;
   /** What is said of a config that leaves nothing open. */
-  readonly notesOn: (given: PretrainConfig, resolved: Resolved) => Promise<string[]>;
+  readonly notesOn: (
+    given: PretrainConfig,
+    resolved: Resolved,
+    data: DataFacts,
+  ) => Promise<string[]>;
 }
 
 /** Plans the run and prints its sizes. Throws after that if the device or the disk cannot hold it. */
@@ -78,7 +82,7 @@ export async function printDryRun(
     freeBytes,
   };
   if (choice.form === "json") console.log(JSON.stringify(namesOf(report)));
-  else printFolded([...describe(report), ...await notesOn(given, resolved)].join("\n"));
+  else printFolded([...describe(report), ...await notesOn(given, resolved, data)].join("\n"));
   if (fits === false) throw tooLarge(found.totalBytes, memory!, config, target);
   if (shortage) {
     throw new UserError(shortage.message, { hint: shortage.hint, exitCode: exitCodes.failed });

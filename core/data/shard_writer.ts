@@ -6,7 +6,13 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { exists, replaceFolder, writeAllBytesSync, writeFolderAtomic } from "../io/atomic.ts";
+import {
+  exists,
+  isTaken,
+  replaceFolder,
+  writeAllBytesSync,
+  writeFolderAtomic,
+} from "../io/atomic.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { tokenizerFileName } from "../text/load.ts";
@@ -89,7 +95,7 @@ export async function writeShards(
 
 /** Finds out before the work whether its result may go there; only shards are ever replaced. */
 async function requirePlace({ folder, ifExists }: ShardTarget): Promise<void> {
-  if (!await exists(folder)) return;
+  if (!await isTaken(folder)) return;
   if (ifExists === "fail") {
     throw new UserError("the folder exists already", {
       where: folder,

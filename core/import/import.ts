@@ -1,6 +1,6 @@
 /** A published checkpoint as a run of ours: its weights under our names, with config and tokenizer. */
 
-import { exists, writeFolderAtomic } from "../io/atomic.ts";
+import { isTaken, writeFolderAtomic } from "../io/atomic.ts";
 import { didYouMean, exitCodes, UserError } from "../io/errors.ts";
 import type { TensorSource } from "../io/safetensors.ts";
 import { countAll } from "../model/mod.ts";
@@ -46,7 +46,7 @@ export interface Imported {
 /** Writes the run whole or not at all; whatever is at `out` already is an error. */
 export async function importCheckpoint(job: ImportJob): Promise<Imported> {
   const { config, tokenizer, out, from } = job;
-  if (out !== undefined && await exists(out)) {
+  if (out !== undefined && await isTaken(out)) {
     throw new UserError("it exists already", { where: out, hint: "choose another --out" });
   }
   requireIds(config, tokenizer);

@@ -44,7 +44,7 @@ export async function writeFileAtomic(
   });
 }
 
-/** Fills a new folder and puts it at `path` at once. Whatever is there already is an error. */
+/** Fills a new folder and puts it at `path` at once. Whatever is there already is an error, but for an empty folder. */
 export async function writeFolderAtomic(
   path: string,
   fill: (temporary: string) => Promise<void>,
@@ -57,11 +57,12 @@ export async function writeFolderAtomic(
         hint: "choose another name, or remove it first",
         exitCode: exitCodes.failed,
       });
-    if (await exists(path)) throw taken();
+    if (await isTaken(path)) throw taken();
     try {
+      if (await exists(path)) await Deno.remove(path);
       await Deno.rename(temporary, path);
     } catch (error) {
-      throw await exists(path) ? taken() : error; // another process was faster
+      throw await isTaken(path) ? taken() : error; // another process was faster
     }
   });
 }
@@ -106,6 +107,13 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
+/** Whether something is at a path that nothing new may take the place of: anything but an empty folder. */
+export async function isTaken(path: string): Promise<boolean> {
+  if (!await exists(path)) return false;
+  if (!(await Deno.lstat(path)).isDirectory) return true;
+  return !(await Deno.readDir(path)[Symbol.asyncIterator]().next()).done;
+}
+
 async function fillFolder(folder: string, fill: (folder: string) => Promise<void>) {
   await Deno.mkdir(folder);
   await fill(folder);
@@ -121,10 +129,24 @@ async function writeBeside(path: string, write: (temporary: string) => Promise<v
     await syncFolder(dirname(path));
   } catch (error) {
     if (await exists(temporary)) await Deno.remove(temporary, { recursive: true });
-    throw atPath(error, path);
+    throw isRefusedPlace(error, temporary) ? noPlace(path, error) : atPath(error, path);
   } finally {
     inProgress.delete(temporary);
   }
+}
+
+/** Whether the system has nowhere to put what is new, though the folder around it is there: as in /proc. */
+function isRefusedPlace(error: unknown, temporary: string): boolean {
+  return error instanceof Deno.errors.NotFound && error.message.endsWith(`'${temporary}'`);
+}
+
+function noPlace(path: string, cause: unknown): UserError {
+  return new UserError("nothing can be written here", {
+    where: path,
+    hint: "choose another place",
+    exitCode: exitCodes.failed,
+    cause,
+  });
 }
 
 function temporaryBeside(path: string): string {

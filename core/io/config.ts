@@ -16,8 +16,8 @@ import {
   stringify,
 } from "yaml";
 import type { z } from "zod";
-import { applyOverride, type Override, parseOverride } from "./config_overrides.ts";
-import { exitCodes, messageOf, nearestName, UserError } from "./errors.ts";
+import { applyOverride, optionFor, type Override, parseOverride } from "./config_overrides.ts";
+import { didYouMean, exitCodes, messageOf, nearestName, UserError } from "./errors.ts";
 import { decodeUtf8 } from "./lines.ts";
 import { type Path, type SchemaWalk, schemaWalk } from "./schema_walk.ts";
 
@@ -80,6 +80,8 @@ function flatten(issue: Issue, data: unknown, prefix: Path = []): Issue[] {
   const members = issue.errors.map((member) =>
     member.flatMap((inner) => flatten(inner, data, path))
   );
+  const scalar = scalarFault(members, path, valueAt(data, path));
+  if (scalar !== undefined) return [{ code: "custom", path, message: scalar }];
   const ranks = new Map(members.map((issues) => [issues, misfit(issues, path, data)]));
   const [best] = members.sort((a, b) => {
     const [left, right] = [ranks.get(a)!, ranks.get(b)!];
@@ -87,6 +89,32 @@ function flatten(issue: Issue, data: unknown, prefix: Path = []): Issue[] {
     return place < 0 ? 0 : left[place] - right[place];
   });
   return best;
+}
+
+/** What may stand where plain values and words are the choice, as in `batch_size: 8` or `auto`. */
+function scalarFault(
+  members: readonly Issue[][],
+  path: Path,
+  value: unknown,
+): string | undefined {
+  const issues = members.flatMap((member) => member.length === 1 ? member : []);
+  const isPlain = issues.length === members.length &&
+    issues.every((issue) =>
+      issue.path.length === path.length &&
+      (issue.code === "invalid_value" ||
+        issue.code === "invalid_type" && ["number", "int", "boolean"].includes(issue.expected))
+    );
+  const words = issues.flatMap((issue) => issue.code === "invalid_value" ? issue.values : []);
+  if (!isPlain || words.length === 0 || words.length === issues.length) return undefined;
+  const kinds = issues.flatMap((issue) =>
+    issue.code === "invalid_type" ? wordsFor(issue.expected) : []
+  );
+  const wanted = [...kinds, ...words].join(" or ");
+  if (value === undefined) return `missing (${wanted})`;
+  const near = typeof value === "string" ? didYouMean(value, words.map(String)) : "";
+  const isQuoted = typeof value === "string" && value.trim() !== "" && !isNaN(Number(value));
+  return `expected ${wanted}, found ${shown(value)}${near}` +
+    (isQuoted ? "; leave out the quotes" : "");
 }
 
 /** How badly a union's member fits, the weightiest first: not its type or kind at all, faults near the top, many of them. */
@@ -119,7 +147,7 @@ function faultsOf(
     const known = walk.keysAt(path, data) ?? [];
     return issue.keys.map((key) => ({
       place: locate(path, key),
-      message: `unknown key ${dotted([...path, key])}${suggestion(key, known)}`,
+      message: `unknown key ${dotted([...path, key])}${suggestion([...path, key], known)}`,
     }));
   }
   const value = valueAt(data, path);
@@ -199,8 +227,9 @@ function helpAt(path: Path, data: unknown, walk: SchemaWalk): string {
   return `; for example ${stringify(example, { collectionStyle: "flow", lineWidth: 0 }).trimEnd()}`;
 }
 
-function suggestion(key: string, known: readonly string[]): string {
-  const near = nearestName(key, known);
+function suggestion(path: Path, known: readonly string[]): string {
+  const near = nearestName(String(path.at(-1)), known), option = optionFor(path);
+  if (option !== undefined) return `; it is an option of the command: ${option}`;
   if (near !== undefined) return ` (did you mean "${near}"?)`;
   return known.length === 0 ? "" : `; known here: ${known.join(", ")}`;
 }

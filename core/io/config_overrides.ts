@@ -5,7 +5,7 @@
  */
 import { parse, YAMLParseError } from "yaml";
 import { nearestName, UserError } from "./errors.ts";
-import type { SchemaWalk } from "./schema_walk.ts";
+import type { Path, SchemaWalk } from "./schema_walk.ts";
 
 /** One parsed `--set`. */
 export interface Override {
@@ -40,10 +40,27 @@ export function applyOverride(data: unknown, override: Override, walk: SchemaWal
   return setAt(data, override.path, value, override);
 }
 
+/** Where the command line says what a key on top seems to. */
+const options: ReadonlyMap<string, string> = new Map([
+  ["out", "--out FOLDER"],
+  ["resume", "--resume RUN"],
+  ["from", "--from RUN"],
+  ["device", "--device NAME"],
+  ["threads", "--threads N"],
+  ["memory", "--memory SIZE"],
+]);
+
+/** The option that a key which no config has stands for. */
+export function optionFor(path: Path): string | undefined {
+  return path.length === 1 ? options.get(String(path[0])) : undefined;
+}
+
 function unknownKey({ argument, path }: Override, at: number, known: readonly string[]): UserError {
   const around = path.slice(0, at);
-  const near = nearestName(path[at], known);
-  const meant = near === undefined
+  const near = nearestName(path[at], known), option = optionFor(path.slice(0, at + 1));
+  const meant = option !== undefined
+    ? `it is an option of the command: ${option}`
+    : near === undefined
     ? `known here: ${known.join(", ")}`
     : `did you mean ${[...around, near].join(".")}?`;
   return new UserError(`unknown key ${path.slice(0, at + 1).join(".")}`, {

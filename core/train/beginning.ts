@@ -1,6 +1,6 @@
 /** Where a run begins: anew, or from a checkpoint that is picked once no other process may work on the run. */
 
-import { exists } from "../io/atomic.ts";
+import { isTaken } from "../io/atomic.ts";
 import { UserError } from "../io/errors.ts";
 import { lockFolder } from "../io/lock.ts";
 import type { SafetensorsFile } from "../io/safetensors.ts";
@@ -76,7 +76,7 @@ export async function resumeRun(path: string): Promise<Beginning> {
 
 /** Goes on with a run if it has a checkpoint; begins it where there is none, or no such run. */
 export async function resumeOrBegin(run: string): Promise<Beginning> {
-  if (!await exists(run)) return newRun(run);
+  if (!await isTaken(run)) return newRun(run);
   if (await isRun(run)) return await lockedBeginning(run, () => newestCheckpoint(run));
   throw new UserError(`it exists and is no run folder: it has no ${configFile}`, {
     where: run,

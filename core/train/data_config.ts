@@ -30,7 +30,10 @@ export type DataConfig = z.output<typeof dataConfig>;
 /** What is wrong with the data of a config, and at which path; no message: nothing. */
 export function dataFault({ path, sources }: DataConfig): [string[], string | undefined] {
   if (path !== undefined && sources !== undefined) {
-    return [["data", "sources"], "there is a path, too: one of them only"];
+    return [
+      ["data", "sources"],
+      "there is a path, too: one of them only (--set 'data={sources: [...]}' drops it)",
+    ];
   }
   const isMissing = path === undefined && sources === undefined;
   const missing = "missing: path (a folder of token shards) or sources (several, with weights)";

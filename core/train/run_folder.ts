@@ -3,7 +3,13 @@
 import { basename, dirname, join, resolve } from "node:path";
 import { stringify } from "yaml";
 import type { DeviceInfo } from "../device/types.ts";
-import { exists, removePartials, writeFileAtomic, writeFolderAtomic } from "../io/atomic.ts";
+import {
+  exists,
+  isTaken,
+  removePartials,
+  writeFileAtomic,
+  writeFolderAtomic,
+} from "../io/atomic.ts";
 import { loadConfig } from "../io/config.ts";
 import { exitCodes, jsonFault, UserError } from "../io/errors.ts";
 import { type FolderLock, lockFolder, refuseLocked } from "../io/lock.ts";
@@ -41,7 +47,7 @@ export async function createRun(
   data: OpenData,
   session: Session,
 ): Promise<FolderLock> {
-  if (await exists(run)) throw await takenError(run);
+  await requireNew(run);
   const parent = dirname(run);
   if (await exists(parent)) await removePartials(parent, basename(run));
   using stack = new DisposableStack();
@@ -55,12 +61,17 @@ export async function createRun(
       locks.push(stack.use(await lockFolder(folder)));
     });
   } catch (error) {
-    throw await exists(run) ? await takenError(run) : error; // another process was faster
+    throw await isTaken(run) ? await takenError(run) : error; // another process was faster
   }
   stack.move();
   const [lock = await lockFolder(run)] = locks;
   lock.movedTo(run);
   return lock;
+}
+
+/** Refuses a folder in which a run cannot begin. */
+export async function requireNew(run: string): Promise<void> {
+  if (await isTaken(run)) throw await takenError(run);
 }
 
 /** Why a new run cannot be made at a path where something is. */

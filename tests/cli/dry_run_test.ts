@@ -156,3 +156,12 @@ Deno.test("pretrain: a disk that cannot hold the checkpoints is said before the 
     const two = await run(dir, "pretrain", "tiny.yaml", "--dry-run", "--json");
     assert.equal(JSON.parse(two.stdout).checkpoints, 3);
   }));
+
+Deno.test("pretrain: a vocabulary far beyond the tokenizer's is noted", () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    const noted = /^note: model\.vocab_size is 5,000, but the data's tokenizer has 257: /m;
+    const dry = ["pretrain", "tiny.yaml", "--dry-run", "--set"];
+    assert.match((await run(dir, ...dry, "model.vocab_size=5000")).stdout, noted);
+    assert.doesNotMatch((await run(dir, ...dry, "model.vocab_size=512")).stdout, /tokenizer has/);
+  }));

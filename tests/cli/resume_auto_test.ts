@@ -32,10 +32,11 @@ Deno.test("pretrain --resume auto: begins, goes on, and says when nothing is lef
     assert.match(model.stderr, /^error: mine: model cannot change within a run$/m);
 
     await Deno.mkdir(join(dir, "foreign"));
+    await Deno.writeTextFile(join(dir, "foreign/notes"), "");
     const foreign = await attempt(dir, ...auto, "--out", "foreign");
     assert.equal(foreign.code, 2);
     assert.match(foreign.stderr, /foreign: it exists and is no run folder/);
-    assert.deepEqual([...Deno.readDirSync(join(dir, "foreign"))], []);
+    assert.deepEqual([...Deno.readDirSync(join(dir, "foreign"))].map((e) => e.name), ["notes"]);
   }));
 
 Deno.test("pretrain --resume auto: a run that was killed before or in its first save starts over", {

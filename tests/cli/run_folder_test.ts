@@ -133,3 +133,26 @@ Deno.test("pretrain: seeds that contradict each other are refused, hints can be 
     const again = await attempt(dir, "pretrain", "tiny.yaml", "--out", "in t/h");
     if (Deno.build.os !== "windows") assert.match(again.stderr, /--resume 'in t\/h'/);
   }));
+
+Deno.test("pretrain: an empty folder takes a run; any other is refused before a word of the run", () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    await Deno.mkdir(join(dir, "run"));
+    const train = ["pretrain", "tiny.yaml", "--set", "steps=1", "--out"];
+    assert.match((await run(dir, ...train, "run")).stderr, /^model\.vocab_size /m);
+    const again = await attempt(dir, ...train, "run");
+    assert.match(again.stderr, /^error: run: it exists already\nhint: .*--resume run;.*\n$/);
+    await Deno.mkdir(join(dir, "other/inside"), { recursive: true });
+    const other = await attempt(dir, ...train, "other");
+    assert.match(other.stderr, /^error: other: it exists already\nhint: choose another --out\n$/);
+  }));
+
+Deno.test("pretrain: a place where the system lets nothing be written is said so", {
+  ignore: Deno.build.os !== "linux",
+}, () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    const { code, stderr } = await attempt(dir, "pretrain", "tiny.yaml", "--out", "/proc/x");
+    assert.equal(code, 1);
+    assert.match(stderr, /^error: \/proc\/x: nothing can be written here\nhint: choose another/m);
+  }));

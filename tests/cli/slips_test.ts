@@ -66,7 +66,7 @@ Deno.test("slips: a config with what is no number, nothing where a number belong
     const none = tinyYaml.replace("batch_size: 4", "");
     assert.match(
       await wrong(none),
-      /^error: a\.yaml:2:1: batch_size: missing \(a number\); for example auto$/m,
+      /^error: a\.yaml:2:1: batch_size: missing \(a number or auto\)$/m,
     );
     assert.match(
       await wrong(tinyYaml, "--set", "steps=.nan"),

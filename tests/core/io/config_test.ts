@@ -14,6 +14,7 @@ const schema = z.strictObject({
   train: z.strictObject({ steps: z.int().positive(), lr: z.number().default(0.001) }),
   parts: z.array(part).default([]),
   limit: z.union([z.literal("none"), z.strictObject({ tokens: z.int() })]).optional(),
+  rows: z.union([z.int().positive(), z.literal("auto")]).optional(),
   groups: z.record(z.string(), z.strictObject({ lr: z.number() })).default({}),
 });
 
@@ -143,4 +144,20 @@ Deno.test("config: a file that is not there is a clear error", async () => {
     await assert.rejects(loading, { name: "UserError", message: "there is no such file" });
     await assert.rejects(loadConfig(schema, dir), /this is a folder, a config file is expected/);
   });
+});
+
+Deno.test("config: where a number or a word may stand, both are said", () => {
+  const messageOf = (value: string) => faultOf(`train: { steps: 5 }\nrows: ${value}`).message;
+  const expected = "rows: expected a number or auto, found";
+  assert.ok(messageOf('"8"').startsWith(`${expected} "8"; leave out the quotes\n`));
+  assert.ok(messageOf("8.5").startsWith("rows: expected a whole number or auto, found 8.5\n"));
+  assert.ok(messageOf("aut").startsWith(`${expected} "aut" (did you mean "auto"?)\n`));
+  assert.match(messageOf("0"), /^rows: expected a number above 0, found 0\n/);
+});
+
+Deno.test("config: what the command line says is no key, but an option", () => {
+  const out = /it is an option of the command: --out FOLDER/;
+  assert.match(faultOf("train: { steps: 5 }\nout: runs/a").message, out);
+  assert.match(faultOf("train: { steps: 5 }", ["out=runs/a"]).hint ?? "", out);
+  assert.doesNotMatch(faultOf("train: { steps: 5, out: a }").message, /option/);
 });
