@@ -129,6 +129,11 @@ class Story {
       case "partials":
         progress.note(`removed what a stopped process left: ${event.names.join(", ")}`);
         break;
+      case "damaged": {
+        const kept = event.keptAs === undefined ? "" : `; kept as ${event.keptAs}`;
+        progress.note(`${event.path} is damaged: ${event.message}${kept}`);
+        break;
+      }
       case "restart":
         progress.note(`${run}: it was begun and has no checkpoint; started over`);
         break;

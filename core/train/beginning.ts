@@ -13,6 +13,8 @@ export interface Beginning extends Disposable {
   readonly run: string;
   /** The checkpoint folder that training goes on from; undefined starts anew. */
   readonly checkpoint: string | undefined;
+  /** Whether an older checkpoint serves where this one is damaged. */
+  readonly ifDamaged: "stop" | "older";
   /** `there`: it was begun, has no checkpoint, and is started over. */
   readonly folder: "to be made" | "there";
   /** The process that left its lock behind when it was killed. */
@@ -26,6 +28,7 @@ export function newRun(run: string): Beginning {
   return {
     run,
     checkpoint: undefined,
+    ifDamaged: "stop",
     folder: "to be made",
     leftBy: undefined,
     removed: [],
@@ -77,7 +80,7 @@ export async function resumeRun(path: string): Promise<Beginning> {
 /** Goes on with a run if it has a checkpoint; begins it where there is none, or no such run. */
 export async function resumeOrBegin(run: string): Promise<Beginning> {
   if (!await isTaken(run)) return newRun(run);
-  if (await isRun(run)) return await lockedBeginning(run, () => newestCheckpoint(run));
+  if (await isRun(run)) return await lockedBeginning(run, () => newestCheckpoint(run), "older");
   throw new UserError(`it exists and is no run folder: it has no ${configFile}`, {
     where: run,
     hint: "choose another --out",
@@ -88,6 +91,7 @@ export async function resumeOrBegin(run: string): Promise<Beginning> {
 async function lockedBeginning(
   run: string,
   pick: (removed: readonly string[]) => Promise<string | undefined>,
+  ifDamaged: Beginning["ifDamaged"] = "stop",
 ): Promise<Beginning> {
   using stack = new DisposableStack();
   const { leftBy } = stack.use(await lockFolder(run));
@@ -98,6 +102,7 @@ async function lockedBeginning(
   return {
     run,
     checkpoint,
+    ifDamaged,
     folder: "there",
     leftBy,
     removed,

@@ -321,7 +321,7 @@ async function readAnyState(path: string): Promise<CheckpointState | WeightsStat
   const isImported = typeof value === "object" && value !== null && "imported" in value;
   const parsed = (isImported ? weightsSchema : stateSchema).safeParse(value);
   if (!parsed.success) {
-    throw await broken(`not a checkpoint's state: ${z.prettifyError(parsed.error)}`);
+    throw await broken(`not a checkpoint's state: ${z.prettifyError(parsed.error)}`, parsed.error);
   }
   return parsed.data;
 }

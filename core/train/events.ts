@@ -1,5 +1,6 @@
 /** What happens in a training run, for whoever shows it. */
 
+import type { DamagedCheckpoint } from "./damaged.ts";
 import type { StopReason } from "../generate/generate.ts";
 import type { AverageKind } from "../optim/mod.ts";
 import type { RouterFaults } from "./router_health.ts";
@@ -44,6 +45,8 @@ export type TrainEvent =
   | { readonly kind: "start"; readonly step: number; readonly deviceBytes: number }
   /** Left-overs of a killed process, which were removed. */
   | { readonly kind: "partials"; readonly names: readonly string[] }
+  /** A checkpoint that is not what was written; the run goes on from one before it. */
+  | ({ readonly kind: "damaged" } & DamagedCheckpoint)
   /** The run's lock was taken over from a process that was killed. */
   | { readonly kind: "takeover"; readonly pid: number }
   /** The run was begun before and has no checkpoint: it is started over. */

@@ -8,6 +8,7 @@ import { plural, shellWord } from "../io/words.ts";
 import { buildModel, namedParams, withPrecision } from "../model/mod.ts";
 import { bindOptimizer } from "../optim/mod.ts";
 import type { Beginning, FirstWeights } from "./beginning.ts";
+import { openWhole, type WholeCheckpoint } from "./damaged.ts";
 import { type Checkpoint, hasCheckpoint, openCheckpoint } from "./checkpoint.ts";
 import { microRows, type ResolvedConfig } from "./config.ts";
 import { type OpenData, requireAllTargets, requireSameData, requireVocabulary } from "./data.ts";
@@ -93,9 +94,9 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
   const { config, data, device, beginning } = job, { run, leftBy, removed } = beginning;
   if (leftBy !== undefined) yield { kind: "takeover", pid: leftBy };
   if (removed.length > 0) yield { kind: "partials", names: removed };
-  using checkpoint = beginning.checkpoint === undefined
-    ? undefined
-    : await openCheckpoint(beginning.checkpoint);
+  const { checkpoint: opened, damaged } = await openFirst(beginning);
+  using checkpoint = opened;
+  for (const one of damaged) yield { kind: "damaged", ...one };
   if (checkpoint) {
     requireSameData(checkpoint, data);
     await requireSameModel(run, config);
@@ -142,6 +143,15 @@ async function* trainAlone(job: PretrainJob): AsyncGenerator<TrainEvent, void> {
   const loop = new Loop(job, model, trainer, sampler, checkpoint);
   yield { kind: "start", step: loop.step, deviceBytes: device.usedBytes() };
   yield* loop.run();
+}
+
+/** The checkpoint that the run goes on from; an older one where that may be. */
+async function openFirst(
+  { checkpoint: path, ifDamaged }: Beginning,
+): Promise<Partial<WholeCheckpoint> & Pick<WholeCheckpoint, "damaged">> {
+  if (path === undefined) return { damaged: [] };
+  if (ifDamaged === "older") return await openWhole(path);
+  return { checkpoint: await openCheckpoint(path), damaged: [] };
 }
 
 /** Ids of another tokenizer mean other texts than the weights know. */

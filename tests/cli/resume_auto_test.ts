@@ -96,3 +96,33 @@ Deno.test("generate --checkpoint: the best, the latest, one by its step", () =>
       /runs\/tiny: it has no checkpoint step-7\nhint: there are step-5, st/,
     );
   }));
+
+Deno.test("pretrain --resume auto: goes on from an older checkpoint where the newest is damaged", () =>
+  withTempDir(async (dir) => {
+    await makeProject(dir);
+    const whole = ["--set", "checkpoint.keep=0", ...steps(10)];
+    await run(dir, "pretrain", "tiny.yaml", ...whole);
+    const tiny = join(dir, "runs/tiny"), checkpoints = join(tiny, "checkpoints");
+    const before = await checkpointBytes(tiny, 10), damaged = join(checkpoints, "step-10");
+    await Deno.writeTextFile(join(damaged, "model.safetensors"), "not whole");
+    const strict = await attempt(dir, "pretrain", "--resume", "runs/tiny", ...steps(12));
+    assert.equal(strict.code, 1);
+    assert.match(strict.stderr, /hint: the checkpoint is damaged; use another: \S*step-5$/m);
+    const { stderr } = await run(dir, ...auto, ...whole);
+    assert.match(
+      stderr,
+      /^runs\/tiny\/checkpoints\/step-10 is damaged: model\.safetensors: has 9 bytes, .*; kept as \S*step-10\.damaged$/m,
+    );
+    assert.match(stderr, /^runs\/tiny: going on from step 5 of 10/m);
+    assert.deepEqual(await checkpointBytes(tiny, 10), before);
+    const kept = join(checkpoints, "step-10.damaged/model.safetensors");
+    assert.equal(await Deno.readTextFile(kept), "not whole");
+    // with nothing older that is whole, nothing is touched
+    for (const step of [5, 10]) {
+      await Deno.writeTextFile(join(checkpoints, `step-${step}/state.json`), "{");
+    }
+    const none = await attempt(dir, ...auto, ...whole);
+    assert.equal(none.code, 1);
+    assert.match(none.stderr, /step-10\/state\.json: not JSON/);
+    assert.ok((await Deno.stat(damaged)).isDirectory);
+  }));
