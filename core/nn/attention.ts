@@ -72,13 +72,17 @@ const config = z.strictObject({
   ...dropoutOption,
 }).check((ctx) => {
   const { num_attention_heads: heads, num_key_value_heads: shared = heads } = ctx.value;
-  if (heads % shared === 0) return;
-  ctx.issues.push({
-    code: "custom",
-    input: ctx.value,
-    path: ["num_key_value_heads"],
-    message: `${heads} query heads cannot share ${shared} key heads evenly`,
-  });
+  const fault = (field: keyof typeof ctx.value, message: string) =>
+    ctx.issues.push({ code: "custom", input: ctx.value, path: [field], message });
+  if (heads % shared !== 0) {
+    fault("num_key_value_heads", `${heads} query heads cannot share ${shared} key heads evenly`);
+  }
+  if (ctx.value.qk_norm_zero_centered && !ctx.value.qk_norm_weight) {
+    fault(
+      "qk_norm_zero_centered",
+      "there is no weight that could be centred: qk_norm_weight is false",
+    );
+  }
 });
 
 type Config = z.output<typeof config>;

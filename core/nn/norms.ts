@@ -29,6 +29,9 @@ export const rmsNormPart = definePositionwise({
     /** `false`: no gain. */
     weight: z.boolean().default(true),
     ...scaling,
+  }).refine(({ zero_centered, weight }) => weight || !zero_centered, {
+    path: ["zero_centered"],
+    error: "there is no weight that could be centred: weight is false",
   }),
   params: ({ zero_centered, weight }, { hidden_size }): { gain?: ParamDescription } =>
     weight ? { gain: zero_centered ? zeroCentredGain(hidden_size) : gain(hidden_size) } : {},

@@ -171,6 +171,13 @@ Deno.test("model: sizes that do not fit are said at the config's place", () => {
   const blocks = "hidden_size: 8\nblocks:\n  - mixer: { kind: attention, num_attention_heads: 3, " +
     "num_key_value_heads: 2 }\n    mlp: { kind: swiglu, intermediate_size: 8 }\n";
   assert.throws(() => parse(blocks), /num_key_value_heads: 3 query heads cannot share 2 key heads/);
+  const centred = "head_dim: 4, qk_norm_weight: false, qk_norm_zero_centered: true";
+  assert.throws(
+    () => parse(blocks.replace("num_key_value_heads: 2", centred)),
+    /qk_norm_zero_centered: there is no weight/,
+  );
+  const norm = "norm: { kind: rms_norm, weight: false, zero_centered: true }\n";
+  assert.throws(() => parse(blocks + norm), /norm.zero_centered: there is no weight/);
   assert.throws(
     () => parse(blocks.replace("num_key_value_heads: 2", "width: 2")),
     /unknown key .*width/,
