@@ -90,6 +90,12 @@ function moving(): Sample[] {
     sample(k.unitLowerInverseOp, [f32([2, 33, 33], spread(-0.03, 0.03))], SUM),
     sample(k.toFloatOp, [i32([5], list(0, 7, -9))], 0),
     sample(k.positionsOp, [i32([2], list(5, -2))], 0, { time: 3 }),
+    sample(
+      k.bigramStepOp,
+      [i32([2, 2], list(1, 300, 160000, 7)), i32([2], list(9, 123456)), i32([2], list(4, 0))],
+      0,
+      { buckets: 61 },
+    ),
     sample(k.cacheWriteOp, [f32([2, 9, 4]), f32([2, 3, 4]), i32([2], list(1, 5))], 0),
     sample(k.embeddingOp, [f32([70, 33]), i32([2, 3], list(0, 69, 3, 7, 3))], 0),
     sample(

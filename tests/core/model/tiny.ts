@@ -50,6 +50,7 @@ const mixedAttention = {
   kind: "attention",
   num_attention_heads: 4,
   num_key_value_heads: 2,
+  head_dim: 4,
   qk_norm: true,
   qk_norm_weight: false,
   query_gain: 1.5,
@@ -151,10 +152,10 @@ export const variants: Record<string, unknown> = {
     initializer: "orthogonal",
     input: {
       kind: "token",
-      bigram: { buckets: 5, size: 3, scale: 0.5 },
+      bigram: { buckets: 5, size: 4, scale: 0.5 },
       norm: unweighted,
       smear: true,
-      value_embedding: { size: 3, channels: 4, scale: 0.7, initializer_range: 0.1 },
+      value_embedding: { size: 3, channels: 8, scale: 0.7, initializer_range: 0.1 },
     },
     blocks: [
       { mixer: mixedAttention, mlp: leaky, residual: { kind: "x0_mix", norm: scaledDown } },
