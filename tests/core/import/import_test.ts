@@ -265,7 +265,13 @@ Deno.test("import: shards that an index joins; a shard or a tensor that is not t
 });
 
 Deno.test("import: every parameter of the carried configs has a name in its architecture's table", async () => {
-  const configs = { polyglu: "polyglu-0.6b", veronica: "veronica-24l", neollm: "neollm-110m" };
+  const configs = {
+    polyglu: "polyglu-0.6b",
+    veronica: "veronica-24l",
+    neollm: "neollm-110m",
+    "recycled-core": "recycled-core",
+  };
+  assert.deepEqual(Object.keys(configs), Object.keys(importTables));
   for (const [name, file] of Object.entries(configs)) {
     const config = await loadConfig(pretrainConfig, `${root}configs/${file}.yaml`);
     const model = modelOf(config, 1000), origins = originsOf(importTables[name], model);
