@@ -171,13 +171,14 @@ export async function pretrainWith(
   choice: DeviceChoice & RunMemory,
   conversation: Conversation,
 ): Promise<string> {
-  const { diskShortage, openData, requireVocabulary } = await import(
+  const { diskShortage, openData, pretrain, requireNew, requireVocabulary } = await import(
     "../core/train/mod.ts"
   );
   const say = (line: string) => conversation.quiet || conversation.json || console.error(line);
   using interruption = listenForInterrupt("interrupted");
   using beginning = await beginningOf(start);
   const { run } = beginning, config = await loadStart(start, beginning, say);
+  if (start.kind === "new") await requireNew(run); // before anything is said of it
   using from = await firstWeights(start, beginning);
   if (from) say(`begins with the weights of ${from.checkpoint}`);
   using data = await openData(config.data, await dataFolders(beginning, config, say));
@@ -199,7 +200,7 @@ export async function pretrainWith(
     session: { version, command: ["quern", ...Deno.args] },
     signal: interruption.signal,
   };
-  const { reason, step } = await showTraining(job, conversation);
+  const { reason, step } = await showTraining(pretrain(job), job, conversation);
   if (reason === "interrupted") {
     throw new UserError(`interrupted after step ${step}; everything is saved`, {
       hint: `go on with: quern pretrain --resume ${shellWord(run)}`,
@@ -221,11 +222,10 @@ function moreThan(step: number, { steps, max_tokens }: PretrainConfig): string {
 
 /** Where training begins. The folder of a run that is there is locked from here on. */
 async function beginningOf(start: Start): Promise<Beginning> {
-  const { newRun, requireNew, resumeOrBegin, resumeRun } = await import("../core/train/mod.ts");
+  const { newRun, resumeOrBegin, resumeRun } = await import("../core/train/mod.ts");
   if (start.kind === "resume") return await resumeRun(start.path);
   const run = runFolder(start);
   if (start.kind === "auto") return await resumeOrBegin(run);
-  await requireNew(run); // now, before anything is said of it
   return newRun(run);
 }
 

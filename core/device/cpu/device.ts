@@ -52,9 +52,7 @@ export async function openCpu(
     target,
     info: {
       kind: "cpu",
-      name: `cpu, ${members} thread${members === 1 ? "" : "s"}${
-        blas ? `, ${shortName(blas)}` : ""
-      }`,
+      name: `cpu, ${members} thread${members === 1 ? "" : "s"}${blas ? `, ${blas.version}` : ""}`,
       details: {
         threads: members,
         blas: blas?.version ?? "none",
@@ -279,9 +277,4 @@ class Ring {
     this.#runs = [];
     return turn().then(() => runs);
   }
-}
-
-/** Name and version; how it was built is in the device's details. */
-export function shortName({ version }: Pick<Blas, "version">): string {
-  return version.match(/^\w+ \d[\w.]*/)?.[0] ?? version.replace(/^.*[/\\]/, "");
 }
