@@ -79,10 +79,8 @@ export async function estimateTime(
 }
 
 function doubtOf({ timedShare, spread }: PlanTimes): string | undefined {
-  if (timedShare < 0.5) {
-    return `${
-      Math.round(100 * timedShare)
-    } % of it could be timed, the rest is at the best rate of that`;
+  if (timedShare < 0.75) {
+    return `${Math.round(100 * timedShare)} % of it could be timed, the rest follows from that`;
   }
   return spread > 1.5
     ? `the machine is busy, a kernel's timings are ${significant(spread)} times apart`
