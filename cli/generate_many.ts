@@ -6,7 +6,14 @@
 import type { BatchText, GenerateOptions, OpenModel, PlacedPrompt } from "../core/generate/mod.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
-import { jsonOfToken, print, slideLine, timingLine, type Verbosity } from "./generate_one.ts";
+import {
+  isDrawn,
+  jsonOfToken,
+  print,
+  slideLine,
+  timingLine,
+  type Verbosity,
+} from "./generate_one.ts";
 
 /** Texts, an object for each, or an object that also tells of each token. */
 export type ManyFormat = "text" | "records" | "tokens";
@@ -35,7 +42,8 @@ export async function continueMany(
   const seedOf = (at: number) => (sampling.seed + at) >>> 0;
   const sum = { ...nothing };
   let count = 0, full = 0;
-  if (verbosity === "normal" && format !== "text") console.error(`seed ${sampling.seed}`);
+  const saysSeeds = verbosity === "normal" && isDrawn(sampling);
+  if (saysSeeds && format !== "text") console.error(`seed ${sampling.seed}`);
   for (let at = 0; at < total && !signal?.aborted; at += batch) {
     const indices = Array.from(
       { length: Math.min(batch, total - at) },
@@ -49,7 +57,7 @@ export async function continueMany(
     for (const [i, row] of made.texts.entries()) {
       const of = { index: indices[i], prompt: texts[i], seed: seedOf(at + i) };
       if (format === "text") {
-        if (verbosity === "normal") console.error(`seed ${of.seed}`);
+        if (saysSeeds) console.error(`seed ${of.seed}`);
         print(`${of.prompt}${row.text}\n`);
       } else print(`${JSON.stringify(recordOf(of, row, format))}\n`);
       count++;

@@ -40,17 +40,24 @@ export async function continueOne(
   const { generate, requirePrompts } = await import("../core/generate/mod.ts");
   const { seed } = options.sampling;
   requirePrompts(model, [prompt], options.context);
-  if (verbosity === "normal") console.error(`seed ${seed}`);
-  let isBegun = false, hasSlid = false;
+  if (verbosity === "normal" && isDrawn(options.sampling)) console.error(`seed ${seed}`);
+  let isBegun = false, hasSlid = false, note = "";
+  const say = () => {
+    if (note !== "") console.error(note);
+    note = "";
+  };
   for await (const event of generate(model, prompt.text, options)) {
     if (format === "json") console.log(JSON.stringify(jsonOf(event, seed)));
     else {
-      print((isBegun ? "" : prompt.text) + event.text + (event.kind === "end" ? "\n" : ""));
+      const text = (isBegun ? "" : prompt.text) + event.text + (event.kind === "end" ? "\n" : "");
+      print(text);
       isBegun = true;
+      if (text.endsWith("\n")) say();
     }
     if (event.kind === "slide" && !hasSlid) {
       hasSlid = true;
-      if (verbosity === "normal") console.error(slideNote(model, event.kept));
+      if (verbosity === "normal") note = slideNote(model, event.kept);
+      if (format === "json") say();
     }
     if (event.kind !== "end") continue;
     if (verbosity === "normal") console.error(closing(model, event));
@@ -66,11 +73,15 @@ export function print(text: string): void {
   for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
 }
 
-/** Said at the first time; the closing line has the count. In a terminal it must not end up within a line of text. */
+/** Whether chance has a say: the likeliest token is the same with every seed. */
+export function isDrawn({ temperature }: GenerateOptions["sampling"]): boolean {
+  return temperature > 0;
+}
+
+/** Said at the first time, where a line of the text ends; the closing line has the count. */
 function slideNote({ decoder }: OpenModel, kept: number): string {
-  const start = Deno.stdout.isTerminal() ? "\n" : "";
   const full = plural(decoder.room.capacity, "token");
-  return `${start}note: the model's context of ${full} is full: it goes on from the last ${kept}`;
+  return `note: the model's context of ${full} is full: it goes on from the last ${kept}`;
 }
 
 function closing({ decoder }: OpenModel, event: EndEvent): string {

@@ -171,7 +171,7 @@ export async function pretrainWith(
   choice: DeviceChoice & RunMemory,
   conversation: Conversation,
 ): Promise<string> {
-  const { diskShortage, openData, pretrain, requireNew, requireVocabulary } = await import(
+  const { diskShortage, openData, requireNew, requireVocabulary } = await import(
     "../core/train/mod.ts"
   );
   const say = (line: string) => conversation.quiet || conversation.json || console.error(line);
@@ -200,7 +200,7 @@ export async function pretrainWith(
     session: { version, command: ["quern", ...Deno.args] },
     signal: interruption.signal,
   };
-  const { reason, step } = await showTraining(pretrain(job), job, conversation);
+  const { reason, step } = await showTraining(job, conversation);
   if (reason === "interrupted") {
     throw new UserError(`interrupted after step ${step}; everything is saved`, {
       hint: `go on with: quern pretrain --resume ${shellWord(run)}`,

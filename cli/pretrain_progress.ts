@@ -6,6 +6,7 @@
 import type {
   EndReason,
   Measured,
+  Measuring,
   PretrainJob,
   SampleEvent,
   StepEvent,
@@ -40,17 +41,18 @@ export interface Ending {
   readonly tokensPerSecond: number;
 }
 
-/** Follows a run to its end. */
+/** Trains, and follows the run to its end. */
 export async function showTraining(
-  events: AsyncIterable<TrainEvent>,
   job: PretrainJob,
   { json, quiet, summary }: Conversation,
 ): Promise<Ending> {
   const progress = progressLine(quiet || json ? "quiet" : "normal");
-  const { timelineOf } = await import("../core/train/mod.ts");
-  const story = new Story(job, timelineOf(job.config));
+  const { pretrain, timelineOf, timesOf } = await import("../core/train/mod.ts");
+  const measurements = (from: number) => timesOf(job.config, from).validations;
+  const story = new Story(job, timelineOf(job.config), measurements);
+  const onMeasuring = (at: Measuring) => story.measuring(at, progress);
   try {
-    for await (const event of events) {
+    for await (const event of pretrain({ ...job, onMeasuring })) {
       if (json) console.log(JSON.stringify(jsonOf(event)));
       story.tell(event, progress);
     }
@@ -79,13 +81,25 @@ function summaryOf({ reason, step, validation, given }: Ending, seconds: number)
   }, ${formatDuration(seconds)}${given ? `\n${givenText(given)}` : ""}`;
 }
 
+/** What the time left follows from. */
+export interface Pace {
+  /** Since this process began, measuring included. */
+  readonly seconds: number;
+  /** Work done in that time, and to be done. */
+  readonly done: number;
+  readonly ahead: number;
+  /** Of `seconds`, and those that are ahead. */
+  readonly measuring?: { readonly spent: number; readonly ahead: number };
+}
+
 /** How long a run goes on at the pace of the steps that this process has done, or until its time is up. */
 export function secondsLeft(
-  { done, seconds, ahead }: { done: number; seconds: number; ahead: number },
+  { done, seconds, ahead, measuring = { spent: 0, ahead: 0 } }: Pace,
   maxMinutes: number,
 ): number {
   const limit = maxMinutes > 0 ? 60 * maxMinutes - seconds : Infinity;
-  return Math.max(0, Math.min(seconds / done * ahead, limit));
+  const updates = (seconds - measuring.spent) / done * ahead;
+  return Math.max(0, Math.min(updates + measuring.ahead, limit));
 }
 
 /** What is known of a run so far. */
@@ -99,8 +113,39 @@ class Story {
   readonly #timeline: Timeline;
   readonly #router = new RouterStory();
 
-  constructor(readonly job: PretrainJob, timeline: Timeline) {
+  /** Measurements of the run that are ahead at first, and what those that are done took. */
+  #toMeasure: number | undefined;
+  #measured = { count: 0, seconds: 0, began: 0 };
+
+  constructor(
+    readonly job: PretrainJob,
+    timeline: Timeline,
+    readonly measurementsAfter: (step: number) => number,
+  ) {
     this.#timeline = timeline;
+  }
+
+  /** A measurement begins or goes on. */
+  measuring({ step, weights, part }: Measuring, progress: Progress): void {
+    if (part === 0) this.#measured.began = performance.now();
+    const what = weights === undefined ? "" : ` ${weights} of the weights`;
+    progress.update(() =>
+      `step ${formatCount(step)}: measuring${what} ${Math.floor(100 * part)} %`
+    );
+  }
+
+  #hasMeasured(): void {
+    const { count, seconds, began } = this.#measured;
+    const took = (performance.now() - began) / 1000;
+    this.#measured = { count: count + 1, seconds: seconds + took, began };
+  }
+
+  /** Of measurements; those ahead take what the others took, if there was one. */
+  #measuringTime(): { spent: number; ahead: number } {
+    const { count, seconds } = this.#measured;
+    if (count === 0) return { spent: 0, ahead: 0 };
+    this.#toMeasure ??= this.measurementsAfter(this.#firstStep);
+    return { spent: seconds, ahead: Math.max(0, this.#toMeasure - count) * seconds / count };
   }
 
   seconds(): number {
@@ -145,6 +190,7 @@ class Story {
         progress.update(() => this.#stepLine(event));
         break;
       case "validation":
+        this.#hasMeasured();
         if (event.weights === undefined) this.#validation = event;
         progress.note(`step ${formatCount(event.step)}: ${validationText(event)}`);
         break;
@@ -169,7 +215,10 @@ class Story {
     const { max_minutes } = this.job.config, { end, tokensAt } = this.#timeline;
     // by tokens, as another stage's updates may be larger
     const done = tokensAt(step) - tokensAt(this.#firstStep), ahead = tokensAt(end) - tokensAt(step);
-    const left = secondsLeft({ done, seconds: this.seconds(), ahead }, max_minutes);
+    const left = secondsLeft(
+      { done, seconds: this.seconds(), ahead, measuring: this.#measuringTime() },
+      max_minutes,
+    );
     const of = end === Infinity ? "" : `/${formatCount(end)}`;
     return `step ${formatCount(step)}${of}  loss ${loss.toFixed(4)}  ` +
       `rate ${learningRate.toExponential(2)}  ${formatCount(tokensPerSecond)} tokens/s  ` +

@@ -185,7 +185,7 @@ async function train(
   { run, device, conversation, signal, ...from }: TrainingJob,
 ): Promise<Trained> {
   const { countAll, buildModel, namedParams } = await import("../core/model/mod.ts");
-  const { doubtsOf, newRun, openData, pretrain } = await import("../core/train/mod.ts");
+  const { doubtsOf, newRun, openData } = await import("../core/train/mod.ts");
   const { factsOf, resolveWithin } = await import("./run_memory.ts");
   const given = await readConfig(from.data, from.overrides), { target } = device;
   using data = await openData(given.data);
@@ -205,7 +205,7 @@ async function train(
     signal,
   };
   const began = performance.now();
-  const end = await showTraining(pretrain(job), job, conversation);
+  const end = await showTraining(job, conversation);
   if (end.reason === "interrupted") {
     throw new UserError(`interrupted after step ${end.step}; everything is saved`, {
       hint: `go on with: quern pretrain --resume ${shellWord(run)}`,

@@ -5,15 +5,18 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec
   if (i >= params.size) { return; }
   let row = i / params.time;
   let place = i % params.time;
-  let pairs = i32(params.buckets) - 1;
+  let pairs = params.buckets - 1u;
   var bucket = pairs;
   if (place > 0u || load_start(row) > 0) {
     var before = load_last(row);
     if (place > 0u) { before = load_ids(i - 1u); }
-    bucket = ((36313 * load_ids(i)) ^ (27191 * before)) % pairs;
-    if (bucket < 0) { bucket += pairs; }
+    // By magnitude: Vulkan leaves the remainder of a negative number to the driver.
+    let hash = (36313 * load_ids(i)) ^ (27191 * before);
+    let bits = bitcast<u32>(hash);
+    let rest = select(bits, 0u - bits, hash < 0) % pairs;
+    bucket = select(rest, (pairs - rest) % pairs, hash < 0);
   }
-  store_out(i, bucket);
+  store_out(i, i32(bucket));
   if (place > 0u) { return; }
   let own = LENGTH;
   var last = load_last(row);

@@ -34,7 +34,9 @@ export function explainError(thrown: unknown): Explanation {
   const isFault = exitCode === undefined && !Deno.env.get("QUERN_DEBUG");
   const where = textField(error, "where"), message = messageOf(error);
   const hint = isFault ? "set QUERN_DEBUG=1 to see where it happened" : textField(error, "hint");
-  const label = styleText("red", "error:", { stream: process.stderr });
+  const label = exitCode === exitCodes.interrupted // as the user asked
+    ? "note:"
+    : styleText("red", "error:", { stream: process.stderr });
   const place = where === undefined ? "" : `${where}: `;
   const help = hint === undefined
     ? ""

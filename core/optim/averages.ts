@@ -99,6 +99,13 @@ export function moveAverages(
   );
 }
 
+/** Each average that says something of a run at its end, the one that stands for it last. */
+export function averagesToMeasure(config: AveragesConfig, snapshots: number): AverageKind[] {
+  const kinds = averageKinds.filter((kind) => config[kind] && (kind !== "swa" || snapshots > 0));
+  const last = averageToUse(config, snapshots);
+  return [...kinds.filter((kind) => kind !== last), ...last ? [last] : []];
+}
+
 /** The average that stands for a run at its end: the mean of two snapshots or more, else the exponential one. */
 export function averageToUse(config: AveragesConfig, snapshots: number): AverageKind | undefined {
   if (config.swa && snapshots >= 2) return "swa";

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import type { Device } from "../device/types.ts";
 import { type PlanTimes, timePlans } from "../inspect/mod.ts";
 import { significant } from "../io/words.ts";
-import type { Span } from "../optim/mod.ts";
+import { averagesToMeasure, planAverages, type Span } from "../optim/mod.ts";
 import type { ResolvedConfig } from "./config.ts";
 import { diskUse } from "./disk.ts";
 import { planTraining, type Training, type TrainPlans } from "./plans.ts";
@@ -116,20 +116,22 @@ function heldOutBatches(
 }
 
 /**
- * How often a run measures, every so often, at the end, and with `keep_best` before each save; and saves. Of a run that only
- * time ends the end alone is known.
+ * How often a run measures, every so often, at the end with each average, and with `keep_best` before each save; and saves: after
+ * its first `from` updates. Of a run that only time ends the end alone is known.
  */
-export function timesOf(config: ResolvedConfig) {
-  const { validation, checkpoint: { every, keep_best } } = config;
-  const { end, timesBy } = timelineOf(config);
-  if (end === Infinity) return { validations: 1, saves: 1 };
-  const times = (span: Span) => timesBy(end - 1, span);
+export function timesOf(config: ResolvedConfig, from = 0) {
+  const { validation, checkpoint: { every, keep_best }, averages, optimizer } = config;
+  const timeline = timelineOf(config), { end, timesBy } = timeline;
+  if (end === Infinity) return { validations: averages.ema ? 2 : 1, saves: 1 };
+  const { snapshots } = planAverages(averages, optimizer, timeline);
+  const last = 1 + averagesToMeasure(averages, snapshots(end)).length;
+  const times = (span: Span) => Math.max(0, timesBy(end - 1, span) - timesBy(from, span));
   const isTime = (step: number, span: Span) => timesBy(step, span) > timesBy(step - 1, span);
   let extra = 0;
-  for (let step = 1; keep_best > 0 && step < end; step++) {
+  for (let step = from + 1; keep_best > 0 && step < end; step++) {
     if (isTime(step, every) && !isTime(step, validation.every)) extra++;
   }
-  return { validations: times(validation.every) + extra + 1, saves: times(every) + 1 };
+  return { validations: times(validation.every) + extra + last, saves: times(every) + 1 };
 }
 
 /** Written and read again, both assumed, and hashed in between, which is measured. */

@@ -65,5 +65,14 @@ export type TrainEvent =
     readonly tokensBySource?: Readonly<Record<string, number>>;
   };
 
+/** How far a measurement of what is held out has come. */
+export interface Measuring {
+  readonly step: number;
+  /** Which average of the weights, if not they themselves. */
+  readonly weights?: AverageKind;
+  /** Of all targets; 0 at the beginning. */
+  readonly part: number;
+}
+
 /** `steps`, `tokens`: all done; `finished`: they were before; `time`: max_minutes are over; `interrupted`: the signal asked. */
 export type EndReason = "steps" | "tokens" | "finished" | "time" | "interrupted";

@@ -7,8 +7,9 @@ import { exitCodes, UserError } from "../io/errors.ts";
 import { shellWord } from "../io/words.ts";
 import { type Model, scalarValues } from "../model/mod.ts";
 import {
+  type AverageKind,
   type AveragePlan,
-  averageToUse,
+  averagesToMeasure,
   type OptimizerScalars,
   planAverages,
   scalarsOf,
@@ -91,7 +92,7 @@ export class Loop {
           yield* this.#sample();
         }
         yield* this.#save();
-        if (reason !== "interrupted") yield* this.#validateAverage();
+        if (reason !== "interrupted") yield* this.#validateAverages();
         const tokens = tokensBySource(this.job.data, this.#cursor);
         yield { kind: "end", step: this.step, reason, ...(tokens && { tokensBySource: tokens }) };
         return;
@@ -242,8 +243,13 @@ export class Loop {
   }
 
   /** Measures what is held out, with the weights or an average of them. */
-  async #measure(trainer: Pick<Trainer, "measure">): Promise<HeldOut | undefined> {
-    const { config, data } = this.job, point = this.#pointAt(this.step);
+  async #measure(
+    trainer: Pick<Trainer, "measure">,
+    weights?: AverageKind,
+  ): Promise<HeldOut | undefined> {
+    const { config, data, onMeasuring } = this.job,
+      { step } = this,
+      point = this.#pointAt(this.step);
     const measured = longestStage(this.#timeline.stages);
     return await measureHeldOut(
       { measure: (batches) => trainer.measure(batches, point) },
@@ -254,19 +260,21 @@ export class Loop {
         packing: config.data.packing,
         maxTokens: config.validation.max_tokens,
       },
+      (part) => onMeasuring?.({ step, ...weights && { weights }, part }),
     );
   }
 
   /** The last thing a run does. */
-  async *#validateAverage(): AsyncGenerator<TrainEvent, void> {
+  async *#validateAverages(): AsyncGenerator<TrainEvent, void> {
     const { step } = this, { averages } = this.job.config;
-    const weights = averageToUse(averages, this.#averages.snapshots(step));
-    if (weights === undefined || !this.job.data.sources.some(holdsOut)) return;
-    using measurer = await this.trainer.averageMeasurer(weights);
-    const found = await this.#measure(measurer);
-    if (!found) return;
-    appendMetrics(this.job.beginning.run, { step, weights, ...validationRecord(found) });
-    yield { kind: "validation", step, weights, ...found };
+    if (!this.job.data.sources.some(holdsOut)) return;
+    for (const weights of averagesToMeasure(averages, this.#averages.snapshots(step))) {
+      using measurer = await this.trainer.averageMeasurer(weights);
+      const found = await this.#measure(measurer, weights);
+      if (!found) continue;
+      appendMetrics(this.job.beginning.run, { step, weights, ...validationRecord(found) });
+      yield { kind: "validation", step, weights, ...found };
+    }
   }
 
   async *#validate(): AsyncGenerator<TrainEvent, void> {

@@ -12,7 +12,7 @@ import { openWhole, type WholeCheckpoint } from "./damaged.ts";
 import { type Checkpoint, hasCheckpoint, openCheckpoint } from "./checkpoint.ts";
 import { microRows, type ResolvedConfig } from "./config.ts";
 import { type OpenData, requireAllTargets, requireSameData, requireVocabulary } from "./data.ts";
-import type { TrainEvent } from "./events.ts";
+import type { Measuring, TrainEvent } from "./events.ts";
 import { withFittingSizes } from "./fit.ts";
 import { Loop } from "./loop.ts";
 import { keepCheckpoints } from "./keeping.ts";
@@ -36,6 +36,8 @@ export interface PretrainJob {
   readonly session: Omit<Session, "device" | "from">;
   /** Asks the run to finish its step, save and end. */
   readonly signal: AbortSignal | undefined;
+  /** Told of each measurement as it begins and goes on; how often depends on the batch. */
+  readonly onMeasuring?: (measuring: Measuring) => void;
 }
 
 export function trainingOf(config: ResolvedConfig): Training {

@@ -1,8 +1,9 @@
 /** Measuring what is held out: each source's validation split, and all of them together. */
 
-import { type Packing, validationBatches } from "../data/batches.ts";
+import { type Batch, countTargets, type Packing, validationBatches } from "../data/batches.ts";
 import { byteCounter } from "./byte_counter.ts";
 import type { OpenData, OpenSource } from "./data.ts";
+import { countOf } from "./rows.ts";
 import type { Trainer } from "./trainer.ts";
 
 /** What was measured on held-out text. */
@@ -31,13 +32,15 @@ export async function measureHeldOut(
   trainer: Pick<Trainer, "measure">,
   data: OpenData,
   { rows, length, packing, maxTokens }: HeldOutRows,
+  onPart: (part: number) => void = () => {},
 ): Promise<HeldOut | undefined> {
   const found: { name: string; measured: Measured; bytes: number }[] = [];
+  const told = progressOf(data.sources.filter(holdsOut), { packing, maxTokens }, onPart);
   for (const source of data.sources) {
     if (!holdsOut(source)) continue;
     const { val } = source.shards.splits, counter = byteCounter(data.tokenizer, val);
     const batches = validationBatches({ split: val, rows, length }, packing, maxTokens || Infinity);
-    const { loss, targets } = await trainer.measure(counter.watch(batches));
+    const { loss, targets } = await trainer.measure(told(counter.watch(batches)));
     const bytes = counter.counted(), bitsPerByte = loss * targets / Math.LN2 / bytes;
     found.push({ name: source.name, measured: { loss, targets, bitsPerByte }, bytes });
   }
@@ -52,6 +55,28 @@ export async function measureHeldOut(
     targets,
     bitsPerByte: lossSum / Math.LN2 / bytes,
     bySource: Object.fromEntries(found.map(({ name, measured }) => [name, measured])),
+  };
+}
+
+/** Tells the part of all targets that was handed on so far, from 0 on. */
+function progressOf(
+  sources: readonly OpenSource[],
+  { packing, maxTokens }: Pick<HeldOutRows, "packing" | "maxTokens">,
+  onPart: (part: number) => void,
+) {
+  const all = sources.reduce(
+    (sum, { shards: { splits: { val } } }) =>
+      sum + Math.min(maxTokens || Infinity, countTargets(val, packing)),
+    0,
+  );
+  let done = 0;
+  if (sources.length > 0) onPart(0);
+  return function* (batches: Iterable<Batch>) {
+    for (const batch of batches) {
+      yield batch;
+      done += countOf(batch);
+      onPart(Math.min(1, done / all));
+    }
   };
 }
 

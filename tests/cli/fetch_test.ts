@@ -137,7 +137,7 @@ Deno.test("quern fetch: a server that falls silent is asked again; Ctrl-C keeps 
     child.kill("SIGINT");
     const { code, stderr } = await child.output();
     assert.equal(code, 130);
-    assert.match(new TextDecoder().decode(stderr), /error: interrupted\nhint: what came is kept/);
+    assert.match(new TextDecoder().decode(stderr), /note: interrupted\nhint: what came is kept/);
   });
 });
 

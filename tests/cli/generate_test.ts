@@ -190,6 +190,7 @@ Deno.test("replay: nanochat 581: a full context is said, with what can be done, 
       slid.stderr,
       /^note: the model's context of 32 tokens is full: it goes on from the last 16$/m,
     );
+    assert.doesNotMatch(slid.stderr, /seed/); // nothing is drawn
     assert.match(slid.stderr, /^the context slid 3 times, \d.* to read again$/m);
     assert.match(slid.stderr, /^prompt 3 tokens in .* at .* tokens\/s, then 70 at .* tokens\/s$/m);
     const json = linesOf((await generate(...long, "--context", "slide", "--json")).stdout);
@@ -280,6 +281,22 @@ Deno.test("replay: llama.cpp 8593: the printed seed gives the text again, and un
     assert.notEqual((await generate(...many)).stdout, batch.stdout);
   }));
 
+Deno.test("generate: what is said of a full context waits for the end of a line of text", {
+  ignore: Deno.build.os === "windows",
+}, () =>
+  withRun(async ({ dir, generate }) => {
+    const args = ["On", "--temperature", "0", "--max-tokens", "70", "--context", "slide"];
+    const quern = ["run", "-A", `--config=${root}deno.json`, `${root}cli/main.ts`];
+    const { stdout } = await new Deno.Command("sh", {
+      args: ["-c", '"$0" "$@" 2>&1', Deno.execPath(), ...quern, "generate", "runs/tiny", ...args]
+        .concat(cpuOptions),
+      cwd: dir,
+    }).output();
+    const both = new TextDecoder().decode(stdout), text = (await generate(...args)).stdout;
+    assert.match(both, /^note: the model's context/m);
+    assert.ok(both.replace(/^note: .*\n/m, "").startsWith(text), both);
+  }));
+
 Deno.test("generate --n: Ctrl-C ends with code 130; what was made is there and counted", {
   ignore: Deno.build.os === "windows",
 }, () =>
@@ -297,6 +314,6 @@ Deno.test("generate --n: Ctrl-C ends with code 130; what was made is there and c
     assert.ok(records.length < 2e5 && records.every(({ reason }) => typeof reason === "string"));
     assert.match(
       await stderr,
-      new RegExp(`^${count} continuations: .*\n(.* them stopped: .*\n)?error: interrupted$`, "m"),
+      new RegExp(`^${count} continuations: .*\n(.* them stopped: .*\n)?note: interrupted$`, "m"),
     );
   }));

@@ -264,7 +264,7 @@ Deno.test("pretrain: Ctrl-C finishes the step, saves, says how to resume, and ex
     assert.equal(code, 130, stderr);
     assert.match(
       stderr,
-      /interrupted after step \d+; everything is saved\nhint: go on with: quern pretrain --resume runs\/tiny/,
+      /^note: interrupted after step \d+; everything is saved\nhint: go on with: quern pretrain --resume runs\/tiny/m,
     );
     const step = Number(stderr.match(/after step (\d+)/)![1]);
     await run(dir, "pretrain", "--resume", "runs/tiny", "--set", `steps=${step + 2}`);

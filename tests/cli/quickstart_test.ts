@@ -64,9 +64,9 @@ Deno.test("quickstart: Ctrl-C before and after the training says so, too", {
       return told;
     };
     const early = await stopAt(/^1\. wrote/m, quick);
-    assert.match(early, /^error: interrupted before the training\nhint: .*begins again/m);
+    assert.match(early, /^note: interrupted before the training\nhint: .*begins again/m);
     const late = await stopAt(/step 3: validation loss/, quick);
-    assert.match(late, /^error: interrupted after .*\nhint: /m);
+    assert.match(late, /^note: interrupted after .*\nhint: /m);
     assert.ok(![...Deno.readDirSync(join(cwd, "runs/quickstart"))].some((e) => e.name === ".lock"));
   }));
 

@@ -125,6 +125,43 @@ Deno.test({
 });
 
 Deno.test({
+  name: "terminal: the live line says how far a measurement is",
+  ignore: !hasScript,
+  fn: async () => {
+    await withTempDir(async (cwd) => {
+      await Deno.writeTextFile(`${cwd}/a.txt`, "to be or not to be\n".repeat(30_000));
+      const config = {
+        model: {
+          hidden_size: 32,
+          num_hidden_layers: 1,
+          num_attention_heads: 2,
+          intermediate_size: 64,
+        },
+        data: { path: "d" },
+        sequence_length: 64,
+        batch_size: 8,
+        steps: 2,
+        optimizer: { kind: "adamw", learning_rate: 0.01 },
+        averages: { ema: { decay: 0.9 } },
+      };
+      await Deno.writeTextFile(`${cwd}/c.yaml`, JSON.stringify(config));
+      const on = "--device cpu --blas off --threads 1";
+      const output = await onTerminal(
+        `quern tokenize a.txt --out d --val-fraction 0.5 --quiet; quern pretrain c.yaml ${on}`,
+        { cwd, columns: 80 },
+      );
+      for (const what of ["", " ema of the weights"]) {
+        const line = new RegExp(`^step 2: measuring${what} (\\d+) %$`);
+        const parts = linesOf(output).flatMap((text) =>
+          text.match(line)?.slice(1).map(Number) ?? []
+        );
+        assert.ok(parts.length > 0 && parts.every((part) => part <= 100), output);
+      }
+    });
+  },
+});
+
+Deno.test({
   name: "terminal: colour is for terminals, unless NO_COLOR forbids it; TERM=dumb gets plain lines",
   ignore: !hasScript,
   fn: async () => {

@@ -215,7 +215,7 @@ Deno.test("quern tokenize: Ctrl-C ends with code 130 and leaves nothing", async 
     child.kill("SIGINT");
     const { code, stderr } = await child.output();
     assert.equal(code, 130);
-    assert.match(new TextDecoder().decode(stderr), /error: interrupted; nothing was written/);
+    assert.match(new TextDecoder().decode(stderr), /note: interrupted; nothing was written/);
     assert.deepEqual([...Deno.readDirSync(cwd)].map(({ name }) => name).sort(), [
       "a.jsonl",
       "tokenizer.json",

@@ -21,7 +21,10 @@ Deno.test("numbers: are written as people read them", () => {
     "1 MiB",
     "2.5 GiB",
   ]);
-  assert.deepEqual([12, 5_400_000, 123_456].map(formatQuantity), ["12", "5.4 M", "123 k"]);
+  assert.deepEqual(
+    [0, 12, 5_400_000, 123_456, 999_999, 1.394535e18, 2e15, 1.2345678e28].map(formatQuantity),
+    ["0", "12", "5.4 M", "123 k", "1 M", "1.39 E", "2 P", "12,346 Y"],
+  );
   assert.deepEqual([0.4, 12.34, 59.97, 125, 3720].map(formatDuration), [
     "0.40 s",
     "12.3 s",
@@ -89,4 +92,7 @@ Deno.test("replay: Lightning-AI/litgpt 399: the time left follows the pace, and 
   assert.equal(secondsLeft(half, 3), 80);
   assert.equal(secondsLeft(half, 1), 0); // over time: the last step is on its way
   assert.equal(secondsLeft({ ...half, ahead: 0 }, 0), 0);
+  // half of the time went into measuring, and as much as that is ahead
+  const measuring = { spent: half.seconds / 2, ahead: half.seconds / 2 };
+  assert.equal(secondsLeft({ ...half, measuring }, 0), 150 + half.seconds / 2);
 });

@@ -9,7 +9,7 @@ import {
   trace,
 } from "../../core/graph/mod.ts";
 import { type Plan, planGraph } from "../../core/plan/mod.ts";
-import { openCpu } from "../../core/device/cpu/device.ts";
+import { openCpu, shortName } from "../../core/device/cpu/device.ts";
 import { findBlas } from "../../core/device/cpu/blas.ts";
 import { createSharedMemory } from "../../core/device/cpu/memory.ts";
 import { type Device, OutOfMemoryError } from "../../core/device/mod.ts";
@@ -36,6 +36,15 @@ Deno.test("runs keep their order and count; outputs wait in the ring until they 
   assert.deepEqual((await executable.outputs()).map(({ n }) => n[0]), [1, 11, 21]);
   assert.deepEqual(await executable.outputs(), []);
   assert.deepEqual([...await store.read("n")], [21, 21, 21]);
+});
+
+Deno.test("a BLAS is named by its name and version, or by its file where it has none", () => {
+  const version = "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH NO_AFFINITY Zen MAX_THREADS=64 on Zen";
+  const named = [version, "/opt/homebrew/lib/libopenblas.dylib", "libblas.so.3"];
+  assert.deepEqual(
+    named.map((version) => shortName({ version })),
+    ["OpenBLAS 0.3.21", "libopenblas.dylib", "libblas.so.3"],
+  );
 });
 
 Deno.test("outputs that were overwritten before they were read are an error, not a gap", async () => {

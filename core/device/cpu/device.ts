@@ -52,7 +52,9 @@ export async function openCpu(
     target,
     info: {
       kind: "cpu",
-      name: `cpu, ${members} thread${members === 1 ? "" : "s"}${blas ? `, ${blas.version}` : ""}`,
+      name: `cpu, ${members} thread${members === 1 ? "" : "s"}${
+        blas ? `, ${shortName(blas)}` : ""
+      }`,
       details: {
         threads: members,
         blas: blas?.version ?? "none",
@@ -277,4 +279,9 @@ class Ring {
     this.#runs = [];
     return turn().then(() => runs);
   }
+}
+
+/** Name and version; how it was built is in the device's details. */
+export function shortName({ version }: Pick<Blas, "version">): string {
+  return version.match(/^\w+ \d[\w.]*/)?.[0] ?? version.replace(/^.*[/\\]/, "");
 }

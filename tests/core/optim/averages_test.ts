@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { interpret, placeholder, spec, type Tensor } from "../../../core/graph/mod.ts";
 import {
   averagesConfig,
+  averagesToMeasure,
   averageToUse,
   evenClock,
   moveAverages,
@@ -76,6 +77,9 @@ Deno.test("averages: two snapshots stand for the run, fewer leave it to the expo
       ...(swa_enabled ? { swa: { every: 50 } } : {}),
     });
     assert.equal(averageToUse(config, snapshots), final);
+    const measured = averagesToMeasure(config, snapshots);
+    assert.equal(measured.at(-1), final);
+    assert.deepEqual(measured.toSorted(), config.swa && snapshots > 0 ? ["ema", "swa"] : ["ema"]);
   }
   assert.equal(averageToUse(averagesConfig.parse({}), 0), undefined);
 });

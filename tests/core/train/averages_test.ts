@@ -19,7 +19,14 @@ Deno.test("averages: kept beside the weights, which they do not touch, and resum
     const data = await makeData(dir);
     const config = tinyConfig(data, { averages, checkpoint: { every: 1, keep: 0 } });
     const run = join(dir, "run"), plain = join(dir, "plain"), stopped = join(dir, "stopped");
-    const events = await train(config, { run });
+    const parts = new Map<string, number[]>();
+    const events = await train(config, {
+      run,
+      onMeasuring({ step, weights = "", part }) {
+        const place = `${step} ${weights}`;
+        parts.set(place, [...parts.get(place) ?? [], part]);
+      },
+    });
     await train({ ...config, averages: {} }, { run: plain });
     const weights = await Promise.all(
       Array.from({ length: 12 }, (_, i) => weightsOf(run, i + 1)),
@@ -40,7 +47,12 @@ Deno.test("averages: kept beside the weights, which they do not touch, and resum
       assert.ok(Math.abs(x - (weights[8][i] + weights[11][i]) / 2) < 1e-6);
     });
     const measured = events.flatMap((e) => e.kind === "validation" ? [[e.step, e.weights]] : []);
-    assert.deepEqual(measured, [[12, undefined], [12, "swa"]]);
+    assert.deepEqual(measured, [[12, undefined], [12, "ema"], [12, "swa"]]);
+    assert.deepEqual([...parts.keys()], ["12 ", "12 ema", "12 swa"]);
+    for (const told of parts.values()) {
+      assert.ok(told.length > 2 && told[0] === 0 && told.at(-1) === 1, `${told}`);
+      assert.deepEqual(told, told.toSorted((a, b) => a - b));
+    }
 
     await train(config, { run: stopped, stopAfter: 10 });
     await train(config, { run: stopped, resume: true });

@@ -28,6 +28,9 @@ Deno.test("time estimate: how often a run measures and saves", () => {
   });
   const best = { every: 25, keep_best: 1 };
   assert.deepEqual(counts({ checkpoint: best }), { validations: 4, saves: 4 });
+  assert.deepEqual(timesOf(config({ steps: 100, validation: { every: 10 } }), 50).validations, 5);
+  const averages = { ema: { decay: 0.9 }, swa: { every: 5 } };
+  assert.deepEqual(counts({ averages }), { validations: 3, saves: 1 });
   // 10, 20, 25, 30, … 90, 75, and the end; 50 is both
   assert.deepEqual(counts({ validation: { every: 10 }, checkpoint: best }), {
     validations: 12,

@@ -9,6 +9,7 @@ import {
   openData,
   pretrain,
   pretrainConfig,
+  type PretrainJob,
   resolveConfig,
   resumeRun,
   type StepEvent,
@@ -66,6 +67,7 @@ export interface RunOptions {
   readonly stopAfter?: number;
   /** The cpu device with one thread unless given. */
   readonly on?: DeviceOptions;
+  readonly onMeasuring?: PretrainJob["onMeasuring"];
 }
 
 const cpu: DeviceOptions = { device: "cpu", blas: "off", threads: 1 };
@@ -73,7 +75,7 @@ const cpu: DeviceOptions = { device: "cpu", blas: "off", threads: 1 };
 /** Trains, and returns all events. */
 export async function train(
   config: unknown,
-  { run, resume = false, stopAfter, on = cpu }: RunOptions,
+  { run, resume = false, stopAfter, on = cpu, onMeasuring }: RunOptions,
 ): Promise<TrainEvent[]> {
   using beginning = resume ? await resumeRun(run) : newRun(run);
   const parsed = pretrainConfig.parse(config);
@@ -87,6 +89,7 @@ export async function train(
     beginning,
     session: { version: "test", command: ["test"] },
     signal: controller.signal,
+    ...onMeasuring && { onMeasuring },
   };
   for await (const event of pretrain(job)) {
     events.push(event);
