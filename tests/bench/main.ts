@@ -1,6 +1,6 @@
 /**
  * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision] [polyglu] [router]
- * [start] [tokenize] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines
+ * [start] [tokenize] [tiny] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines
  * differ, and are shared.
  */
 
@@ -54,6 +54,11 @@ const benches: Readonly<Record<string, Bench>> = {
   tokenize: {
     what: "byte-level BPE beside @huggingface/tokenizers; learning a vocabulary",
     run: script("tokenize"),
+  },
+  tiny: {
+    what:
+      "the small siblings of the published models, each trained to the loss that its config states",
+    run: script("tiny"),
   },
   loader: {
     what: "making rows beside a training step on them; less than 1 % is asked",
