@@ -13,6 +13,7 @@ import {
   type Tensor,
 } from "../core/graph/mod.ts";
 import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.ts";
+import { expectSegments } from "./sizes.ts";
 import { each } from "./webgpu/each.ts";
 import stepWgsl from "./bigram_step.wgsl" with { type: "text" };
 
@@ -36,10 +37,7 @@ export const bigramBucketsOp: Kernel = defineOp({
   host: true,
   check([ids, segments]: readonly Spec[], attrs: Attrs) {
     checkIds(ids, attrs);
-    expect(
-      !segments || segments.dtype === "i32" && segments.shape.join() === ids.shape.join(),
-      "wants a segment for each token",
-    );
+    expectSegments(segments, ids.shape);
     return [{ shape: ids.shape, dtype: "i32" }];
   },
   reference([ids, segments], [out], { inputs: [{ shape: [, time] }], attrs }) {

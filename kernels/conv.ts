@@ -18,6 +18,7 @@ import {
   output,
   scratch,
 } from "./lowering.ts";
+import { expectSegments } from "./sizes.ts";
 import { causalConvWasm, causalConvWeightsWasm } from "./wasm/conv.ts";
 import { each } from "./webgpu/each.ts";
 import convWgsl from "./causal_conv.wgsl" with { type: "text" };
@@ -29,10 +30,7 @@ const chunkRows = 256;
 function checkRows([x, other, segments]: readonly Spec[]): void {
   expect(x.shape.length === 3 && x.dtype === "f32", "takes f32 [batch, time, channels]");
   expect(other.dtype === "f32", "takes f32 weights");
-  expect(
-    !segments || segments.dtype === "i32" && segments.shape.join() === x.shape.slice(0, 2).join(),
-    "wants a segment for each token",
-  );
+  expectSegments(segments, x.shape.slice(0, 2));
 }
 
 /** Calls `f` for each token and each one it sees, `back` steps away, of the same segment. */

@@ -112,6 +112,11 @@ export function slice(x: Tensor, axis: number, start: number, length: number): T
   return apply(sliceOp, [x], { axis: axis < 0 ? axis + x.shape.length : axis, start, length })[0];
 }
 
+/** x[index] of a vector, as a number []. */
+export function element(x: Tensor, index: number): Tensor {
+  return reshape(slice(x, 0, index, 1), []);
+}
+
 export const sliceOp: Kernel = defineOp({
   name: "slice",
   cheap: true,

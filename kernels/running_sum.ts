@@ -10,6 +10,7 @@ import {
   type Tensor,
 } from "../core/graph/mod.ts";
 import { defineOp, type GpuPass, input, type Kernel, output } from "./lowering.ts";
+import { expectSegments } from "./sizes.ts";
 import { runningSumWasm } from "./wasm/running_sum.ts";
 import { each } from "./webgpu/each.ts";
 import runningSumWgsl from "./running_sum.wgsl" with { type: "text" };
@@ -24,10 +25,7 @@ export const runningSumOp: Kernel = defineOp({
   kernels: [{ name: "each", passes: (node) => [pass(node)] }],
   check([x, segments]: readonly Spec[], _: Attrs) {
     expect(x.shape.length === 3 && x.dtype === "f32", "takes f32 [batch, time, channels]");
-    expect(
-      !segments || segments.dtype === "i32" && segments.shape.join() === x.shape.slice(0, 2).join(),
-      "wants a segment for each token",
-    );
+    expectSegments(segments, x.shape.slice(0, 2));
     return [{ shape: x.shape, dtype: "f32" }];
   },
   reference([x, segments], [out], { inputs: [{ shape: [batch, time, channels] }], attrs }) {

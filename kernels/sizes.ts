@@ -3,7 +3,15 @@
  * other.
  */
 
-import { type Attrs, sizeOf, type Spec } from "../core/graph/mod.ts";
+import { type Attrs, expect, sizeOf, type Spec } from "../core/graph/mod.ts";
+
+/** Segment ids, where an op is given some, are one for each token: i32 of the tokens' shape. */
+export function expectSegments(segments: Spec | undefined, tokens: readonly number[]): void {
+  expect(
+    !segments || segments.dtype === "i32" && segments.shape.join() === tokens.join(),
+    "wants a segment for each token",
+  );
+}
 
 /** The sizes of a matrix product. */
 export interface MatmulSizes {

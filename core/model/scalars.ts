@@ -1,6 +1,6 @@
 /** The scheduled values of a model's parts, gathered into one vector. */
 
-import { reshape, slice } from "../../kernels/mod.ts";
+import { element } from "../../kernels/mod.ts";
 import { ShapeError, type Tensor } from "../graph/mod.ts";
 import type { Schedule } from "../optim/schedule.ts";
 import type { Parts } from "./bind.ts";
@@ -42,6 +42,6 @@ export function readScalars(
   if (own.length === 0) return {};
   if (!values) throw new ShapeError(`${path} needs values of ${own.map(({ name }) => name)}`);
   return Object.fromEntries(
-    own.map(({ name, i }) => [name, reshape(slice(values, 0, i, 1), [])]),
+    own.map(({ name, i }) => [name, element(values, i)]),
   );
 }

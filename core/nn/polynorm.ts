@@ -1,7 +1,7 @@
 /** PolyNorm (Zhuo et al. 2024, arXiv 2411.03884): an activation of normed powers, and the mlp with it. */
 
 import { z } from "zod";
-import { add, linear, meanLast, mul, reshape, rsqrt, slice, square } from "../../kernels/mod.ts";
+import { add, element, linear, meanLast, mul, reshape, rsqrt, square } from "../../kernels/mod.ts";
 import { remat, scope, type Tensor } from "../graph/mod.ts";
 import { dropoutNoise, dropoutOption, dropped } from "./dropout.ts";
 import { matrix, outputMatrix } from "./params.ts";
@@ -11,7 +11,7 @@ import { definePart, type ParamDescription } from "./part.ts";
 export function polyNorm(x: Tensor, weight: Tensor, bias: Tensor, eps = 1e-6): Tensor {
   // a power's weight and what norms it are one number a row
   const factor = (power: Tensor, i: number) =>
-    mul(rsqrt(add(meanLast(square(power)), eps)), reshape(slice(weight, 0, i, 1), []));
+    mul(rsqrt(add(meanLast(square(power)), eps)), element(weight, i));
   // six tensors of x's size would be kept otherwise
   return remat(() => {
     const squared = square(x), powers = [mul(x, squared), squared, x];

@@ -1,7 +1,17 @@
 /** What attention's values are besides a projection, and what becomes of what is seen. */
 
 import { z } from "zod";
-import { add, div, maximum, mul, reshape, slice, square, sub, sumLast } from "../../kernels/mod.ts";
+import {
+  add,
+  div,
+  element,
+  maximum,
+  mul,
+  reshape,
+  square,
+  sub,
+  sumLast,
+} from "../../kernels/mod.ts";
 import { currentPath, scope, ShapeError, type Tensor } from "../graph/mod.ts";
 import type { ParamDescription, RunContext } from "./part.ts";
 
@@ -59,7 +69,7 @@ export function mixedValues(
     );
   }
   return {
-    v: add(mul(numberOf(p.value_mix, 0), first), mul(numberOf(p.value_mix, 1), own)),
+    v: add(mul(element(p.value_mix, 0), first), mul(element(p.value_mix, 1), own)),
     streams: {},
   };
 }
@@ -72,8 +82,6 @@ function embedded(scale: Tensor, like: Tensor, stream: Tensor | undefined): Tens
     `value_embedding: ${width} channels are wanted, ${found}; give input.value_embedding.channels at ${currentPath()}`,
   );
 }
-
-const numberOf = (x: Tensor, at: number) => reshape(slice(x, 0, at, 1), []);
 
 /**
  * y − (y · n) n for each query head of y [batch, time, heads, width], n being the value of its token and key head,

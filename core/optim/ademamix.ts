@@ -1,7 +1,7 @@
 /** AdEMAMix (Pagliardini et al. 2024, arXiv 2409.03137): AdamW with a second, slow average of gradients. */
 
 import { z } from "zod";
-import { add, div, mul, reshape, slice, sqrt, square, sub, where } from "../../kernels/mod.ts";
+import { add, div, element, mul, sqrt, square, sub, where } from "../../kernels/mod.ts";
 import type { Tensor } from "../graph/mod.ts";
 import { roles } from "../nn/mod.ts";
 import { decayConfig, decayOf, decaySchedules } from "./decay.ts";
@@ -64,12 +64,11 @@ export const adEMAMixOptimizer = defineOptimizer({
   },
   decayOf: (config, role) => decayOf(config.weight_decay, role),
   update({ eps }, { role }, { param, grad, buffers, hyper, gate }) {
-    const word = (n: number) => reshape(slice(hyper, 0, n, 1), []);
     const [rate, c1, c2, beta1, rest1, beta2, rest2, beta3, rest3, alpha] = Array.from(
       { length: firstDecay },
-      (_, n) => word(n),
+      (_, n) => element(hyper, n),
     );
-    const scale = reshape(slice(gate, 0, 0, 1), []), finite = reshape(slice(gate, 0, 1, 1), []);
+    const scale = element(gate, 0), finite = element(gate, 1);
     const g = mul(grad, scale);
     const blend = (old: Tensor, keep: Tensor, rest: Tensor, x: Tensor) =>
       add(mul(old, keep), mul(rest, x));
@@ -77,7 +76,7 @@ export const adEMAMixOptimizer = defineOptimizer({
     const v = blend(buffers.v, beta2, rest2, square(g));
     const spread = add(div(sqrt(v), sqrt(c2)), eps);
     const direction = div(add(div(m1, c1), mul(alpha, m2)), spread);
-    const decay = word(firstDecay + roles.indexOf(role));
+    const decay = element(hyper, firstDecay + roles.indexOf(role));
     const moved = sub(param, mul(rate, add(direction, mul(decay, param))));
     const kept = (now: Tensor, before: Tensor) => where(finite, now, before);
     return {

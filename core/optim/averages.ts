@@ -1,7 +1,7 @@
 /** Averages of the weights over a run, kept beside those that are trained. */
 
 import { z } from "zod";
-import { add, mul, reshape, slice, sub } from "../../kernels/mod.ts";
+import { add, element, mul, sub } from "../../kernels/mod.ts";
 import type { Spec, Tensor } from "../graph/mod.ts";
 import { learningRates, type OptimizerConfig } from "./optimizer.ts";
 import type { OptimizerParam } from "./record.ts";
@@ -90,7 +90,7 @@ export function moveAverages(
 ): Readonly<Record<string, ByPath<Tensor>>> {
   return Object.fromEntries(
     Object.entries(averages).map(([kind, of]) => {
-      const weight = reshape(slice(weights, 0, averageKinds.indexOf(kind as AverageKind), 1), []);
+      const weight = element(weights, averageKinds.indexOf(kind as AverageKind));
       const moved = Object.entries(of).map(([path, average]) =>
         [path, add(average, mul(weight, sub(params[path], average)))] as const
       );

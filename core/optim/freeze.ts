@@ -1,7 +1,7 @@
 /** Parameters that rest for a while: neither they nor what the optimizer keeps of them changes. */
 
 import { z } from "zod";
-import { mul, reshape, slice } from "../../kernels/mod.ts";
+import { element, mul } from "../../kernels/mod.ts";
 import type { Tensor } from "../graph/mod.ts";
 import { type PathPattern, pathPattern, takesPath } from "./paths.ts";
 import type { OptimizerParam } from "./record.ts";
@@ -37,6 +37,6 @@ export function thawWords(config: FreezeConfig, clock: Clock): (step: number) =>
 
 /** 1 where a parameter is trained, 0 while one of its entries lasts; undefined for one that has none. [] f32. */
 export function thawOf(entries: readonly number[], words: Tensor): Tensor | undefined {
-  const thaws = entries.map((i) => reshape(slice(words, 0, i, 1), []));
+  const thaws = entries.map((i) => element(words, i));
   return thaws.length > 0 ? thaws.reduce(mul) : undefined;
 }

@@ -6,10 +6,10 @@ import { z } from "zod";
 import {
   add,
   div,
+  element,
   matmul,
   mul,
   reshape,
-  slice,
   sqrt,
   square,
   sub,
@@ -71,9 +71,8 @@ export const muonOptimizer = defineOptimizer({
   },
   decayOf: ({ weight_decay }) => weight_decay,
   update({ nesterov, ns_steps }, { shape: [rows, cols] }, { param, grad, buffers, hyper, gate }) {
-    const word = (n: number) => reshape(slice(hyper, 0, n, 1), []);
-    const [rate, momentum, decay] = [word(0), word(1), word(2)];
-    const scale = reshape(slice(gate, 0, 0, 1), []), finite = reshape(slice(gate, 0, 1, 1), []);
+    const [rate, momentum, decay] = [0, 1, 2].map((n) => element(hyper, n));
+    const scale = element(gate, 0), finite = element(gate, 1);
     const g = mul(grad, scale), next = add(mul(momentum, buffers.momentum), g);
     const direction = newtonSchulz(nesterov ? add(g, mul(momentum, next)) : next, ns_steps);
     const length = Math.sqrt(Math.max(1, rows / cols));

@@ -1,6 +1,6 @@
 /** The graphs of training: one update whole, or in parts; and measuring. Nothing here runs anything. */
 
-import { add, globalNorm, mul, reshape, slice, valueAndGrad } from "../../kernels/mod.ts";
+import { add, element, globalNorm, mul, valueAndGrad } from "../../kernels/mod.ts";
 import {
   type Graph,
   leavesOf,
@@ -106,7 +106,7 @@ function update(
     hyper,
     gate: open,
   });
-  const after = reshape(slice(open, 0, 1, 1), []);
+  const after = element(open, 1);
   const before = Object.fromEntries(
     Object.keys(averageSpecs(averages, [])).map((kind) => [kind, buffers[kind] as ByPath<Tensor>]),
   );

@@ -19,14 +19,14 @@ import {
   bindFrom,
   type BoundPart,
   branches,
-  type Dims,
   mlpConfig,
   polymorphic,
   type PolymorphicConfig,
   type TensorTree,
 } from "../../core/nn/mod.ts";
 import { planGraph } from "../../core/plan/mod.ts";
-import { add, gradients, mul, reshape, slice, sumAll, sumLeading } from "../../kernels/mod.ts";
+import { add, element, gradients, mul, sumAll, sumLeading } from "../../kernels/mod.ts";
+import { dimsOf } from "../core/nn/mlp_step.ts";
 import { interleave } from "./interleave.ts";
 
 const { values } = parseArgs({
@@ -40,15 +40,7 @@ const { values } = parseArgs({
 });
 const hidden = Number(values.hidden), tokens = Number(values.tokens);
 
-const dims: Dims = {
-  hidden_size: hidden,
-  vocab_size: 1,
-  max_position_embeddings: tokens,
-  depth: 1,
-  initializer_range: 0.02,
-  output_initializer_range: 0.02,
-  layer: 0,
-};
+const dims = dimsOf(hidden, tokens);
 const config = mlpConfig.parse({
   kind: "polymorphic",
   branches: ["swiglu", "glu", "depthwise_conv"].map((kind) => ({
@@ -83,7 +75,7 @@ function stepOf(mlp: Mlp): Graph {
       params: TensorTree;
     };
     const told = batch as unknown as Record<"row" | "scalars" | "noise", Tensor>;
-    const scalar = (i: number) => reshape(slice(told.scalars, 0, i, 1), []);
+    const scalar = (i: number) => element(told.scalars, i);
     const { out, aux = {}, metrics = {} } = mlp.apply(params, x, {
       ids: told.row,
       positions: told.row,

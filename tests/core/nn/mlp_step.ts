@@ -10,12 +10,25 @@ import {
   trace,
 } from "../../../core/graph/mod.ts";
 import { bindFrom, type Dims, mlpConfig, mlps, type TensorTree } from "../../../core/nn/mod.ts";
-import { gradients, mul, reshape, slice, sumAll } from "../../../kernels/mod.ts";
+import { element, gradients, mul, sumAll } from "../../../kernels/mod.ts";
 
 export interface MlpSizes {
   readonly hidden: number;
   readonly intermediate: number;
   readonly tokens: number;
+}
+
+/** One layer, on one row of so many tokens. */
+export function dimsOf(hidden: number, tokens: number): Dims {
+  return {
+    hidden_size: hidden,
+    vocab_size: 1,
+    max_position_embeddings: tokens,
+    depth: 1,
+    initializer_range: 0.02,
+    output_initializer_range: 0.02,
+    layer: 0,
+  };
 }
 
 /**
@@ -26,15 +39,7 @@ export function mlpStep(
   config: Record<string, unknown>,
   { hidden, intermediate, tokens }: MlpSizes,
 ): Graph {
-  const dims: Dims = {
-    hidden_size: hidden,
-    vocab_size: 1,
-    max_position_embeddings: tokens,
-    depth: 1,
-    initializer_range: 0.02,
-    output_initializer_range: 0.02,
-    layer: 0,
-  };
+  const dims = dimsOf(hidden, tokens);
   const part = bindFrom(
     mlps,
     mlpConfig.parse({ intermediate_size: intermediate, ...config }),
@@ -51,7 +56,7 @@ export function mlpStep(
       ids: told.row,
       positions: told.row,
       segment_ids: told.row,
-      scalars: { tau: reshape(slice(told.tau, 0, 0, 1), []) },
+      scalars: { tau: element(told.tau, 0) },
       noise: part.noise === "never" ? undefined : told.noise,
       streams: {},
       isReplay: false,
