@@ -81,12 +81,13 @@ const hasScript = Deno.build.os === "linux" &&
   (await new Deno.Command("sh", { args: ["-c", "command -v script"], stdout: "null" }).output())
     .success;
 
-/** What a terminal of so many columns is sent. */
+/** What a terminal of so many columns is sent; that tests run in a CI, or within tmux, is not told. */
 async function onTerminal(
   line: string,
   { cwd, columns, env = {} }: { cwd: string; columns: number; env?: Record<string, string> },
 ) {
-  const inner = `quern() { ${command} "$@"; }; stty cols ${columns}; ${line}`;
+  const told = "unset CI TMUX FORCE_COLOR NODE_DISABLE_COLORS COLORTERM";
+  const inner = `${told}; quern() { ${command} "$@"; }; stty cols ${columns}; ${line}`;
   await Deno.writeTextFile(`${cwd}/line.sh`, inner);
   const { stdout } = await sh(`script -qec 'sh line.sh' /dev/null`, cwd, {
     TERM: "xterm",
