@@ -29,9 +29,10 @@ async function readTokenizer(file: string, hint: string): Promise<Tokenizer> {
 export async function parseTokenizer(text: string, where: string): Promise<Tokenizer> {
   const description = parseJson(text, where);
   const kind = description.quern;
-  if (kind === "byte") return checkSame(byteTokenizer(), text, where);
+  const special = namesIn(description.special_tokens, where);
+  if (kind === "byte") return checkSame(byteTokenizer(special), text, where);
   if (kind === "character" && typeof description.characters === "string") {
-    return checkSame(characterTokenizer(description.characters), text, where);
+    return checkSame(characterTokenizer(description.characters, special), text, where);
   }
   if (kind === "ids" && Number.isSafeInteger(description.vocab_size)) {
     return idsTokenizer(description.vocab_size as number);
@@ -44,6 +45,17 @@ export async function parseTokenizer(text: string, where: string): Promise<Token
   }
   const { huggingfaceTokenizer } = await import("./huggingface.ts");
   return huggingfaceTokenizer(text, where);
+}
+
+/** The further special tokens of a built-in tokenizer. */
+function namesIn(value: unknown, where: string): string[] {
+  const names: unknown[] = value === undefined ? [] : Array.isArray(value) ? value : [value];
+  const isName = (name: unknown) => typeof name === "string" && name !== "";
+  if (names.every(isName) && new Set(names).size === names.length) return names.map(String);
+  throw new UserError("special_tokens is a list of different names", {
+    where,
+    exitCode: exitCodes.failed,
+  });
 }
 
 /** A built-in tokenizer's file has one form; another form would have another hash. */

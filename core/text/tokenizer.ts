@@ -41,45 +41,59 @@ export function sha256(data: string | Uint8Array): string {
   return createHash("sha256").update(data).digest("hex");
 }
 
-/** Every UTF-8 byte is a token; id 256 ends a text. */
-export function byteTokenizer(): Tokenizer {
-  const endOfText = 256;
+/** Every UTF-8 byte is a token; id 256 ends a text, and further special tokens follow. */
+export function byteTokenizer(special: readonly string[] = []): Tokenizer {
+  const endOfText = 256, vocabSize = endOfText + 1 + special.length;
   const bytesOf = (id: number) => id < 256 ? new Uint8Array([id]) : noBytes;
-  const file = `${JSON.stringify({ quern: "byte" })}\n`;
+  const file = `${JSON.stringify({ quern: "byte", ...listed(special) })}\n`;
   return {
     kind: "byte",
-    vocabSize: 257,
+    vocabSize,
     encode: (text) => new Uint32Array(new TextEncoder().encode(text)),
     lastCut: cutAnywhere,
-    decode: (ids) => decodeBytes(ids, bytesOf, endOfText + 1),
+    decode: (ids) => decodeBytes(ids, bytesOf, vocabSize),
     bytesOf,
     endOfText,
-    specialTokens: new Map([[endOfTextName, endOfText]]),
+    specialTokens: namedFrom(endOfText, special),
     file,
     hash: sha256(file),
   };
 }
 
+/** A file without further special tokens is as it always was, and so is its hash. */
+function listed(special: readonly string[]) {
+  return special.length === 0 ? {} : { special_tokens: special };
+}
+
+function namedFrom(endOfText: number, special: readonly string[]): ReadonlyMap<string, number> {
+  return new Map([endOfTextName, ...special].map((name, i) => [name, endOfText + i]));
+}
+
 /**
  * Every character (Unicode code point) of a given set is a token, in the order of their code
- * points; one more ends a text. A character outside the set is an error: there is no id for it.
+ * points; one more ends a text, and further special tokens follow. A character outside the set is an
+ * error: there is no id for it.
  */
-export function characterTokenizer(characters: Iterable<string>): Tokenizer {
+export function characterTokenizer(
+  characters: Iterable<string>,
+  special: readonly string[] = [],
+): Tokenizer {
   const alphabet = [...new Set(characters)].sort((a, b) => codePoint(a) - codePoint(b));
-  const endOfText = alphabet.length;
+  const endOfText = alphabet.length, vocabSize = endOfText + 1 + special.length;
   const ids = new Map(alphabet.map((character, id) => [codePoint(character), id]));
   const pieces = alphabet.map((character) => new TextEncoder().encode(character));
   const bytesOf = (id: number) => pieces[id] ?? noBytes;
-  const file = `${JSON.stringify({ quern: "character", characters: alphabet.join("") })}\n`;
+  const description = { quern: "character", characters: alphabet.join(""), ...listed(special) };
+  const file = `${JSON.stringify(description)}\n`;
   return {
     kind: "character",
-    vocabSize: endOfText + 1,
+    vocabSize,
     encode: (text) => encodeCharacters(text, ids),
     lastCut: cutAnywhere,
-    decode: (ids) => decodeBytes(ids, bytesOf, endOfText + 1),
+    decode: (ids) => decodeBytes(ids, bytesOf, vocabSize),
     bytesOf,
     endOfText,
-    specialTokens: new Map([[endOfTextName, endOfText]]),
+    specialTokens: namedFrom(endOfText, special),
     file,
     hash: sha256(file),
   };

@@ -1,0 +1,63 @@
+/**
+ * `tokenizer_config.json`, in Hugging Face's form: it keeps a model's chat template.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { jsonFault, UserError } from "../../io/errors.ts";
+import { endOfTextName, type Tokenizer } from "../tokenizer.ts";
+import type { ChatTemplate } from "./template.ts";
+
+/** Its name in a run's or a model's folder. */
+export const tokenizerConfigName = "tokenizer_config.json";
+
+/** A token's name, alone or with how it is cut out of text. */
+const token = z.union([z.string(), z.looseObject({ content: z.string() })])
+  .transform((token) => typeof token === "string" ? token : token.content);
+const namedTemplate = z.looseObject({ name: z.string(), template: z.string() });
+
+/** What is read of the file. */
+const configSchema = z.looseObject({
+  chat_template: z.union([z.string(), z.array(namedTemplate)]).nullish(),
+  bos_token: token.nullish(),
+  eos_token: token.nullish(),
+  pad_token: token.nullish(),
+  unk_token: token.nullish(),
+});
+export type TokenizerConfig = z.output<typeof configSchema>;
+
+/** The file's content; `where` names it in errors. */
+export function parseTokenizerConfig(text: string, where: string): TokenizerConfig {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new UserError(jsonFault(error), { where, cause: error });
+  }
+  const parsed = configSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [{ path, message }] = parsed.error.issues;
+  const field = path.length === 0 ? "" : `${path.join(".")}: `;
+  throw new UserError(`not a ${tokenizerConfigName}: ${field}${message}`, { where });
+}
+
+/** The file's text for a model that was tuned with a template: other programs read both from it. */
+export function tokenizerConfigText(template: ChatTemplate, tokenizer: Tokenizer): string {
+  const added = [...tokenizer.specialTokens].sort(([, a], [, b]) => a - b);
+  const nameOf = (id: number | undefined) => added.find(([, other]) => other === id)?.[0] ?? null;
+  const flags = { lstrip: false, normalized: false, rstrip: false, single_word: false };
+  const eos_token = template.endTokens[0] ?? nameOf(tokenizer.endOfText);
+  const config = {
+    added_tokens_decoder: Object.fromEntries(
+      added.map(([content, id]) => [id, { content, ...flags, special: true }]),
+    ),
+    bos_token: null,
+    chat_template: template.source,
+    clean_up_tokenization_spaces: false,
+    eos_token,
+    pad_token: nameOf(tokenizer.specialTokens.get(endOfTextName) ?? tokenizer.endOfText) ??
+      eos_token,
+    tokenizer_class: "PreTrainedTokenizerFast",
+  };
+  return `${JSON.stringify(config, null, 2)}\n`;
+}
