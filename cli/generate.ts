@@ -48,7 +48,7 @@ export function generateCommand(): CommandUnknownOpts {
   return new Command("generate")
     .summary("continue a prompt with a trained model")
     .description("Continues a prompt with a trained model, token by token.")
-    .argument("<run>", "run folder, or one of its checkpoint folders")
+    .argument("<run>", "run folder, one of its checkpoint folders, or a Hugging Face folder")
     .argument("[prompt]", "text; - reads it from stdin (default: no text)")
     .option(
       "--checkpoint <name>",
@@ -138,19 +138,16 @@ export function generateCommand(): CommandUnknownOpts {
         signal: interruption.signal,
       };
       const { hasPenalties, openModel } = await import("../core/generate/mod.ts");
-      const { namedCheckpoint } = await import("../core/train/mod.ts");
-      const path = options.checkpoint === undefined
-        ? run
-        : await namedCheckpoint(run, options.checkpoint);
       await using device = await openChosenDevice(options);
       const isOne = options.n === 1 && options.prompts === undefined;
       const batch = isOne ? 1 : Math.min(options.batch, options.n * prompts.length);
-      using model = await openModel(path, device, {
+      using model = await openModel(run, device, {
+        checkpoint: options.checkpoint,
+        average: options.average,
         weights: options.weights,
         batch,
         outputs: options.alternatives > 0 ? "logits" : "tokens",
         penalties: hasPenalties(penalties) ? "counted" : "none",
-        ...(options.average && { average: options.average }),
       }).catch((error) => {
         throw batch > 1 ? withBatchHint(error, batch) : error;
       });

@@ -25,7 +25,7 @@ Examples:
   quern pretrain my.yaml --from runs/polyglu --out runs/mine`;
 
 /** Names of `core/import`'s tables. Held against them by a test: the help must not load them. */
-export const formats = ["polyglu", "veronica", "neollm", "recycled-core"] as const;
+export const formats = ["llama", "polyglu", "veronica", "neollm", "recycled-core"] as const;
 
 /** The command with its options. */
 export function importCommand(): CommandUnknownOpts {

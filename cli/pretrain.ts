@@ -234,8 +234,8 @@ async function firstWeights(start: Start, { checkpoint }: BeginningAt) {
   if (start.kind === "resume" || start.weights === undefined || checkpoint !== undefined) {
     return undefined;
   }
-  const { openFirstWeights } = await import("../core/train/mod.ts");
-  return await openFirstWeights(start.weights);
+  const { openAny } = await import("../core/open/mod.ts");
+  return await openAny(start.weights);
 }
 
 /** The same, for a look: whether they are the model's. */

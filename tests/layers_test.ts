@@ -27,6 +27,8 @@ const mayImport: Record<string, readonly string[]> = {
   "core/eval": ["core", "kernels"],
   "core/generate": ["core", "kernels"],
   "core/import": ["core", "kernels"],
+  "core/export": ["core", "kernels"],
+  "core/open": ["core", "kernels"],
   "core/quant": ["core", "kernels"],
   "core/inspect": ["core", "kernels"],
   "cli": ["core", "kernels", "configs", "deno.json"],

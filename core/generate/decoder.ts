@@ -2,7 +2,7 @@
 
 import type { Device, Executable, StateStore } from "../device/types.ts";
 import { philox, streamOf, unitInterval } from "../graph/mod.ts";
-import type { SafetensorsFile } from "../io/safetensors.ts";
+import type { Tensors } from "../io/tensors.ts";
 import { type Model, namedParams, type RunPoint, runValues } from "../model/mod.ts";
 import { planGraph } from "../plan/mod.ts";
 import { fillState } from "../train/trainer.ts";
@@ -63,7 +63,7 @@ export class Decoder implements Disposable {
 
   static async create(
     model: Model,
-    weights: SafetensorsFile,
+    weights: Tensors,
     device: Device,
     room: Layout,
     point: RunPoint = unscheduled,

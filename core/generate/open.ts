@@ -1,19 +1,9 @@
-/** Opening a trained model: a run folder, or one of its checkpoints. */
+/** Opening a trained model for generation: whatever `openAny` opens. */
 
-import { join } from "node:path";
 import type { Device } from "../device/types.ts";
-import { exitCodes, UserError } from "../io/errors.ts";
-import { loadTokenizer, tokenizerFileName } from "../text/load.ts";
+import { openAny, type WhichWeights } from "../open/mod.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { buildModel, completeModel, type Model, scalarValues } from "../model/mod.ts";
-import type { AverageKind } from "../optim/mod.ts";
-import {
-  openModelFile,
-  readRunConfig,
-  type ResolvedConfig,
-  resumePoint,
-  timelineOf,
-} from "../train/mod.ts";
+import type { Model } from "../model/mod.ts";
 import { Decoder } from "./decoder.ts";
 import type { DecodeOutputs, PenaltyState, WeightType } from "./programs.ts";
 
@@ -33,7 +23,7 @@ export interface OpenModel extends TextModel, Disposable {
   readonly step: number;
 }
 
-export interface OpenOptions {
+export interface OpenOptions extends WhichWeights {
   /** Prompts that are continued at once; 1 unless given. */
   readonly batch?: number;
   /** f32 unless given. bf16 halves the weights' bytes; logits move in their third digit. */
@@ -42,8 +32,6 @@ export interface OpenOptions {
   readonly outputs?: DecodeOutputs;
   /** Whether tokens are counted, for penalties; they are not unless given. */
   readonly penalties?: PenaltyState;
-  /** An average of the weights instead of them. */
-  readonly average?: AverageKind;
 }
 
 export async function openModel(
@@ -52,35 +40,18 @@ export async function openModel(
   options: OpenOptions = {},
 ): Promise<OpenModel> {
   const { batch = 1, weights: stored = "f32", outputs = "tokens", penalties = "none" } = options;
-  const { run, checkpoint } = await resumePoint(path);
-  const config = await readRunConfig(run), tokenizer = await loadTokenizer(run);
-  const model = buildModel(
-    completeModel(config.model, {
-      vocab_size: tokenizer.vocabSize,
-      max_position_embeddings: config.sequence_length,
-    }),
-  );
-  const { state, file } = await openModelFile(checkpoint, options.average);
-  using weights = file;
-  if (state.tokenizer_sha256 !== tokenizer.hash) {
-    throw new UserError("not the tokenizer that the model was trained with", {
-      where: join(run, tokenizerFileName),
-      hint: "copy it from the data folder, or take the checkpoint's own run folder",
-      exitCode: exitCodes.failed,
-    });
-  }
-  const { step } = state, capacity = model.dims.max_position_embeddings;
+  using opened = await openAny(path, options);
+  const { model, tokenizer, checkpoint, step, point, beginning, file } = opened;
+  const capacity = model.dims.max_position_embeddings;
   const layout = { batch, weights: stored, outputs, penalties, capacity };
-  const scalars = scalarValues(model, timelineOf(config as ResolvedConfig), step);
-  const point = { scalars, seed: config.seed, step };
-  const decoder = await Decoder.create(model, weights, device, layout, point);
+  const decoder = await Decoder.create(model, file, device, layout, point);
   return {
     model,
     tokenizer,
     decoder,
     checkpoint,
     step,
-    beginning: config.data.packing === "documents" ? tokenizer.endOfText : undefined,
+    beginning,
     [Symbol.dispose]: () => decoder[Symbol.dispose](),
   };
 }

@@ -1,7 +1,7 @@
 /** A published checkpoint as a run of ours: its weights under our names, with config and tokenizer. */
 
 import { isTaken, writeFolderAtomic } from "../io/atomic.ts";
-import { didYouMean, exitCodes, UserError } from "../io/errors.ts";
+import { didYouMean, UserError } from "../io/errors.ts";
 import type { TensorSource } from "../io/safetensors.ts";
 import { countAll } from "../model/mod.ts";
 import { completeOptimizer } from "../optim/mod.ts";
@@ -16,7 +16,7 @@ import {
   writeImportedRun,
 } from "../train/mod.ts";
 import { mapCheckpoint, type Mapping, recognize } from "./mapping.ts";
-import { rearranged } from "./steps.ts";
+import { mappedTensors, requireTwins } from "./mapped.ts";
 import type { ImportTable } from "./table.ts";
 import { importTables } from "./tables/mod.ts";
 import { openWeights, type Weights } from "./weights.ts";
@@ -105,31 +105,14 @@ function tableNamed(name: string): ImportTable {
   });
 }
 
-/** Two names for what the config shares must mean the same numbers. */
-function requireTwins({ twin }: Mapping, weights: Weights): void {
-  if (!twin) return;
-  const [name, same] = twin, values = weights.read(name), others = weights.read(same);
-  if (values.length === others.length && values.every((x, i) => x === others[i])) return;
-  throw new UserError(`${same} is not the same as ${name}, but the config shares them`, {
-    where: weights.where,
-    hint:
-      "if the model has an output matrix of its own: --set model.head.tie_word_embeddings=false",
-    exitCode: exitCodes.failed,
-  });
-}
-
 /** Those of one tensor of theirs stand together, so that each is read once. */
-function sourcesOf({ origins }: Mapping, weights: Weights): TensorSource[] {
-  const groups = Object.values(Object.groupBy(origins, ({ theirs }) => theirs));
-  return groups.flatMap((group) => group ?? []).map((
-    { param: { path, shape }, theirs, steps },
-  ) => ({
+function sourcesOf(mapping: Mapping, weights: Weights): TensorSource[] {
+  const groups = Object.values(Object.groupBy(mapping.origins, ({ theirs }) => theirs));
+  const { read } = mappedTensors(mapping, weights);
+  return groups.flatMap((group) => group ?? []).map(({ param: { path, shape } }) => ({
     name: path,
     shape,
     dtype: "F32" as const,
-    data: () => {
-      const values = { shape: weights.tensors.get(theirs)!.shape, data: weights.read(theirs) };
-      return rearranged(values, steps).data;
-    },
+    data: () => read(path),
   }));
 }

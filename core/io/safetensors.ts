@@ -27,6 +27,9 @@ export type SafetensorsDtype = keyof typeof arrays;
 /** The values of a tensor; `BF16` as a `Uint16Array` of bit patterns. */
 export type TensorData = InstanceType<typeof arrays[SafetensorsDtype]>;
 
+/** The same over any memory. */
+export type TensorArray = TensorData | Float32Array;
+
 /** What the header says of a tensor. */
 export interface TensorInfo {
   readonly dtype: SafetensorsDtype;

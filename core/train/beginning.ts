@@ -3,8 +3,8 @@
 import { isTaken } from "../io/atomic.ts";
 import { UserError } from "../io/errors.ts";
 import { lockFolder } from "../io/lock.ts";
-import type { SafetensorsFile } from "../io/safetensors.ts";
-import { findCheckpoint, newestCheckpoint, openModelFile, refuseImported } from "./checkpoint.ts";
+import type { Tensors } from "../io/tensors.ts";
+import { findCheckpoint, newestCheckpoint, refuseImported } from "./checkpoint.ts";
 import type { PretrainConfig } from "./config.ts";
 import { configFile, isRun, removeBrokenCheckpoints, runOf } from "./run_folder.ts";
 
@@ -42,15 +42,8 @@ export interface FirstWeights extends Disposable {
   readonly checkpoint: string;
   readonly step: number;
   readonly tokenizer_sha256: string;
-  readonly file: SafetensorsFile;
-}
-
-/** Of a run's newest checkpoint, or of one that is named. */
-export async function openFirstWeights(path: string): Promise<FirstWeights> {
-  const checkpoint = await findCheckpoint(path);
-  const { state: { step, tokenizer_sha256 }, file } = await openModelFile(checkpoint);
-  const close = () => file[Symbol.dispose]();
-  return { checkpoint, step, tokenizer_sha256, file, [Symbol.dispose]: close };
+  /** All f32, by our names. */
+  readonly file: Tensors;
 }
 
 /** Goes on with a run folder, or from one of its checkpoints. */

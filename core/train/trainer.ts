@@ -4,6 +4,7 @@ import type { Batch } from "../data/batches.ts";
 import type { Device, Executable, HostArray, StateStore } from "../device/types.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import type { TensorSource } from "../io/safetensors.ts";
+import type { Tensors } from "../io/tensors.ts";
 import { initialValues, type NamedParam, namedParams, type RunPoint } from "../model/mod.ts";
 import {
   type AverageKind,
@@ -125,7 +126,7 @@ export class Trainer implements Disposable {
    * First weights, those of a file where one is given, and averages of them; all that the optimizer keeps is zero. A tensor that
    * the file lacks, has too many or in another shape is an error.
    */
-  initialize(seed: number, from?: Checkpoint["model"]): void {
+  initialize(seed: number, from?: Tensors): void {
     if (from) requireTensors(from, this.params.map(({ path, shape }) => ({ name: path, shape })));
     for (const param of this.params) {
       const values = from?.read(param.path) as Float32Array ?? initialValues(param, seed);
@@ -147,7 +148,7 @@ export class Trainer implements Disposable {
    * A tensor that is missing, too many or of another shape is an error.
    */
   restore({ model, optimizer, averages }: Checkpoint): void {
-    const fill = (file: Checkpoint["model"], prefix: string, entries: readonly Entry[]) =>
+    const fill = (file: Tensors, prefix: string, entries: readonly Entry[]) =>
       fillState(this.state, file, prefix, entries);
     const params = this.params.map((param) => ({ ...param, name: param.path }));
     fill(model, "params.", params);
@@ -295,7 +296,7 @@ interface Entry {
 /** Copies a file's tensors into the state entries `prefix + name`; both must have the same ones. */
 export function fillState(
   state: StateStore,
-  file: Checkpoint["model"],
+  file: Tensors,
   prefix: string,
   entries: readonly Entry[],
 ): void {
@@ -304,7 +305,7 @@ export function fillState(
 }
 
 /** Refuses a file that has other tensors than these. */
-export function requireTensors(file: Checkpoint["model"], entries: readonly Entry[]): void {
+export function requireTensors(file: Tensors, entries: readonly Entry[]): void {
   const fail = (what: string): never => {
     throw new UserError(what, { where: file.path, exitCode: exitCodes.failed });
   };

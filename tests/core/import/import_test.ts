@@ -156,7 +156,7 @@ Deno.test("import: names that belong to no table, or not all to one, are refused
     }
   });
   assert.match(all, /no tensor has a name that is known: transformer\.embeddings\.weight/);
-  assert.match(all, /--format says what it is: polyglu, veronica, neollm, recycled-core/);
+  assert.match(all, /--format says what it is: llama, polyglu, veronica, neollm, recycled-core/);
   const one = await refusal(neollm, (tensors) => {
     tensors.set("layers.0.lora_A", tensors.get("norm.weight")!);
   });
@@ -266,6 +266,7 @@ Deno.test("import: shards that an index joins; a shard or a tensor that is not t
 
 Deno.test("import: every parameter of the carried configs has a name in its architecture's table", async () => {
   const configs = {
+    llama: "llama-5m",
     polyglu: "polyglu-0.6b",
     veronica: "veronica-24l",
     neollm: "neollm-110m",

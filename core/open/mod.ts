@@ -1,0 +1,2 @@
+export * from "./huggingface.ts";
+export * from "./open.ts";
