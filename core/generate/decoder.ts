@@ -1,9 +1,16 @@
 /** A model that generates on a device: weights, caches, and plans that are made once. */
 
-import type { Device, Executable, StateStore } from "../device/types.ts";
-import { philox, streamOf, unitInterval } from "../graph/mod.ts";
+import {
+  type Device,
+  type Executable,
+  type HostArray,
+  OutOfMemoryError,
+  type StateStore,
+} from "../device/types.ts";
+import { leavesOf, philox, type Spec, streamOf, unitInterval } from "../graph/mod.ts";
 import type { Tensors } from "../io/tensors.ts";
 import { type Model, namedParams, type RunPoint, runValues } from "../model/mod.ts";
+import { hasPlaces } from "../nn/mod.ts";
 import { planGraph } from "../plan/mod.ts";
 import { fillState } from "../train/trainer.ts";
 import { hasPenalties, noPenalties, type Penalties } from "./penalties.ts";
@@ -34,17 +41,25 @@ export interface DecodedStep {
   readonly logits?: Float32Array;
 }
 
-/** Tokens of a prompt that are read at once; shorter rests take the next power of two. */
-const CHUNK = 256, SMALLEST_CHUNK = 16;
+/**
+ * Tokens of a prompt that are read at once, powers of two: up to `CHUNK`, of which an eighth may be
+ * padding; more may only in those up to `PADDED_CHUNK`, which are cheaper than two of half the length.
+ */
+const CHUNK = 1024, PADDED_CHUNK = 256, SMALLEST_CHUNK = 16;
 
 /** Steps that are submitted at once, so long as they take no longer than a reader waits gladly. */
 const BURST = 16, BURST_MS = 50;
+
+/** State that holds a sum of what was read, as it stood after some text: see `PlacesSpec`. */
+export type Snapshot = ReadonlyMap<string, HostArray>;
 
 /** Of models that nothing is scheduled in. */
 const unscheduled: RunPoint = { scalars: new Float32Array(), seed: 0, step: 0 };
 
 export class Decoder implements Disposable {
   readonly #prefills = new Map<number, Executable>();
+  /** The longest that there is memory for. */
+  #longestChunk = CHUNK;
   /** Where the run stands whose weights these are; whoever trains them on says so. */
   point: RunPoint;
   #isClaimed = false;
@@ -95,8 +110,10 @@ export class Decoder implements Disposable {
   }
 
   /** Tokens that are read at once where so many are left. */
-  static chunkFor(rest: number): number {
-    return Math.min(CHUNK, Math.max(SMALLEST_CHUNK, 2 ** Math.ceil(Math.log2(rest))));
+  static chunkFor(rest: number, longest = CHUNK): number {
+    const whole = Math.max(SMALLEST_CHUNK, 2 ** Math.ceil(Math.log2(rest)));
+    const isPadded = whole > PADDED_CHUNK && whole - rest > whole / 8;
+    return Math.min(longest, isPadded ? whole / 2 : whole);
   }
 
   /** For one generation, until it ends: caches hold one text of each row, so a second would spoil both. */
@@ -116,17 +133,17 @@ export class Decoder implements Disposable {
   /**
    * Reads all but the last token of each row, which `steps` begins with. Rows have one token at least.
    * Those that are not `stale` were read before and keep what the device has of them: it is told
-   * where they are, and nothing is written.
+   * where they are, and nothing is written. The device has the first `kept` tokens of stale ones.
    */
   async read(
     rows: readonly ArrayLike<number>[],
     stale: readonly number[] = [...rows.keys()],
+    kept = 0,
   ): Promise<void> {
     const { batch, capacity } = this.room;
     const longest = Math.max(1, ...stale.map((row) => rows[row].length));
-    for (let at = 0; at < longest - 1;) {
-      const rest = longest - 1 - at;
-      const length = Decoder.chunkFor(rest);
+    for (let at = kept; at < longest - 1;) {
+      const { prefill, length } = await this.#prefill(longest - 1 - at);
       const ids = new Int32Array(batch * length), lengths = new Int32Array(batch);
       const start = new Int32Array(batch).fill(capacity);
       for (const b of stale) {
@@ -137,7 +154,6 @@ export class Decoder implements Disposable {
         }
         lengths[b] = Math.max(0, Math.min(length, row.length - 1 - at));
       }
-      const prefill = await this.#prefill(length);
       prefill.run({ ids, start, lengths, ...this.#told() });
       at += length;
     }
@@ -150,13 +166,38 @@ export class Decoder implements Disposable {
     return runValues(this.model, this.point, "measuring", { rows: this.room.batch });
   }
 
-  async #prefill(length: number): Promise<Executable> {
+  /** For the first tokens of so many, as many at once as the memory suffices for. */
+  async #prefill(rest: number): Promise<{ prefill: Executable; length: number }> {
+    const length = Decoder.chunkFor(rest, this.#longestChunk);
     const known = this.#prefills.get(length);
-    if (known) return known;
-    const plan = planGraph(tracePrefill(this.model, this.room, length), this.device.target);
-    const made = await this.device.compile(plan, this.state, { ring: 1 });
-    this.#prefills.set(length, made);
-    return made;
+    if (known) return { prefill: known, length };
+    try {
+      const plan = planGraph(tracePrefill(this.model, this.room, length), this.device.target);
+      const prefill = await this.device.compile(plan, this.state, { ring: 1 });
+      this.#prefills.set(length, prefill);
+      return { prefill, length };
+    } catch (error) {
+      if (!(error instanceof OutOfMemoryError) || length <= PADDED_CHUNK) throw error;
+      this.#longestChunk = length / 2;
+      return await this.#prefill(rest);
+    }
+  }
+
+  /** State that does not go back to an earlier text by its length alone; empty where all does. */
+  get sums(): readonly string[] {
+    return leavesOf<Spec>(this.model.state(this.room))
+      .filter(({ leaf }) => !hasPlaces(leaf))
+      .map(({ path }) => `model.${path}`);
+  }
+
+  /** What `restore` takes back to the text that was read last; nothing may have been generated since. */
+  async snapshot(): Promise<Snapshot> {
+    const read = async (name: string) => [name, await this.state.read(name)] as const;
+    return new Map(await Promise.all(this.sums.map(read)));
+  }
+
+  restore(snapshot: Snapshot): void {
+    for (const [name, values] of snapshot) this.state.write(name, values);
   }
 
   /**

@@ -7,3 +7,4 @@ export * from "./open.ts";
 export * from "./penalties.ts";
 export type { DecodeOutputs, PenaltyState, WeightType } from "./programs.ts";
 export * from "./prompts.ts";
+export * from "./session.ts";

@@ -29,6 +29,7 @@ import {
 } from "./params.ts";
 import { definePart, type Dims, type ParamDescription, type RunContext } from "./part.ts";
 import { rotaryOptions, rowPositions, turned } from "./rotary.ts";
+import { placesFor } from "./state.ts";
 import {
   mixedValues,
   valueOptions,
@@ -243,13 +244,10 @@ export const attention = definePart({
     const seen = attend(q, k, v, ctx.segment_ids, { window, softcap });
     return { out: join(p, seen, projected, ctx), streams };
   },
-  /**
-   * Keys and values of all positions so far. Rows beyond a row's length are stale, unseen, and
-   * overwritten in time.
-   */
-  state(c, dims, { batch, capacity }): { keys: Spec; values: Spec } {
+  /** Keys and values of all positions so far. */
+  state(c, dims, room): { keys: Spec; values: Spec } {
     const { shared, width } = headsOf(c, dims);
-    const cache: Spec = { shape: [batch, capacity, shared, width], dtype: "f32" };
+    const cache = placesFor(room, [shared, width]);
     return { keys: cache, values: cache };
   },
   step(p, x, ctx, state) {

@@ -13,7 +13,26 @@ import {
   where,
 } from "../../kernels/mod.ts";
 import type { Spec, Tensor } from "../graph/mod.ts";
-import type { StepContext } from "./part.ts";
+import type { Room, StepContext } from "./part.ts";
+
+/**
+ * A place for each position of a row: what lies at a row's length and beyond is unseen, and
+ * overwritten in time. So a text goes back to any of its beginnings by its length alone; state
+ * without this mark holds the sum of what was read, and must be kept or made anew.
+ */
+export interface PlacesSpec extends Spec {
+  readonly places: true;
+}
+
+/** Places [batch, capacity, …] for rows of values of the given shape. */
+export function placesFor({ batch, capacity }: Room, shape: readonly number[]): PlacesSpec {
+  return { shape: [batch, capacity, ...shape], dtype: "f32", places: true };
+}
+
+/** Whether a state goes back to an earlier length by that length alone. */
+export function hasPlaces(spec: Spec): spec is PlacesSpec {
+  return "places" in spec;
+}
 
 /** The state [batch, …], empty where a row begins: whatever the buffers hold, NaN included. */
 export function fromStart(state: Tensor, { start }: StepContext): Tensor {
