@@ -10,6 +10,7 @@ import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { z } from "zod";
 import { exitCodes, messageOf, UserError } from "../io/errors.ts";
 import { byteCharacters } from "./byte_alphabet.ts";
+import { type Piece, spaceMark } from "./byte_table.ts";
 import { fastEncoder } from "./fast_bpe.ts";
 import { checkId, decodeBytes, sha256, type Tokenizer } from "./tokenizer.ts";
 
@@ -82,6 +83,7 @@ export function huggingfaceTokenizer(text: string, where: string): Tokenizer {
       ? (ids) => decodeWith(library(), ids, specialIds, vocabSize)
       : (ids) => decodeBytes(ids, bytesOf, vocabSize),
     bytesOf,
+    ...(marksSpaces(file.decoder) && { pieces: lazily(() => piecesOf(file, tokens, specialIds)) }),
     endOfText: endOfTextNames.map((name) => special.get(name)).find((id) => id !== undefined),
     specialTokens: special,
     file: text,
@@ -192,6 +194,39 @@ function faultOf(file: TokenizerFile, tokens: readonly (string | undefined)[]): 
 /** Whether the tokens' bytes, one after the other, are the text. */
 function isByteLevel({ decoder }: TokenizerFile): boolean {
   return decoder?.type === "ByteLevel";
+}
+
+/** Whether tokens are SentencePiece's, with a mark for spaces. */
+function marksSpaces(decoder: TokenizerFile["decoder"]): boolean {
+  const replaced = z.looseObject({
+    type: z.literal("Replace"),
+    pattern: z.looseObject({ String: z.literal(spaceMark) }),
+    content: z.literal(" "),
+  });
+  const metaspace = z.looseObject({
+    type: z.literal("Metaspace"),
+    replacement: z.literal(spaceMark).default(spaceMark),
+  });
+  const parts: readonly unknown[] = Array.isArray(decoder?.decoders) ? decoder.decoders : [decoder];
+  return parts.some((part) => z.union([replaced, metaspace]).safeParse(part).success);
+}
+
+function piecesOf(
+  { model, added_tokens }: TokenizerFile,
+  tokens: readonly (string | undefined)[],
+  special: ReadonlySet<number>,
+): Piece[] {
+  const unigramUnknown = z.looseObject({ unk_id: z.int() }).safeParse(model).data?.unk_id;
+  const added = new Set(added_tokens.map(({ id }) => id));
+  const kindOf = (text: string | undefined, id: number): Piece["kind"] => {
+    if (text === undefined) return "unused";
+    if (id === unigramUnknown || text === model.unk_token) return "unknown";
+    if (special.has(id)) return "control";
+    return model.byte_fallback && !added.has(id) && /^<0x[0-9A-F]{2}>$/.test(text)
+      ? "byte"
+      : "normal";
+  };
+  return Array.from(tokens, (text, id) => ({ text: text ?? "", kind: kindOf(text, id) }));
 }
 
 /** Whether the model is given bytes, each as a character of GPT-2's alphabet. */

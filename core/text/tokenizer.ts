@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { exitCodes, UserError } from "../io/errors.ts";
+import type { Piece } from "./byte_table.ts";
 import { cutAnywhere, type LastCut } from "./cuts.ts";
 
 /**
@@ -24,6 +25,8 @@ export interface Tokenizer {
    * a text are not its tokens' bytes in a row (decoders that look at neighbours).
    */
   readonly bytesOf: ((id: number) => Uint8Array) | undefined;
+  /** The pieces of one whose tokens are SentencePiece's, by id. */
+  readonly pieces?: (() => readonly Piece[]) | undefined;
   /** Closes each document in training data, and starts a text that has no prompt. */
   readonly endOfText: number | undefined;
   readonly specialTokens: ReadonlyMap<string, number>;

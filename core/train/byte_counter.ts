@@ -2,6 +2,7 @@
 
 import { type Batch, ignoredTarget } from "../data/batches.ts";
 import type { SplitReader } from "../data/shard_reader.ts";
+import { bytesBehind, byteTableOf } from "../text/byte_table.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 
 /** Counts the bytes of batches on their way. */
@@ -11,27 +12,23 @@ export interface ByteCounter {
 }
 
 /**
- * Counts each target's bytes where the tokenizer can tell them, a special token's as none; else every target counts as the
- * split's mean.
+ * Counts each target's bytes where the tokenizer can tell them, from it and the token before it, a special token's as
+ * none; else every target counts as the split's mean.
  */
 export function byteCounter(
-  { bytesOf }: Pick<Tokenizer, "bytesOf">,
+  tokenizer: Pick<Tokenizer, "bytesOf" | "pieces" | "vocabSize" | "specialTokens">,
   { bytes, tokens }: Pick<SplitReader, "bytes" | "tokens">,
 ): ByteCounter {
-  const lengths = new Map<number, number>();
-  const mean = bytes / tokens;
-  const lengthOf = (id: number) => {
-    const known = lengths.get(id);
-    if (known !== undefined) return known;
-    const length = bytesOf ? bytesOf(id).length : mean;
-    lengths.set(id, length);
-    return length;
-  };
+  const table = byteTableOf(tokenizer), mean = bytes / tokens;
   let counted = 0;
   return {
     *watch(batches) {
       for (const batch of batches) {
-        for (const id of batch.targets) if (id !== ignoredTarget) counted += lengthOf(id);
+        const { ids, targets } = batch;
+        for (let i = 0; i < targets.length; i++) {
+          if (targets[i] === ignoredTarget) continue;
+          counted += table ? bytesBehind(table, ids[i], targets[i]) : mean;
+        }
         yield batch;
       }
     },

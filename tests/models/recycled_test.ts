@@ -4,6 +4,7 @@ import { type CheckCase, testVectors } from "../vector_tests.ts";
 import { checkClose, vectorSet } from "../vectors.ts";
 import { modelParams, recycledCore } from "./recycled.ts";
 import { cachedForward, caseOps, otherCases, recordedAverages, sizesOf } from "./recycled_cases.ts";
+import { slidingEval } from "./recycled_sliding.ts";
 import { updates } from "./updates.ts";
 
 const set = vectorSet("recycled-core"), start = set.read("model_train");
@@ -90,6 +91,7 @@ const both: CheckCase = async (machine, c) => {
 testVectors("recycled-core", set, caseOps, {
   ...otherCases,
   cached_forward: cachedForward(start),
+  sliding_eval: slidingEval(start),
   optimizer_steps_f32_muon: both,
   [inHalves.id]: () => Promise.resolve(), // held to what is found there
 });
