@@ -31,6 +31,7 @@ const mayImport: Record<string, readonly string[]> = {
   "core/open": ["core", "kernels"],
   "core/quant": ["core", "kernels"],
   "core/inspect": ["core", "kernels"],
+  "core/report": ["core", "kernels"],
   "cli": ["core", "kernels", "configs", "deno.json"],
 };
 
