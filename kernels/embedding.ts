@@ -12,13 +12,15 @@ import {
   type Spec,
   type Tensor,
 } from "../core/graph/mod.ts";
+import { reshape } from "./layout.ts";
+import { levelsOf, widenLevels } from "./levels.ts";
 import { each } from "./webgpu/each.ts";
 import { defineOp, foldGrid, input, type Kernel, output } from "./lowering.ts";
 import { embeddingGradWasm, embeddingWasm } from "./wasm/embedding.ts";
 import embeddingWgsl from "./embedding.wgsl" with { type: "text" };
 import embeddingGradWgsl from "./embedding_grad.wgsl" with { type: "text" };
 
-/** (table [rows, width], ids i32 [...]) → [..., width]. Ids outside the table give zeros. */
+/** (table [rows, width], ids i32 [...]) → [..., width]. Ids outside the table give zeros. Words (i32) stay words. */
 export const embeddingOp: Kernel = defineOp({
   name: "embedding",
   kernels: [{
@@ -33,9 +35,13 @@ export const embeddingOp: Kernel = defineOp({
     ],
   }],
   check([table, ids]: readonly Spec[]) {
-    expect(table.shape.length === 2 && isFloat(table.dtype), "takes a table [rows, width]");
+    const isWords = table.dtype === "i32";
+    expect(
+      table.shape.length === 2 && (isFloat(table.dtype) || isWords),
+      "takes a table [rows, width]",
+    );
     expect(ids.dtype === "i32", "takes i32 ids");
-    return [{ shape: [...ids.shape, table.shape[1]], dtype: "f32" }];
+    return [{ shape: [...ids.shape, table.shape[1]], dtype: isWords ? "i32" : "f32" }];
   },
   reference([table, ids], [out], { inputs: [{ shape: [rows, width] }] }) {
     for (let i = 0; i < ids.length; i++) {
@@ -45,6 +51,7 @@ export const embeddingOp: Kernel = defineOp({
     }
   },
   vjp([table, ids], _y, [dy]) {
+    if (table.dtype === "i32") return [undefined, undefined];
     const rows = table.shape[0], [starts, order] = apply(tokenListsOp, [ids], { rows });
     return [apply(embeddingGradOp, [dy!, starts, order], { rows })[0], undefined];
   },
@@ -105,5 +112,11 @@ export const embeddingGradOp: Kernel = defineOp({
 });
 
 export function embedding(table: Tensor, ids: Tensor): Tensor {
-  return apply(embeddingOp, [table, ids])[0];
+  const stored = levelsOf(table);
+  if (!stored) return apply(embeddingOp, [table, ids])[0];
+  const flat = reshape(ids, [sizeOf(ids.shape)]), rows = stored.scales.shape[0];
+  const words = apply(embeddingOp, [stored.words, flat])[0];
+  const scales = apply(embeddingOp, [reshape(stored.scales, [rows, 1]), flat])[0];
+  const found = widenLevels(words, reshape(scales, flat.shape), stored.attrs);
+  return reshape(found, [...ids.shape, table.shape[1]]);
 }

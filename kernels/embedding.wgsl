@@ -6,5 +6,9 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec
   let row = load_ids(i / params.width);
   let inside = row >= 0 && u32(row) < params.rows;
   let at = select(0u, u32(row), inside) * params.width + i % params.width;
-  store_out(i, select(0.0, load_table(at), inside));
+  if (inside) {
+    store_out(i, load_table(at));
+  } else {
+    store_out(i, 0);
+  }
 }

@@ -15,6 +15,7 @@ import {
 } from "../core/graph/mod.ts";
 import { type FusedProgram, runProgram } from "./fused.ts";
 import { reshape } from "./layout.ts";
+import { fromLevels } from "./levels.ts";
 import { bytesPerElement, defineOp, type Kernel } from "./lowering.ts";
 import { matmulSizes } from "./sizes.ts";
 import { matmulWasm } from "./wasm/matmul.ts";
@@ -94,8 +95,10 @@ export const matmulOp: Kernel = defineOp({
   },
 });
 
-const product = (a: Tensor, b: Tensor, transA: boolean, transB: boolean) =>
-  apply(matmulOp, [a, b], { transA, transB })[0];
+const product = (a: Tensor, b: Tensor, transA: boolean, transB: boolean): Tensor => {
+  const read = transB && !transA ? fromLevels(a, b) : undefined;
+  return read ?? apply(matmulOp, [a, b], { transA, transB })[0];
+};
 
 /**
  * op(a) op(b) over the last two axes. With a two-axis `b` (a weight), leading axes of `a` are rows:

@@ -15,6 +15,7 @@ export * from "./embedding.ts";
 export * from "./fused.ts";
 export * from "./integers.ts";
 export * from "./layout.ts";
+export * from "./levels.ts";
 export * from "./lowering.ts";
 export * from "./matmul.ts";
 export * from "./norm.ts";

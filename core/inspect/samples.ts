@@ -74,6 +74,16 @@ function elementwise(): Sample[] {
   });
 }
 
+/** A matrix kept as levels of so many bits, its numbers below 1. */
+function levels(rows: number, columns: number, bits: number): Input[] {
+  const words: Values = (count) =>
+    Array.from({ length: count }, (_, i) => Math.imul(i, 0x9e3779b1));
+  return [
+    i32([rows, k.wordsOf({ bits, columns })], words),
+    f32([rows], (count) => Array.from({ length: count }, () => 2 ** -bits)),
+  ];
+}
+
 function moving(): Sample[] {
   const x = f32([3, 5, 67]);
   return [
@@ -98,6 +108,11 @@ function moving(): Sample[] {
     ),
     sample(k.cacheWriteOp, [f32([2, 9, 4]), f32([2, 3, 4]), i32([2], list(1, 5))], 0),
     sample(k.embeddingOp, [f32([70, 33]), i32([2, 3], list(0, 69, 3, 7, 3))], 0),
+    sample(k.widenOp, levels(33, 65, 5), 0, { bits: 5, columns: 65 }),
+    sample(k.matmulLevelsOp, [f32([3, 260]), ...levels(65, 260, 8)], SUM, {
+      bits: 8,
+      columns: 260,
+    }),
     sample(
       k.embeddingGradOp,
       [f32([5, 300]), i32([5], list(0, 2, 2, 5, 5)), i32([5], list(1, 4, 0, 2, 3))],

@@ -9,6 +9,7 @@
 import type { Case } from "./cases/case.ts";
 import { elementwise } from "./cases/elementwise.ts";
 import { layout } from "./cases/layout.ts";
+import { levels } from "./cases/levels.ts";
 import { optimizer, sampling } from "./cases/optimizer.ts";
 import {
   attention,
@@ -26,6 +27,7 @@ export { type Case, type InputCase, type Values, valuesOf } from "./cases/case.t
 export const cases: readonly Case[] = [
   ...elementwise,
   ...layout,
+  ...levels,
   ...reduce,
   ...norms,
   ...others,
