@@ -117,6 +117,8 @@ export interface Task {
   readonly dataset: DatasetRef;
   /** Shots unless `--num-fewshot` says otherwise. */
   readonly num_fewshot: number;
+  /** How this task's shots are always chosen, whatever is asked for. */
+  readonly fewshot_sampler?: FewShotSampler;
   /** Shots that the task brings itself, in their order; `fewshot_split` is then not read. */
   readonly fewshot_docs?: readonly Doc[];
   /** Stands before the shots. */

@@ -34,7 +34,7 @@ export async function loadConfig<S extends z.ZodType>(
   file: string,
   overrides: readonly string[] = [],
 ): Promise<z.output<S>> {
-  return parseConfig(schema, { text: await readText(file), file, overrides });
+  return parseConfig(schema, { text: await readConfigText(file), file, overrides });
 }
 
 /** Checks a config's text. Throws one `UserError` that lists every fault. */
@@ -286,7 +286,8 @@ function caret(place: Place): string {
   return `\n  ${margin}${shown}\n  ${indent}^`;
 }
 
-async function readText(file: string): Promise<string> {
+/** The text of a config's file. */
+export async function readConfigText(file: string): Promise<string> {
   try {
     const origin = { file, line: 1, offset: 0, hint: "convert it to UTF-8" };
     return decodeUtf8(await Deno.readFile(file), origin);

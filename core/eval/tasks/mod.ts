@@ -1,0 +1,2 @@
+export { type CarriedTask, type Catalog, catalog, taskOpener } from "./open.ts";
+export { chooseShots } from "./shots.ts";
