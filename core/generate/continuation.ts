@@ -4,8 +4,8 @@ import { streamingDecoder } from "../text/streaming.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { stopWatch } from "./stops.ts";
 
-/** `end_of_text`: the model ended the text; `stop`: a stop text came. */
-export type TextEnd = "end_of_text" | "stop";
+/** The model ended the text, or its turn; `stop`: a stop text came. */
+export type TextEnd = "end_of_text" | "end_of_turn" | "stop";
 
 export interface Continuation {
   /** Text that is certain by now: no half characters, and nothing that may be a stop text. */
@@ -16,18 +16,23 @@ export interface Continuation {
   readonly ended: TextEnd | undefined;
 }
 
-export function continuation(tokenizer: Tokenizer, stops: readonly string[]): Continuation {
+/** `turnEnds`: ids that end a turn, of which the end of a text is always one. */
+export function continuation(
+  tokenizer: Tokenizer,
+  stops: readonly string[],
+  turnEnds: readonly number[] = [],
+): Continuation {
   const decoder = streamingDecoder(tokenizer), watch = stopWatch(stops);
-  let isEndOfText = false;
+  let end: TextEnd | undefined;
   return {
     push(id) {
-      if (id !== tokenizer.endOfText) return watch.push(decoder.push(id));
-      isEndOfText = true;
-      return "";
+      if (id === tokenizer.endOfText) end = "end_of_text";
+      else if (turnEnds.includes(id)) end = "end_of_turn";
+      return end ? "" : watch.push(decoder.push(id));
     },
     end: () => watch.push(decoder.end()) + watch.end(),
     get ended() {
-      return watch.met !== undefined ? "stop" : isEndOfText ? "end_of_text" : undefined;
+      return watch.met !== undefined ? "stop" : end;
     },
   };
 }

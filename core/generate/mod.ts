@@ -1,6 +1,8 @@
 export type { Alternative } from "./alternatives.ts";
 export * from "./batch.ts";
+export * from "./chat.ts";
 export type { ContextPolicy } from "./context.ts";
+export * from "./conversation.ts";
 export * from "./decoder.ts";
 export * from "./generate.ts";
 export * from "./open.ts";
