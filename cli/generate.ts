@@ -104,8 +104,8 @@ export function generateCommand(): CommandUnknownOpts {
     )
     .optionsGroup("Device:")
     .addOption(
-      new Option("--weights <type>", "how matrices are kept; bf16 takes half the memory")
-        .choices(["f32", "bf16"] as const).default("f32" as const),
+      new Option("--weights <type>", "how matrices are kept: bf16 takes half the memory, int8 a quarter")
+        .choices(["f32", "bf16", "int8", "int6", "int5"] as const).default("f32" as const),
     )
     .addOption(deviceOption())
     .addOption(blasOption())

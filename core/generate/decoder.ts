@@ -9,12 +9,12 @@ import {
 } from "../device/types.ts";
 import { leavesOf, philox, type Spec, streamOf, unitInterval } from "../graph/mod.ts";
 import type { Tensors } from "../io/tensors.ts";
-import { type Model, namedParams, type RunPoint, runValues } from "../model/mod.ts";
+import { type Model, type RunPoint, runValues } from "../model/mod.ts";
 import { hasPlaces } from "../nn/mod.ts";
 import { planGraph } from "../plan/mod.ts";
-import { fillState } from "../train/trainer.ts";
 import { hasPenalties, noPenalties, type Penalties } from "./penalties.ts";
 import { type Layout, traceDecode, tracePrefill } from "./programs.ts";
+import { fillStored } from "./weights.ts";
 
 /** How the next token is chosen. */
 export interface Sampling {
@@ -86,12 +86,7 @@ export class Decoder implements Disposable {
     const plan = planGraph(traceDecode(model, room), device.target);
     using stack = new DisposableStack();
     const state = stack.use(device.createState(plan.state));
-    fillState(
-      state,
-      weights,
-      "params.",
-      namedParams(model.params).map(({ path, shape }) => ({ name: path, shape })),
-    );
+    fillStored(state, weights, model, room.weights);
     const decode = stack.use(await device.compile(plan, state, { ring: 2 * BURST }));
     stack.move();
     return new Decoder(model, room, device, state, decode, state, point);

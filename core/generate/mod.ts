@@ -7,6 +7,7 @@ export * from "./decoder.ts";
 export * from "./generate.ts";
 export * from "./open.ts";
 export * from "./penalties.ts";
-export type { DecodeOutputs, PenaltyState, WeightType } from "./programs.ts";
+export type { DecodeOutputs, PenaltyState } from "./programs.ts";
+export { storedBytes, type WeightType, weightTypes } from "./weights.ts";
 export * from "./prompts.ts";
 export * from "./session.ts";

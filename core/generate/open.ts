@@ -5,7 +5,8 @@ import { openAny, type WhichWeights } from "../open/mod.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { Model } from "../model/mod.ts";
 import { Decoder } from "./decoder.ts";
-import type { DecodeOutputs, PenaltyState, WeightType } from "./programs.ts";
+import type { DecodeOutputs, PenaltyState } from "./programs.ts";
+import type { WeightType } from "./weights.ts";
 
 /** What continuing a text takes. */
 export interface TextModel {
@@ -26,7 +27,7 @@ export interface OpenModel extends TextModel, Disposable {
 export interface OpenOptions extends WhichWeights {
   /** Prompts that are continued at once; 1 unless given. */
   readonly batch?: number;
-  /** f32 unless given. bf16 halves the weights' bytes; logits move in their third digit. */
+  /** f32 unless given. bf16 halves the weights' bytes, and moves logits in their third digit; int8 quarters them. */
   readonly weights?: WeightType;
   /** Tokens unless given; logits for alternatives. */
   readonly outputs?: DecodeOutputs;

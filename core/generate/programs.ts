@@ -1,7 +1,7 @@
 /** The graphs of generation: reading a prompt in chunks, and one token after another. Nothing here runs anything. */
 
 import { addInteger, embedding, reshape, sample } from "../../kernels/mod.ts";
-import { type Graph, mapTree, type Spec, spec, type Tensor, trace } from "../graph/mod.ts";
+import { type Graph, type Spec, spec, type Tensor, trace } from "../graph/mod.ts";
 import {
   type Model,
   type ModelState,
@@ -9,11 +9,9 @@ import {
   type NewTokens,
   runSpecs,
 } from "../model/mod.ts";
-import type { ParamDescription, Room, TensorTree } from "../nn/mod.ts";
+import type { Room, TensorTree } from "../nn/mod.ts";
 import { penaltyNames, type PenaltyTensors, samplePenalized } from "./penalties.ts";
-
-/** Storage of matrices and tables while generating. Gains, biases and routers stay f32: they are few and sensitive. */
-export type WeightType = "f32" | "bf16";
+import { storedParams, storedSpecs, type WeightType } from "./weights.ts";
 
 /** What each step of decoding tells the host: `logits` also tells all of those. */
 export type DecodeOutputs = "tokens" | "logits";
@@ -29,25 +27,28 @@ export interface Layout extends Room {
 
 export type PenaltyState = "none" | "counted";
 
+/** The parameters and the model's state before a step. */
 interface Weights {
   readonly params: ModelTree<TensorTree>;
-  readonly model: ModelState<TensorTree>;
+  readonly before: ModelState<TensorTree>;
 }
 
 function weightSpecs(model: Model, layout: Layout) {
   return {
-    params: mapTree(model.params, ({ shape, dtype, role }: ParamDescription) => ({
-      shape,
-      dtype: role === "matrix" || role === "embedding" ? layout.weights : dtype,
-    })),
+    params: storedSpecs(model, layout.weights),
     model: model.state(layout),
   } as unknown as Record<"params" | "model", Spec>;
+}
+
+function weightsIn(state: unknown, model: Model, { weights }: Layout): Weights {
+  const { params, model: before } = state as { params: unknown; model: ModelState<TensorTree> };
+  return { params: storedParams(model, params, weights), before };
 }
 
 /** `length` tokens of each row into the model's state, of which the first `lengths` are the row's own. */
 export function tracePrefill(model: Model, room: Layout, length: number): Graph {
   return trace((state, tokens) => {
-    const { params, model: before } = state as unknown as Weights;
+    const { params, before } = weightsIn(state, model, room);
     return { state: { model: model.step(params, tokens as NewTokens, before).state } };
   }, {
     state: weightSpecs(model, room),
@@ -68,7 +69,7 @@ export function traceDecode(model: Model, room: Layout): Graph {
   const { batch, capacity, outputs = "tokens", penalties = "none" } = room;
   const vocab = model.dims.vocab_size, isCounted = penalties === "counted";
   return trace((state, { settings, ...others }) => {
-    const { params, model: before } = state as unknown as Weights;
+    const { params, before } = weightsIn(state, model, room);
     const { start, last, generated, randoms, ...rest } = state as unknown as Record<string, Tensor>;
     const ids = reshape(last, [batch, 1]), { scalars, noise } = others as NewTokens;
     const step = model.step(params, { ids, start, scalars, noise }, before);
