@@ -111,6 +111,8 @@ export interface Model {
   readonly scalars: readonly ScheduledScalar[];
   /** When rows must bring keys of random numbers. */
   readonly noise: NoiseUse;
+  /** Whether a token's hidden state may depend on tokens that come with it, or later in its row. */
+  readonly looksAhead: boolean;
   /**
    * → hidden states [batch, time, channels], after the last norm, and what the parts tell of each
    * token besides, [batch, time, …].
@@ -187,6 +189,7 @@ export function buildModel(config: CompleteModelConfig): Model {
     },
     scalars,
     noise: noiseOf(parts),
+    looksAhead: allOf(parts).some(({ looksAhead }) => looksAhead),
     apply,
     loss(params, rows, options = {}) {
       const { hidden, aux, metrics } = apply(params, rows);
@@ -227,7 +230,11 @@ export function buildModel(config: CompleteModelConfig): Model {
           { ...told, ...runAt("input", tokens), streams: {}, isReplay: false },
           state.input,
         ));
-      const next = state.layers.map((layer) => ({ ...layer }));
+      // taken up one after another, so that a state that is made for a step is made where it is read
+      const next: Record<"mixer" | "mlp", TensorTree>[] = state.layers.map(() => ({
+        mixer: {},
+        mlp: {},
+      }));
       const run: StepRunner = (half, { layer, isReplay }, p, x, streams, pass) => {
         const stepped = layers[layer][half].step(p[half], x, {
           ...told,
@@ -245,10 +252,14 @@ export function buildModel(config: CompleteModelConfig): Model {
   };
 }
 
+/** The parts that see more than one token. */
+function allOf({ input, layers }: Parts) {
+  return [input, ...layers.flatMap(({ mixer, mlp }) => [mixer, mlp])];
+}
+
 /** What the most demanding part asks for. */
-function noiseOf({ input, layers }: Parts): NoiseUse {
-  const asked = [input, ...layers.flatMap(({ mixer, mlp }) => [mixer, mlp])]
-    .map(({ noise }) => noise);
+function noiseOf(parts: Parts): NoiseUse {
+  const asked = allOf(parts).map(({ noise }) => noise);
   if (asked.includes("always") && asked.includes("training")) {
     // keys alone tell a part that it is in training
     throw new ShapeError(

@@ -126,6 +126,8 @@ export interface PartRecord<C extends z.ZodType, P, S> {
   scalars?(config: z.output<C>): Readonly<Record<string, Schedule>>;
   /** When it draws random numbers; left out: never. */
   noise?(config: z.output<C>): NoiseUse;
+  /** Whether what it gives for a token depends on later ones; left out: no. */
+  looksAhead?(config: z.output<C>): boolean;
   params(config: z.output<C>, dims: Dims): P;
   apply(params: Traced<NoInfer<P>>, x: Tensor, ctx: RowContext & PartContext<C>): Applied;
   state(config: z.output<C>, dims: Dims, room: Room): S;
@@ -154,6 +156,7 @@ export interface BoundPart {
   readonly params: ParamTree;
   readonly scalars: Readonly<Record<string, Schedule>>;
   readonly noise: NoiseUse;
+  readonly looksAhead: boolean;
   apply(params: TensorTree, x: Tensor, ctx: RowContext): Applied;
   state(room: Room): SpecTree;
   step(params: TensorTree, x: Tensor, ctx: StepContext, state: TensorTree): Stepped;
@@ -183,6 +186,7 @@ export function definePart<C extends z.ZodType, P extends ParamTree, S>(
       params: record.params(config, dims),
       scalars: record.scalars?.(config) ?? {},
       noise: record.noise?.(config) ?? "never",
+      looksAhead: record.looksAhead?.(config) ?? false,
       apply: (params, x, ctx) => record.apply(typed(params), x, { ...ctx, config, dims }),
       state: (room) => record.state(config, dims, room) as SpecTree,
       step(params, x, ctx, state) {
@@ -215,6 +219,7 @@ export function definePositionwise<C extends z.ZodType, P extends ParamTree>(
         params: record.params(config, dims),
         scalars: {},
         noise: "never",
+        looksAhead: false,
         at,
         apply: (params, x) => ({ out: at(params, x) }),
         state: () => ({}),

@@ -258,6 +258,7 @@ export const polyglu = definePart({
   params,
   scalars: ({ tau }) => ({ tau }),
   noise: ({ routing_noise }) => routing_noise,
+  looksAhead: ({ pooling }) => pooling === "sequence",
   apply: (p, x, { config, dims, segment_ids, scalars, noise }) =>
     applyPolyglu(p, x, {
       config,

@@ -110,6 +110,7 @@ export const polymorphic: Part<typeof config> = {
       params,
       scalars: { tau, aux_weight, ...(forcing && { force_prob: forcing.probability }) },
       noise: forcing || bound.some(({ noise }) => noise === "training") ? "training" : "never",
+      looksAhead: bound.some(({ looksAhead }) => looksAhead),
       apply(tree, x, ctx) {
         const p = typed(tree), { scalars, noise } = ctx;
         const forced = forcing && noise && drawForced(noise, forcing, {

@@ -50,6 +50,14 @@ export const others: Case[] = [
     rough: dtype !== "f32",
   })),
   {
+    name: "embedding of i32",
+    op: k.embeddingOp,
+    attrs: {},
+    inputs: [i32([7, 2], list(0, -5, 16777217, 3)), i32([2, 3], list(0, 6, 3, -1, 7, 3))],
+    tolerance: 0,
+    rough: true,
+  },
+  {
     name: "embedding_grad",
     op: k.embeddingGradOp,
     attrs: { rows: 4 },
