@@ -53,6 +53,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./generate.ts")).generateCommand(),
   },
   {
+    name: "eval",
+    summary: "measure a model",
+    load: async () => (await import("./eval.ts")).evalCommand(),
+  },
+  {
     name: "config",
     summary: "list, show and check configs",
     load: async () => (await import("./config.ts")).configCommand(),

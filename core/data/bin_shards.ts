@@ -60,6 +60,11 @@ export async function openBinShards(folder: string): Promise<ShardReader | undef
   }
 }
 
+/** Whether there are such shards. */
+export async function hasBinShards(folder: string): Promise<boolean> {
+  return (await namesIn(folder)).train.length > 0;
+}
+
 async function namesIn(folder: string): Promise<Record<SplitName, string[]>> {
   const names: Record<SplitName, string[]> = { train: [], val: [] };
   if (!await exists(folder) || !(await Deno.stat(folder)).isDirectory) return names;

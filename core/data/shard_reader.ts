@@ -6,7 +6,7 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
-import { openBinShards } from "./bin_shards.ts";
+import { hasBinShards, openBinShards } from "./bin_shards.ts";
 import { exists } from "../io/atomic.ts";
 import { exitCodes, jsonFault, messageOf, UserError } from "../io/errors.ts";
 import { loadTokenizer } from "../text/load.ts";
@@ -44,6 +44,11 @@ export interface ShardReader extends Disposable {
   /** SHA-256 of the index, which holds the hashes of all shards: names the data. */
   readonly hash: string;
   readonly splits: Readonly<Record<SplitName, SplitReader>>;
+}
+
+/** Whether a path is a folder of token shards, quern's or `.bin`. */
+export async function isShards(folder: string): Promise<boolean> {
+  return await exists(join(folder, indexFileName)) || await hasBinShards(folder);
 }
 
 /** Opens a folder that `quern tokenize` wrote, and checks that its files belong together; or one of `.bin` shards. */

@@ -2,7 +2,7 @@
 
 import type { Batch } from "../data/batches.ts";
 import type { Device, HostArray } from "../device/types.ts";
-import type { SafetensorsFile } from "../io/safetensors.ts";
+import type { Tensors } from "../io/tensors.ts";
 import { type Model, namedParams, type RunPoint } from "../model/mod.ts";
 import { planGraph } from "../plan/mod.ts";
 import { traceLosses } from "../train/programs.ts";
@@ -14,7 +14,7 @@ import type { LossMeter, Scored } from "./bits_per_byte.ts";
 export async function openLossMeter(
   { model, weights, point }: {
     readonly model: Model;
-    readonly weights: SafetensorsFile;
+    readonly weights: Tensors;
     readonly point: RunPoint;
   },
   device: Device,

@@ -14,11 +14,15 @@ export interface ReadTexts {
   readonly words: number;
 }
 
-/** Documents of nothing but white space are left out, as they are of training data. */
+/**
+ * Documents of nothing but white space are left out, as they are of training data. `beginning`: the token that they are
+ * read behind, where it is not the one that closes them.
+ */
 export async function readTexts(
   paths: readonly string[],
   reading: ReadOptions,
   tokenizer: Pick<Tokenizer, "encode" | "endOfText">,
+  beginning = tokenizer.endOfText,
 ): Promise<ReadTexts> {
   const { endOfText } = tokenizer, end = endOfText === undefined ? [] : [endOfText];
   const parts: Uint32Array[] = [], starts = [0];
@@ -48,7 +52,8 @@ export async function readTexts(
       hint: "white space alone is no text",
     });
   }
-  return { split: splitOf(joined(parts), { starts, bytes, endOfText }), words };
+  const before = endOfText === undefined ? undefined : beginning;
+  return { split: splitOf(joined(parts), { starts, bytes, endOfText: before }), words };
 }
 
 function joined(parts: readonly Uint32Array[]): Int32Array {
