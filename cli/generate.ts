@@ -4,15 +4,24 @@
  * @module
  */
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
-import { samplingDefaults } from "../core/generate/defaults.ts";
 import type { GenerateOptions, PlacedPrompt } from "../core/generate/mod.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
 import { blasOption, deviceOption, openChosenDevice, threadsOption } from "./device_options.ts";
 import { continueMany } from "./generate_many.ts";
 import { continueOne } from "./generate_one.ts";
-import { numberBetween, parsePath, parseText, seedOption, wholeNumber } from "./options.ts";
+import { parsePath, seedOption, wholeNumber } from "./options.ts";
 import { penaltyOption } from "./penalty_option.ts";
+import {
+  contextOption,
+  maxTokensOption,
+  minPOption,
+  stopOption,
+  temperatureOption,
+  topKOption,
+  topPOption,
+  weightsOption,
+} from "./sampling_options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 
 const help = `
@@ -71,42 +80,18 @@ export function generateCommand(): CommandUnknownOpts {
         .argParser(wholeNumber(1)).default(8),
     )
     .optionsGroup("Choice of tokens:")
-    .addOption(
-      new Option("--temperature <x>", "0 always takes the likeliest token")
-        .argParser(numberBetween(0, Infinity)).default(samplingDefaults.temperature),
-    )
-    .addOption(
-      new Option("--top-k <n>", "choose among the k likeliest; 0 is all").argParser(wholeNumber(0))
-        .default(samplingDefaults.topK),
-    )
-    .addOption(
-      new Option("--top-p <x>", "choose among the likeliest that together have this probability")
-        .argParser(numberBetween(0, 1)).default(samplingDefaults.topP),
-    )
-    .addOption(
-      new Option("--min-p <x>", "choose among those so many times as probable as the likeliest")
-        .argParser(numberBetween(0, 1)).default(samplingDefaults.minP),
-    )
+    .addOption(temperatureOption())
+    .addOption(topKOption())
+    .addOption(topPOption())
+    .addOption(minPOption())
     .addOption(penaltyOption())
     .addOption(seedOption())
     .optionsGroup("End of a text:")
-    .addOption(
-      new Option("--max-tokens <n>", "stop after so many").argParser(wholeNumber(1)).default(256),
-    )
-    .addOption(
-      new Option("--stop <text>", "end before this text; repeatable; \\n is a line feed")
-        .argParser((text, before: string[]) => [...before, parseText(text)])
-        .default([] as string[], "none"),
-    )
-    .addOption(
-      new Option("--context <policy>", "when it is full: stop, or slide to its last half and go on")
-        .choices(["stop", "slide"] as const).default("stop" as const),
-    )
+    .addOption(maxTokensOption(256))
+    .addOption(stopOption())
+    .addOption(contextOption("slide to its last half and go on"))
     .optionsGroup("Device:")
-    .addOption(
-      new Option("--weights <type>", "how matrices are kept: bf16 takes half the memory, int8 a quarter")
-        .choices(["f32", "bf16", "int8", "int6", "int5"] as const).default("f32" as const),
-    )
+    .addOption(weightsOption())
     .addOption(deviceOption())
     .addOption(blasOption())
     .addOption(threadsOption())

@@ -98,11 +98,21 @@ function closing({ decoder }: OpenModel, event: EndEvent): string {
 
 /** Reading and writing apart, each with its speed. */
 export function timingLine({ promptTokens, tokens, prefillSeconds, decodeSeconds }: Timed): string {
-  const rate = (count: number, seconds: number) =>
-    `${formatCount(count / Math.max(seconds, 1e-9))} tokens/s`;
-  return `prompt ${plural(promptTokens, "token")} in ${formatDuration(prefillSeconds)} at ${
-    rate(promptTokens, prefillSeconds)
-  }, then ${formatCount(tokens)} at ${rate(tokens, decodeSeconds)}`;
+  const prompt = readingTime(
+    `prompt ${plural(promptTokens, "token")}`,
+    promptTokens,
+    prefillSeconds,
+  );
+  return `${prompt}, then ${formatCount(tokens)} at ${speed(tokens, decodeSeconds)}`;
+}
+
+/** What was read, how long that took, and how fast it was. */
+export function readingTime(what: string, tokens: number, seconds: number): string {
+  return `${what} in ${formatDuration(seconds)} at ${speed(tokens, seconds)}`;
+}
+
+export function speed(tokens: number, seconds: number): string {
+  return `${formatCount(tokens / Math.max(seconds, 1e-9))} tokens/s`;
 }
 
 /** How often the context slid, and what that took. */
