@@ -70,6 +70,7 @@ export async function showTraining(
 const limits: Partial<Record<EndReason, string>> = {
   time: " (max_minutes)",
   tokens: " (max_tokens)",
+  early_stop: " (early_stop: the validation loss fell no more)",
 };
 
 function summaryOf({ reason, step, validation, given }: Ending, seconds: number): string {

@@ -8,7 +8,13 @@ import type { Device } from "../core/device/mod.ts";
 import { countTargets, type Packing } from "../core/data/batches.ts";
 import { UserError } from "../core/io/errors.ts";
 import type { Target } from "../core/plan/mod.ts";
-import type { Memory, OpenData, PretrainConfig, ResolvedConfig } from "../core/train/mod.ts";
+import type {
+  BatchSizes,
+  Memory,
+  OpenData,
+  PretrainConfig,
+  ResolvedConfig,
+} from "../core/train/mod.ts";
 import { parseBytes } from "./options.ts";
 
 /** `--memory`: what the device has, or what a run may use of it. */
@@ -110,7 +116,8 @@ export async function resolveWithin(
   const mostRows = epochTargets === undefined
     ? anyRows
     : Math.ceil(epochTargets.reduce((a, b) => a + b, 0) / given.sequence_length);
-  return { config: fitSizes(given, { target, room, vocab_size, mostRows }), memory };
+  const resolve = (sizes: BatchSizes) => resolveConfig(given, vocab_size, sizes);
+  return { config: fitSizes(given, { resolve, target, room, mostRows }), memory };
 }
 
 /** Refuses a run that takes more than `--memory` gives it. */

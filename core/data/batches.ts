@@ -37,6 +37,8 @@ export interface Batch {
   readonly segmentIds: Int32Array<ArrayBuffer>;
   /** Counts the tokens of a segment from 0. */
   readonly positions: Int32Array<ArrayBuffer>;
+  /** How much each target counts, 0 where there is none; left out: 1 each. */
+  readonly weights?: Float32Array<ArrayBuffer>;
 }
 
 /** Where reading stands; plain data that a checkpoint holds as JSON. */
@@ -169,13 +171,14 @@ function documentTargets(split: SplitReader, tokens: number): number {
 }
 
 /** One row of a batch, as views of its arrays. */
-export type Row = Pick<Batch, "ids" | "targets" | "segmentIds" | "positions">;
+export type Row = Pick<Batch, "ids" | "targets" | "segmentIds" | "positions" | "weights">;
 
 /** Rows of padding. */
 export function emptyBatch(
   split: Pick<SplitReader, "endOfText">,
   rows: number,
   length: number,
+  weighting: "weighted" | "even" = "even",
 ): Batch {
   const size = rows * length;
   return {
@@ -185,17 +188,33 @@ export function emptyBatch(
     targets: new Int32Array(size).fill(ignoredTarget),
     segmentIds: new Int32Array(size),
     positions: new Int32Array(size),
+    ...(weighting === "weighted" && { weights: new Float32Array(size) }),
   };
 }
 
-export function rowOf({ length, ids, targets, segmentIds, positions }: Batch, row: number): Row {
+export function rowOf(batch: Batch, row: number): Row {
+  const { length, ids, targets, segmentIds, positions, weights } = batch;
   const [from, to] = [row * length, (row + 1) * length];
   return {
     ids: ids.subarray(from, to),
     targets: targets.subarray(from, to),
     segmentIds: segmentIds.subarray(from, to),
     positions: positions.subarray(from, to),
+    ...(weights && { weights: weights.subarray(from, to) }),
   };
+}
+
+/** How much the targets of a row or batch count: what a sum of their losses is divided by. */
+export function countOf({ targets, weights }: Pick<Batch, "targets" | "weights">): number {
+  return weights
+    ? weights.reduce((sum, weight) => sum + weight, 0)
+    : targets.reduce((count, target) => count + (target < 0 ? 0 : 1), 0);
+}
+
+/** Tokens of a row or batch: those that are learned, or where some are only read all but padding. */
+export function tokensIn({ targets, segmentIds, weights }: Omit<Row, "ids" | "positions">): number {
+  const [words, least] = weights ? [segmentIds, 1] : [targets, 0];
+  return words.reduce((count, word) => count + (word >= least ? 1 : 0), 0);
 }
 
 /** Fills a row with the tokens from `start` on, as one segment, as far as there are targets. */

@@ -16,29 +16,34 @@ import {
   emptyBatch,
   fillRow,
   firstCursor,
-  ignoredTarget,
   nextBatch,
   type Packing,
+  type Row,
   rowOf,
+  tokensIn,
 } from "./batches.ts";
+import type { ConversationCursor, ConversationPacking } from "./conversation_rows.ts";
 import { philox, purposes } from "./philox.ts";
 import type { SplitReader } from "./shard_reader.ts";
 
 /** Where reading several sources stands; plain data that a checkpoint holds as JSON. */
-export interface MixtureCursor {
-  readonly sources: readonly SourceCursor[];
+export interface MixtureCursor<C = Cursor> {
+  readonly sources: readonly SourceCursor<C>[];
 }
 
-interface SourceCursor {
+interface SourceCursor<C> {
   /** Rows that it is owed; below 0 it gave more than its share. */
   readonly credit: number;
   /** Targets that it gave. */
   readonly tokens: number;
-  readonly cursor: Cursor;
+  readonly cursor: C;
 }
 
-/** Where a run's data stand: in its one folder, or in a mixture. */
-export type DataCursor = Cursor | MixtureCursor;
+/** Where a run's data stand: in its one source, or in a mixture. */
+export type DataCursor = AnyCursor | MixtureCursor<AnyCursor>;
+type AnyCursor = Cursor | ConversationCursor;
+/** Of token shards. */
+export type ShardCursor = Cursor | MixtureCursor;
 
 /** What rows are made from: the splits, and of a mixture their shares of the rows of a step, which sum to 1. */
 export interface RowSource extends Omit<BatchSource, "split"> {
@@ -48,34 +53,54 @@ export interface RowSource extends Omit<BatchSource, "split"> {
 
 /** The cursor that a mixture of `count` sources begins with. */
 export function firstMixtureCursor(packing: Packing, count: number): MixtureCursor {
-  const cursor = firstCursor(packing);
-  return { sources: Array.from({ length: count }, () => ({ credit: 0, tokens: 0, cursor })) };
+  return mixtureCursor(Array(count).fill(firstCursor(packing)));
+}
+
+/** The cursor that a mixture begins with whose sources begin with these. */
+export function mixtureCursor<C>(cursors: readonly C[]): MixtureCursor<C> {
+  return { sources: cursors.map((cursor) => ({ credit: 0, tokens: 0, cursor })) };
 }
 
 /** How the rows before a cursor were made. */
-export function packingOf(cursor: DataCursor): Packing {
+export function packingOf(cursor: DataCursor): Packing | ConversationPacking {
   return ("sources" in cursor ? cursor.sources[0].cursor : cursor).packing;
 }
 
 /** The next training rows of an update, counted from 0, and the cursor behind them. */
 export function nextRows(
   source: RowSource,
-  cursor: DataCursor,
+  cursor: ShardCursor,
   step: number,
-): { batch: Batch; cursor: DataCursor } {
+): { batch: Batch; cursor: ShardCursor } {
   if (!("sources" in cursor)) return nextBatch({ ...source, split: source.splits[0] }, cursor);
-  const { splits, rows, length, seed } = source, shares = source.sharesAt(step);
+  const { splits, rows, length, seed } = source;
   const batch = emptyBatch(splits[0], rows, length);
+  const fills = splits.map((split, i): FillRow<Cursor> => {
+    const from = { split, seed: seedOf(seed, i), length };
+    return (row, before) => fillRow(from, row, before);
+  });
+  return { batch, cursor: fillMixed(batch, cursor, source.sharesAt(step), fills) };
+}
+
+/** Fills a row from where a source stands, and says where it stands then. */
+export type FillRow<C> = (row: Row, cursor: C) => C;
+
+/** Fills every row of a batch from one of the sources, in their shares; returns where they stand then. */
+export function fillMixed<C>(
+  batch: Batch,
+  cursor: MixtureCursor<C>,
+  shares: readonly number[],
+  fills: readonly FillRow<C>[],
+): MixtureCursor<C> {
   const sources = [...cursor.sources];
-  for (let at = 0; at < rows; at++) {
+  for (let at = 0; at < batch.rows; at++) {
     const { chosen, credits } = chooseSource(sources.map(({ credit }) => credit), shares);
     credits.forEach((credit, i) => sources[i] = { ...sources[i], credit });
     const row = rowOf(batch, at), before = sources[chosen];
-    const from = { split: splits[chosen], seed: seedOf(seed, chosen), length };
-    const next = fillRow(from, row, before.cursor);
-    sources[chosen] = { ...before, tokens: before.tokens + targetsIn(row.targets), cursor: next };
+    const next = fills[chosen](row, before.cursor);
+    sources[chosen] = { ...before, tokens: before.tokens + tokensIn(row), cursor: next };
   }
-  return { batch, cursor: { sources } };
+  return { sources };
 }
 
 /** Credits that differ by less are equal: rounding breaks no tie. */
@@ -97,12 +122,8 @@ export function chooseSource(
 }
 
 /** The first source draws as if it were alone, each other in an order of its own. */
-function seedOf(seed: number, source: number): number {
+export function seedOf(seed: number, source: number): number {
   return source === 0 ? seed : philox([source, 0, 0, 0], [seed, purposes.source])[0];
-}
-
-function targetsIn(targets: Int32Array): number {
-  return targets.reduce((count, target) => count + (target === ignoredTarget ? 0 : 1), 0);
 }
 
 /**

@@ -51,6 +51,8 @@ export interface Rows extends RunValues {
 /** Rows with what should follow each token; a negative target counts for nothing. */
 export interface LabelledRows extends Rows {
   readonly targets: Tensor;
+  /** f32: how much each target counts; left out: 1. */
+  readonly weights?: Tensor | undefined;
 }
 
 /** New tokens of each row, after others. */
@@ -88,11 +90,11 @@ export interface ModelState<T> {
 export interface Loss {
   /** What training minimizes: `sum` and the parts' further losses. */
   readonly objective: Tensor;
-  /** Over all targets. */
+  /** Over all targets, each times its weight. */
   readonly sum: Tensor;
-  /** [batch · time] */
+  /** [batch · time], without weights. */
   readonly losses: Tensor;
-  /** What the parts watch, summed over the targets: each f32 [] or [n]. */
+  /** What the parts watch, summed over the targets as their losses are: each f32 [] or [n]. */
   readonly metrics: Readonly<Record<string, Tensor>>;
 }
 
@@ -196,14 +198,19 @@ export function buildModel(config: CompleteModelConfig): Model {
       const { repetition = 0, ...plain } = options, { softcap } = head;
       const x = reshape(hidden, [-1, dims.hidden_size]), weight = headWeight(params);
       const [targets, ids] = [rows.targets, rows.ids].map((each) => reshape(each, [-1]));
+      const weights = rows.weights && reshape(rows.weights, [-1]);
       const { sum, losses } = scope(
         "head",
-        () => linearCrossEntropy(x, weight, targets, undefined, { softcap, ...plain }),
+        () => linearCrossEntropy(x, weight, targets, weights, { softcap, ...plain }),
       );
-      const counted = sub(1, less(toFloat(rows.targets), 0));
+      const isTarget = sub(1, less(toFloat(rows.targets), 0));
+      const counted = rows.weights ? mul(isTarget, rows.weights) : isTarget;
       const further = Object.values(aux).map((x) => sumAll(mul(x, counted)));
       if (repetition > 0) {
-        const loss = scope("head", () => repetitionLoss(x, weight, { ids, targets, softcap }));
+        const loss = scope(
+          "head",
+          () => repetitionLoss(x, weight, { ids, targets, weights, softcap }),
+        );
         further.push(mul(loss, repetition));
       }
       return {

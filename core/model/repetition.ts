@@ -24,15 +24,21 @@ const least = 1e-6;
 /**
  * Σ −ln(1 − p(the token itself follows)) over the tokens that another one should follow: unlikelihood (Welleck et al. 2019,
  * arXiv 1908.04319) of an immediate repetition. x [tokens, width], head [vocab, width], ids and targets i32 [tokens];
- * negative targets do not count.
+ * negative targets do not count, others as much as their weights f32 [tokens], or 1.
  */
 export function repetitionLoss(
   x: Tensor,
   head: Tensor,
-  { ids, targets, softcap }: { ids: Tensor; targets: Tensor; softcap: number },
+  { ids, targets, weights, softcap }: {
+    ids: Tensor;
+    targets: Tensor;
+    weights?: Tensor | undefined;
+    softcap: number;
+  },
 ): Tensor {
   const given = toFloat(ids), wanted = toFloat(targets);
-  const counts = mul(sub(1, less(wanted, 0)), sub(1, equal(given, wanted)));
+  const others = mul(sub(1, less(wanted, 0)), sub(1, equal(given, wanted)));
+  const counts = weights ? mul(others, weights) : others;
   const { losses } = linearCrossEntropy(x, head, ids, undefined, { softcap });
   const p = stopGradient(exp(neg(losses))), other = sub(1, p);
   const value = sumAll(mul(counts, neg(log(maximum(other, least)))));

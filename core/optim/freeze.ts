@@ -1,4 +1,4 @@
-/** Parameters that rest for a while: neither they nor what the optimizer keeps of them changes. */
+/** Parameters that rest: neither they nor what the optimizer keeps of them changes. */
 
 import { z } from "zod";
 import { element, mul } from "../../kernels/mod.ts";
@@ -9,12 +9,12 @@ import { type Clock, spanConfig } from "./span.ts";
 
 /** Some parameters, and until when they rest. */
 const freeze = z.strictObject({
-  /** Those whose path one of these fits, `*` standing for any text; left out: all. */
+  /** Those whose path one of these fits, `*` standing for any text; a part of the model has all in it; left out: all. */
   params: z.array(pathPattern).min(1).optional(),
   /** But not those whose path one of these fits. */
   except: z.array(pathPattern).min(1).optional(),
-  /** Counted from the start of the run. */
-  until: spanConfig,
+  /** Counted from the start of the run. Left out: always, and then nothing is kept of them. */
+  until: spanConfig.optional(),
 });
 
 export const freezeConfig = z.array(freeze).meta({ id: "freeze" }).default([]);
@@ -29,9 +29,14 @@ export function frozenBy(config: FreezeConfig, { path }: Pick<OptimizerParam, "p
   });
 }
 
+/** Whether an entry lasts for the whole run. */
+export function isForGood({ until }: FreezeConfig[number]): boolean {
+  return until === undefined;
+}
+
 /** For each entry, 0 while it lasts and 1 after: the words of update `step`, counted from 0. */
 export function thawWords(config: FreezeConfig, clock: Clock): (step: number) => number[] {
-  const ends = config.map(({ until }) => clock.stepsOf(until));
+  const ends = config.map(({ until }) => until === undefined ? Infinity : clock.stepsOf(until));
   return (step) => ends.map((end) => step < end ? 0 : 1);
 }
 

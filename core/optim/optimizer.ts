@@ -7,7 +7,7 @@ import { type Role, roles } from "../nn/mod.ts";
 import { adamWOptimizer } from "./adamw.ts";
 import { adEMAMixOptimizer } from "./ademamix.ts";
 import { decayTable } from "./decay.ts";
-import { freezeConfig, frozenBy, thawOf, thawWords } from "./freeze.ts";
+import { freezeConfig, frozenBy, isForGood, thawOf, thawWords } from "./freeze.ts";
 import { muonOptimizer } from "./muon.ts";
 import { pathPattern, takesPath } from "./paths.ts";
 import type { OptimizerParam, OptimizerRecord, PlacedSchedule, Words } from "./record.ts";
@@ -23,7 +23,7 @@ const optimizers = {
 /** Gradients longer than this, all together, are shortened to it; 0 is no limit. */
 const max_norm = nonnegativeSchedule.default(1);
 
-/** Parameters that rest at first, whatever their optimizer. */
+/** Parameters that rest at first, or always, whatever their optimizer. */
 const shared = { max_norm, freeze: freezeConfig };
 
 const members = {
@@ -112,21 +112,23 @@ export function scalarsOf(
 /** By a parameter's path. */
 export type ByPath<T> = Readonly<Record<string, T>>;
 
-/** A group's parameters of one role, for people. */
+/** A group's parameters of one role, for people; or those that are never trained. */
 export interface GroupSummary {
-  readonly kind: GroupConfig["kind"];
+  readonly kind: GroupConfig["kind"] | "frozen";
   readonly role: Role;
   readonly params: readonly OptimizerParam[];
   readonly weightDecay: Schedule;
 }
 
 export interface Optimizer {
+  /** All parameters but those that always rest. */
+  readonly params: readonly OptimizerParam[];
   /** What is kept of the parameters, by name and then path: a part of the state. */
   readonly buffers: Readonly<Record<string, ByPath<Spec>>>;
   readonly hyper: Spec;
-  /** The gradients, 0 for parameters that rest: they are no part of the norm that is clipped. */
+  /** The gradients of `params`, 0 for those that rest for now: they are no part of the norm that is clipped. */
   trained(grads: ByPath<Tensor>, hyper: Tensor): ByPath<Tensor>;
-  /** All parameters and buffers after an update. `gate` as from `globalNorm`. */
+  /** All parameters and buffers after an update. `grads` of `params` at least; `gate` as from `globalNorm`. */
   update(given: {
     readonly params: ByPath<Tensor>;
     readonly grads: ByPath<Tensor>;
@@ -155,16 +157,21 @@ export function bindOptimizer(
       throw new ShapeError(`optimizer: group ${i} (${kind}) is left nothing`);
     }
   });
-  const buffers: Record<string, Record<string, Spec>> = {};
-  params.forEach(({ path, shape }, i) => {
-    for (const name of groups[groupOf[i]].record.buffers) {
-      (buffers[name] ??= {})[path] = { shape, dtype: "f32" };
-    }
-  });
   const { freeze } = config,
     entriesOf = new Map(
       params.map((param) => [param.path, frozenBy(freeze, param)]),
     );
+  const isFrozen = ({ path }: OptimizerParam) =>
+    entriesOf.get(path)!.some((entry) => isForGood(freeze[entry]));
+  const trainable = params.filter((param) => !isFrozen(param));
+  if (trainable.length === 0) throw new ShapeError("optimizer: freeze leaves nothing to train");
+  const buffers: Record<string, Record<string, Spec>> = {};
+  params.forEach((param, i) => {
+    if (isFrozen(param)) return;
+    for (const name of groups[groupOf[i]].record.buffers) {
+      (buffers[name] ??= {})[param.path] = { shape: param.shape, dtype: "f32" };
+    }
+  });
   freeze.forEach((_, i) => {
     if ([...entriesOf.values()].some((entries) => entries.includes(i))) return;
     throw new ShapeError(`optimizer: freeze.${i} fits no parameter`);
@@ -184,14 +191,15 @@ export function bindOptimizer(
     };
   };
   return {
+    params: trainable,
     buffers,
     hyper: { shape: [words + freeze.length], dtype: "f32" },
     trained(grads, hyper) {
       const thaws = thawsIn(hyper);
       return Object.fromEntries(
-        Object.entries(grads).map(([path, grad]) => {
+        trainable.map(({ path }) => {
           const thaw = thaws(path);
-          return [path, thaw ? mul(grad, thaw) : grad];
+          return [path, thaw ? mul(grads[path], thaw) : grads[path]];
         }),
       );
     },
@@ -205,6 +213,10 @@ export function bindOptimizer(
       const next: Record<string, Tensor> = {}, kept: Record<string, Record<string, Tensor>> = {};
       params.forEach((param, i) => {
         const { path } = param, { group, record } = groups[groupOf[i]], thaw = thaws(path);
+        if (isFrozen(param)) {
+          next[path] = given.params[path];
+          return;
+        }
         const updated = record.update(group as never, param, {
           param: given.params[path],
           grad: given.grads[path],
@@ -219,14 +231,24 @@ export function bindOptimizer(
       });
       return { params: next, buffers: kept };
     },
-    summary: groups.flatMap(({ group, record }, i) =>
-      roles.map((role) => ({
-        kind: group.kind,
+    summary: [
+      ...groups.flatMap(({ group, record }, i) =>
+        roles.map((role) => ({
+          kind: group.kind,
+          role,
+          params: params.filter((param, n) =>
+            groupOf[n] === i && param.role === role && !isFrozen(param)
+          ),
+          weightDecay: record.decayOf(group as never, role),
+        }))
+      ),
+      ...roles.map((role) => ({
+        kind: "frozen" as const,
         role,
-        params: params.filter((param, n) => groupOf[n] === i && param.role === role),
-        weightDecay: record.decayOf(group as never, role),
-      })).filter(({ params }) => params.length > 0)
-    ),
+        params: params.filter((param) => param.role === role && isFrozen(param)),
+        weightDecay: 0,
+      })),
+    ].filter(({ params }) => params.length > 0),
   };
 }
 

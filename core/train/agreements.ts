@@ -32,6 +32,11 @@ export function disagreements(config: PretrainConfig): Disagreement[] {
   }
   const [path, message] = dataFault(config.data);
   if (message) return [{ path, message }];
+  const { early_stop, validation, checkpoint: { every, keep_best } } = config;
+  if (early_stop && validation.every === 0 && (every === 0 || keep_best === 0)) {
+    const message = "the loss is measured at the end only: give validation.every";
+    return [{ path: ["early_stop"], message }];
+  }
   const sizes = ofSizes(config), numbers = numbersOf(config);
   return [...sizes, ...numbers && sizes.length === 0 ? ofTimes(config, numbers) : []];
 }
@@ -166,10 +171,9 @@ interface PlacedSchedule {
 function spansIn(config: PretrainConfig): { path: Path; span: Span }[] {
   const { validation, checkpoint, samples, log_every, stages, optimizer } = config;
   return [
-    ...optimizer.freeze.map(({ until }, i) => ({
-      path: ["optimizer", "freeze", i, "until"],
-      span: until,
-    })),
+    ...optimizer.freeze.flatMap(({ until }, i) =>
+      until === undefined ? [] : [{ path: ["optimizer", "freeze", i, "until"], span: until }]
+    ),
     { path: ["validation", "every"], span: validation.every },
     { path: ["checkpoint", "every"], span: checkpoint.every },
     { path: ["samples", "every"], span: samples.every },

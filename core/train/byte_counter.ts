@@ -12,8 +12,8 @@ export interface ByteCounter {
 }
 
 /**
- * Counts each target's bytes where the tokenizer can tell them, from it and the token before it, a special token's as
- * none; else every target counts as the split's mean.
+ * Counts each target's bytes, times its weight, where the tokenizer can tell them, from it and the token before it, a special
+ * token's as none; else every target counts as the split's mean.
  */
 export function byteCounter(
   tokenizer: Pick<Tokenizer, "bytesOf" | "pieces" | "vocabSize" | "specialTokens">,
@@ -24,10 +24,11 @@ export function byteCounter(
   return {
     *watch(batches) {
       for (const batch of batches) {
-        const { ids, targets } = batch;
+        const { ids, targets, weights } = batch;
         for (let i = 0; i < targets.length; i++) {
           if (targets[i] === ignoredTarget) continue;
-          counted += table ? bytesBehind(table, ids[i], targets[i]) : mean;
+          const text = table ? bytesBehind(table, ids[i], targets[i]) : mean;
+          counted += (weights ? weights[i] : 1) * text;
         }
         yield batch;
       }

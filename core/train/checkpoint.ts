@@ -8,6 +8,7 @@ import { createHash } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import type { Cursor } from "../data/batches.ts";
+import type { ConversationCursor } from "../data/conversation_rows.ts";
 import type { MixtureCursor } from "../data/mixture.ts";
 import { exists, replaceFolder, writeFileAtomic } from "../io/atomic.ts";
 import { exitCodes, jsonFault, messageOf, UserError } from "../io/errors.ts";
@@ -19,7 +20,9 @@ import {
 } from "../io/safetensors.ts";
 import { shellWord } from "../io/words.ts";
 import { type AverageKind, averageKinds } from "../optim/mod.ts";
+import { patienceSchema } from "./early_stop.ts";
 
+const index = z.int().min(0);
 const cursorSchema = z.discriminatedUnion("packing", [
   z.strictObject({ packing: z.literal("windows"), window: z.int().min(0) }),
   z.strictObject({ packing: z.literal("stream"), token: z.int().min(0) }),
@@ -29,7 +32,14 @@ const cursorSchema = z.discriminatedUnion("packing", [
     document: z.int().min(0),
     offset: z.int().min(0),
   }),
-]) satisfies z.ZodType<Cursor>;
+  z.strictObject({ packing: z.literal("packed"), length: index, epoch: index, row: index }),
+  z.strictObject({
+    packing: z.literal("buckets"),
+    lengths: z.array(index).readonly(),
+    epoch: index,
+    taken: z.array(index).readonly(),
+  }),
+]) satisfies z.ZodType<Cursor | ConversationCursor>;
 
 const mixtureSchema = z.strictObject({
   sources: z.array(z.strictObject({
@@ -37,7 +47,7 @@ const mixtureSchema = z.strictObject({
     tokens: z.int().min(0),
     cursor: cursorSchema,
   })).min(1).readonly(),
-}) satisfies z.ZodType<MixtureCursor>;
+}) satisfies z.ZodType<MixtureCursor<Cursor | ConversationCursor>>;
 
 const commonState = {
   format: z.literal("quern-checkpoint"),
@@ -57,6 +67,8 @@ const stateSchema = z.strictObject({
   cursor: z.union([cursorSchema, mixtureSchema]),
   /** Nats a token, where it was measured at this step. */
   validation_loss: z.number().optional(),
+  /** Where the run may end early. */
+  patience: patienceSchema.optional(),
   /** Names the data, each source of a mixture, that the cursor belongs to. */
   data_sha256: z.union([
     z.string(),

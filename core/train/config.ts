@@ -2,7 +2,9 @@
 
 import { z } from "zod";
 import { UserError } from "../io/errors.ts";
-import { formatBytes } from "../io/words.ts";
+import type { Packing } from "../data/batches.ts";
+import type { ConversationPacking } from "../data/conversation_rows.ts";
+import { formatBytes, shellWord } from "../io/words.ts";
 import { precisions } from "../../kernels/mod.ts";
 import {
   buildModel,
@@ -20,6 +22,7 @@ import {
   tokenCount,
 } from "../optim/mod.ts";
 import { disagreements } from "./agreements.ts";
+import { earlyStopConfig } from "./early_stop.ts";
 import { routerHealthConfig } from "./router_health.ts";
 import { samplesConfig } from "./samples_config.ts";
 import { dataConfig } from "./data_config.ts";
@@ -28,9 +31,8 @@ import { timelineOf } from "./timeline.ts";
 const positive = z.int().positive(), counted = z.int().nonnegative();
 const orAuto = z.union([positive, z.literal("auto").meta({ examples: ["auto"] })]);
 
-const forms = z.strictObject({
-  model: modelConfig,
-  data: dataConfig,
+/** What every training says, whatever it trains on. */
+export const trainingFields = {
   /** Tokens of a row. */
   sequence_length: positive,
   /** Rows of an update. `auto`: as many as fit the device that the run begins on, and no more than the data have. */
@@ -81,6 +83,8 @@ const forms = z.strictObject({
     /** Targets that are measured at most, from the start of the split; 0 is the whole split. */
     max_tokens: counted.default(0),
   }).default({ every: 0, max_tokens: 0 }),
+  /** Ends the run when the validation loss falls no more. */
+  early_stop: earlyStopConfig.optional(),
   checkpoint: z.strictObject({
     /** From one checkpoint to the next; 0 saves at the end only. */
     every: spanConfig.default(0),
@@ -95,7 +99,9 @@ const forms = z.strictObject({
   log_every: positiveSpan.default(10),
   /** First weights and the order of the data. */
   seed: z.int().min(0).max(0xffffffff).default(0),
-});
+};
+
+const forms = z.strictObject({ model: modelConfig, data: dataConfig, ...trainingFields });
 
 export type PretrainConfig = z.output<typeof forms>;
 
@@ -124,8 +130,31 @@ export type ResolvedConfig =
   & BatchSizes
   & { readonly model: OuterSizes };
 
+/** What a resolved config says of a run, whatever the run trains on. */
+export interface RunConfig extends Omit<ResolvedConfig, "data"> {
+  readonly kind?: "sft";
+  readonly data: {
+    readonly packing: Packing | ConversationPacking;
+    /** Shorter rows besides those of sequence_length tokens. */
+    readonly bucket_lengths?: readonly number[] | undefined;
+  };
+}
+
+/** The command that makes such runs. */
+export function verbOf({ kind }: Pick<RunConfig, "kind">): "pretrain" | "sft" {
+  return kind ?? "pretrain";
+}
+
+/** The command line by which a run goes on. */
+export function resumeCommand(config: Pick<RunConfig, "kind">, run: string): string {
+  return `quern ${verbOf(config)} --resume ${shellWord(run)}`;
+}
+
+/** Sizes that may be left open. */
+export type GivenSizes = Pick<PretrainConfig, keyof BatchSizes>;
+
 /** Whether sizes are left to the memory that there is: `fitSizes` finds them. */
-export function hasAutoSizes({ batch_size, accumulation }: PretrainConfig): boolean {
+export function hasAutoSizes({ batch_size, accumulation }: GivenSizes): boolean {
   return batch_size === "auto" || accumulation === "auto";
 }
 

@@ -1,7 +1,12 @@
 /** The open data of a run, and whether they are the ones that it began with. */
 
 import { firstCursor, type Packing, requireTargets } from "../data/batches.ts";
-import { type DataCursor, firstMixtureCursor, sourceNames } from "../data/mixture.ts";
+import {
+  type DataCursor,
+  firstMixtureCursor,
+  type ShardCursor,
+  sourceNames,
+} from "../data/mixture.ts";
 import { openShards, type ShardReader } from "../data/shard_reader.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
@@ -84,7 +89,7 @@ export function requireAllTargets(data: OpenData, packing: Packing, length: numb
 }
 
 /** The cursor that a run begins with. */
-export function firstDataCursor({ sources, isMixture }: OpenData, packing: Packing): DataCursor {
+export function firstDataCursor({ sources, isMixture }: OpenData, packing: Packing): ShardCursor {
   return isMixture ? firstMixtureCursor(packing, sources.length) : firstCursor(packing);
 }
 
@@ -170,4 +175,9 @@ export function requireSameData({ path, state }: Checkpoint, data: OpenData): vo
     if (i >= hashes.length) refuse("the run began without this source", folder, keep);
     refuse(other, folder, belongs(hashes[i]));
   }
+}
+
+/** Whether a source has held-out text to measure on. */
+export function holdsOut({ shards }: OpenSource): boolean {
+  return shards.splits.val.tokens > 0;
 }

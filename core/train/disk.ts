@@ -6,7 +6,7 @@ import { sizeOf } from "../graph/mod.ts";
 import { buildModel, namedParams } from "../model/mod.ts";
 import { averageSpecs, bindOptimizer, type Span } from "../optim/mod.ts";
 import { checkpointsFolder } from "./checkpoint.ts";
-import type { ResolvedConfig } from "./config.ts";
+import type { RunConfig } from "./config.ts";
 import { timelineOf } from "./timeline.ts";
 
 /** Bytes on disk at the moment when they are the most. */
@@ -18,7 +18,7 @@ export interface DiskUse {
   readonly totalBytes: number;
 }
 
-export function diskUse(config: ResolvedConfig): DiskUse {
+export function diskUse(config: RunConfig): DiskUse {
   const checkpointBytes = checkpointBytesOf(config);
   const checkpoints = checkpointsAtOnce(config), metricsBytes = metricsBytesOf(config);
   return {
@@ -30,7 +30,7 @@ export function diskUse(config: ResolvedConfig): DiskUse {
 }
 
 /** Weights, averages of them and all that the optimizer keeps, four bytes each. */
-function checkpointBytesOf({ model, optimizer, averages }: ResolvedConfig): number {
+function checkpointBytesOf({ model, optimizer, averages }: RunConfig): number {
   const params = namedParams(buildModel(model).params);
   const kept = [bindOptimizer(optimizer, params).buffers, averageSpecs(averages, params)]
     .flatMap((all) => Object.values(all)).flatMap((one) => Object.values(one));
@@ -38,7 +38,7 @@ function checkpointBytesOf({ model, optimizer, averages }: ResolvedConfig): numb
 }
 
 /** A new checkpoint is whole before an old one goes. */
-function checkpointsAtOnce(config: ResolvedConfig): number {
+function checkpointsAtOnce(config: RunConfig): number {
   const { every, keep, keep_best } = config.checkpoint, written = timesOf(config, every);
   return keep > 0 ? Math.min(keep + keep_best + 1, written) : written;
 }
@@ -46,7 +46,7 @@ function checkpointsAtOnce(config: ResolvedConfig): number {
 /** A line of `metrics.jsonl` has about so many bytes. */
 const metricsLine = 140;
 
-function metricsBytesOf(config: ResolvedConfig): number {
+function metricsBytesOf(config: RunConfig): number {
   const { log_every, validation: { every } } = config;
   return metricsLine * (timesOf(config, log_every) + timesOf(config, every));
 }
@@ -55,7 +55,7 @@ function metricsBytesOf(config: ResolvedConfig): number {
  * How often something is done that is done every `span` and at the end. Nobody knows where only time ends the run: it counts
  * as a thousand updates there.
  */
-function timesOf(config: ResolvedConfig, span: Span): number {
+function timesOf(config: RunConfig, span: Span): number {
   const { end, timesBy } = timelineOf(config);
   return 1 + timesBy((end === Infinity ? 1000 : end) - 1, span);
 }
@@ -68,7 +68,7 @@ export interface DiskShortage {
 
 /** Says what is missing where a run's disk cannot hold all that the run will write; undefined where it can or does not say. */
 export async function diskShortage(
-  config: ResolvedConfig,
+  config: RunConfig,
   run: string,
 ): Promise<DiskShortage | undefined> {
   const free = await freeBytesAt(run), use = diskUse(config);

@@ -10,9 +10,9 @@ import {
   type RoleCount,
 } from "../model/mod.ts";
 import type { NamedSpec, Plan, Target } from "../plan/mod.ts";
-import type { ResolvedConfig } from "./config.ts";
+import type { RunConfig } from "./config.ts";
 import { type DiskUse, diskUse } from "./disk.ts";
-import { trainingOf } from "./pretrain.ts";
+import { trainingOf } from "./train.ts";
 import { plansOf, planTraining, stateOfAll, type TrainPlans, type UpdatePlans } from "./plans.ts";
 import { samplingPlans } from "./sampler.ts";
 import { perUpdate, type Stage, timelineOf } from "./timeline.ts";
@@ -50,7 +50,7 @@ export interface DryStage extends Stage {
   readonly totalBytes: number;
 }
 
-export function dryRun(config: ResolvedConfig, target: Target): DryRun {
+export function dryRun(config: RunConfig, target: Target): DryRun {
   const training = trainingOf(config), params = namedParams(training.model.params);
   const plans = planTraining(training, target);
   const others = samplingPlans(config, training.model, target);
@@ -91,7 +91,7 @@ function dryStage(
   totalBytes: number,
 ): DryStage {
   const ofUpdate = (pick: keyof Plan["totals"]) =>
-    update.totals[pick] + stage.accumulation * (accumulate?.totals[pick] ?? 0);
+    update.totals[pick] + stage.accumulation * (accumulate.at(-1)?.totals[pick] ?? 0);
   const tokensPerUpdate = perUpdate(stage);
   return {
     ...stage,

@@ -5,10 +5,10 @@ import type { Device } from "../device/types.ts";
 import { type PlanTimes, timePlans } from "../inspect/mod.ts";
 import { significant } from "../io/words.ts";
 import { averagesToMeasure, planAverages, type Span } from "../optim/mod.ts";
-import type { ResolvedConfig } from "./config.ts";
+import type { RunConfig } from "./config.ts";
 import { diskUse } from "./disk.ts";
 import { planTraining, type Training, type TrainPlans } from "./plans.ts";
-import { trainingOf } from "./pretrain.ts";
+import { trainingOf } from "./train.ts";
 import type { RowShape } from "./rows.ts";
 import { perUpdate, timelineOf } from "./timeline.ts";
 
@@ -41,7 +41,7 @@ export interface EstimateOptions {
 
 /** Times the kernels of a run. Undefined where they cannot be timed: the machine is too busy. */
 export async function estimateTime(
-  config: ResolvedConfig,
+  config: RunConfig,
   device: Device,
   { heldOut, plans }: EstimateOptions = {},
 ): Promise<TimeEstimate | undefined> {
@@ -50,10 +50,12 @@ export async function estimateTime(
   const all = plans ?? planTraining(training, device.target);
   const times = await timeTraining(training, device, all);
   if (!times) return undefined;
-  const [measure, ...rest] = times.seconds;
+  const rest = [...times.seconds], measure = rest.splice(0, all.losses.length).at(-1)!;
   let updates = 0;
   const seconds = stages.map(({ accumulation, from }, i) => {
-    const apply = rest.shift()!, part = accumulation > 1 ? rest.shift()! : 0;
+    const apply = rest.shift()!;
+    // of several lengths the longest: what an update takes at most
+    const part = rest.splice(0, all.stages[i].accumulate.length).at(-1) ?? 0;
     const steps = Math.max(0, Math.min(end, stages[i + 1]?.from ?? end) - from);
     updates += steps * (apply + accumulation * part);
     return apply + accumulation * part;
@@ -87,19 +89,19 @@ function doubtOf({ timedShare, spread }: PlanTimes): string | undefined {
     : undefined;
 }
 
-/** Of `losses`, then of each stage's `update` and, if there is one, `accumulate`. */
+/** Of `losses`, then of each stage's `update` and `accumulate`. */
 async function timeTraining(training: Training, device: Device, plans: TrainPlans) {
   const inOrder = ({ losses, stages }: TrainPlans) => [
-    losses,
-    ...stages.flatMap(({ update, accumulate }) => accumulate ? [update, accumulate] : [update]),
+    ...losses,
+    ...stages.flatMap(({ update, accumulate }) => [update, ...accumulate]),
   ];
-  const isLeast = training.stages.every(({ shape }) => shape.rows === 1);
+  const isLeast = training.stages.every(({ shapes }) => shapes.every(({ rows }) => rows === 1));
   // too large to be timed: a row alone has smaller kernels
-  const single = (shape: RowShape) => ({ ...shape, rows: 1 });
+  const single = (shapes: readonly RowShape[]) => shapes.map((shape) => ({ ...shape, rows: 1 }));
   const smaller = () =>
     inOrder(planTraining({
       ...training,
-      stages: training.stages.map((stage) => ({ ...stage, shape: single(stage.shape) })),
+      stages: training.stages.map((stage) => ({ ...stage, shapes: single(stage.shapes) })),
       measured: single(training.measured),
     }, device.target));
   return await timePlans(device, inOrder(plans), isLeast ? {} : { smaller });
@@ -107,10 +109,11 @@ async function timeTraining(training: Training, device: Device, plans: TrainPlan
 
 /** Batches of one measurement. */
 function heldOutBatches(
-  { validation: { max_tokens } }: ResolvedConfig,
-  { rows, length }: RowShape,
+  { validation: { max_tokens } }: RunConfig,
+  shapes: readonly RowShape[],
   heldOut: readonly number[],
 ): number {
+  const { rows, length } = shapes.at(-1)!;
   const most = max_tokens || Infinity, tokens = rows * length;
   return heldOut.reduce((sum, held) => sum + Math.ceil(Math.min(most, held) / tokens), 0);
 }
@@ -119,7 +122,7 @@ function heldOutBatches(
  * How often a run measures, every so often, at the end with each average, and with `keep_best` before each save; and saves: after
  * its first `from` updates. Of a run that only time ends the end alone is known.
  */
-export function timesOf(config: ResolvedConfig, from = 0) {
+export function timesOf(config: RunConfig, from = 0) {
   const { validation, checkpoint: { every, keep_best }, averages, optimizer } = config;
   const timeline = timelineOf(config), { end, timesBy } = timeline;
   if (end === Infinity) return { validations: averages.ema ? 2 : 1, saves: 1 };

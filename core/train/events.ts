@@ -74,5 +74,5 @@ export interface Measuring {
   readonly part: number;
 }
 
-/** `steps`, `tokens`: all done; `finished`: they were before; `time`: max_minutes are over; `interrupted`: the signal asked. */
-export type EndReason = "steps" | "tokens" | "finished" | "time" | "interrupted";
+/** `early_stop`: the validation loss fell no more; `steps`, `tokens`: all done; `finished`: they were before; `time`: max_minutes are over; `interrupted`: the signal asked. */
+export type EndReason = "steps" | "tokens" | "early_stop" | "finished" | "time" | "interrupted";

@@ -6,17 +6,16 @@ import { formatBytes } from "../io/words.ts";
 import { PlanError, type Target } from "../plan/mod.ts";
 import {
   type BatchSizes,
+  type GivenSizes,
   type Memory,
   microRows,
-  type PretrainConfig,
-  resolveConfig,
-  type ResolvedConfig,
+  type RunConfig,
 } from "./config.ts";
 import { dryRun } from "./dry_run.ts";
 import { timelineOf } from "./timeline.ts";
 
 /** An error of too large a run with sizes that fit as its hint; any other error as it is. */
-export function withFittingSizes(error: unknown, config: ResolvedConfig, target: Target): unknown {
+export function withFittingSizes(error: unknown, config: RunConfig, target: Target): unknown {
   const isMemory = error instanceof OutOfMemoryError;
   if (!isMemory && !(error instanceof PlanError)) return error;
   const advice = (budget: number) => sizeAdvice(config, target, budget);
@@ -38,7 +37,7 @@ export function roomOf({ kind, slabBytes }: Target, bytes = Number.MAX_VALUE): n
 export function tooLarge(
   needs: number,
   { bytes, source }: Memory,
-  config: ResolvedConfig,
+  config: RunConfig,
   target: Target,
 ): UserError {
   const room = roomOf(target, bytes);
@@ -56,20 +55,23 @@ export function tooLarge(
   );
 }
 
-/** What a config leaves open, and what decides it. */
-export interface Fitting {
+/** What decides the sizes that a config leaves open. */
+export interface Fitting<R extends RunConfig = RunConfig> {
+  /** The config with sizes filled in. */
+  resolve(sizes: BatchSizes): R;
   readonly target: Target;
   /** Bytes that the run may take, as from `roomOf`; finite. */
   readonly room: number;
-  readonly vocab_size: number;
   /** No update has more: the rows of the training data. */
   readonly mostRows: number;
 }
 
 /** The config with its `auto` sizes filled in. Throws where not even one row fits. */
-export function fitSizes(config: PretrainConfig, fitting: Fitting): ResolvedConfig {
-  const { batch_size, accumulation } = config, { vocab_size, target, room } = fitting;
-  const at = (sizes: BatchSizes) => resolveConfig(config, vocab_size, sizes);
+export function fitSizes<R extends RunConfig>(
+  { batch_size, accumulation }: GivenSizes,
+  fitting: Fitting<R>,
+): R {
+  const { resolve: at, target, room } = fitting;
   const bytes = (sizes: BatchSizes) => bytesAt(at(sizes), target) ?? Infinity;
   if (batch_size === "auto" && accumulation !== "auto") {
     const most = Math.max(1, Math.floor(fitting.mostRows / accumulation));
@@ -103,7 +105,7 @@ const noRow = "use a smaller sequence_length or model, or another device";
  * `seconds` of planning others it is what was found to fit until then.
  */
 export function sizeAdvice(
-  config: ResolvedConfig,
+  config: RunConfig,
   target: Target,
   budget: number,
   seconds = 10,
@@ -120,7 +122,7 @@ export function sizeAdvice(
 }
 
 function plainAdvice(
-  config: ResolvedConfig,
+  config: RunConfig,
   target: Target,
   { budget, until }: { budget: number; until: number },
 ): string {
@@ -182,7 +184,7 @@ function mostRows(bytesAt: (rows: number) => number, budget: number, most: numbe
 }
 
 /** Bytes of a run; undefined where the target refuses its plan. */
-function bytesAt(config: ResolvedConfig, target: Target): number | undefined {
+function bytesAt(config: RunConfig, target: Target): number | undefined {
   try {
     return dryRun(config, target).totalBytes;
   } catch {

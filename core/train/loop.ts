@@ -1,10 +1,9 @@
 /** The loop of a run: updates, readings, measurements and checkpoints in their order. */
 
 import { setImmediate } from "node:timers";
-import type { Batch } from "../data/batches.ts";
+import { type Batch, countOf, tokensIn } from "../data/batches.ts";
 import type { DataCursor } from "../data/mixture.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
-import { shellWord } from "../io/words.ts";
 import { type Model, scalarValues } from "../model/mod.ts";
 import {
   type AverageKind,
@@ -16,19 +15,18 @@ import {
   type Span,
 } from "../optim/mod.ts";
 import { type Checkpoint, saveCheckpoint } from "./checkpoint.ts";
-import { microRows } from "./config.ts";
-import { fingerprintOf, firstDataCursor, tokensBySource } from "./data.ts";
+import { resumeCommand } from "./config.ts";
+import { afterMeasuring, isOutOfPatience, type Patience } from "./early_stop.ts";
 import type { EndReason, TrainEvent } from "./events.ts";
-import type { PretrainJob } from "./pretrain.ts";
+import type { TrainJob } from "./train.ts";
 import { keepCheckpoints } from "./keeping.ts";
 import { appendMetrics, appendSample, requireRun } from "./run_folder.ts";
 import { routerFaults } from "./router_health.ts";
 import type { Sampler } from "./sampler.ts";
 import { doneBy, longestStage, type Stage, type Timeline, timelineOf } from "./timeline.ts";
-import { countOf } from "./rows.ts";
+import { rowShapes } from "./rows.ts";
 import type { Trainer, UpdatePoint } from "./trainer.ts";
-import { type UpdateRows, updateRows } from "./update_rows.ts";
-import { type HeldOut, holdsOut, measureHeldOut, validationRecord } from "./validation.ts";
+import { type HeldOut, measureHeldOut, validationRecord } from "./validation.ts";
 import { watchedOf } from "./watched.ts";
 
 /** An update that was submitted and whose result has not been read. */
@@ -44,7 +42,7 @@ interface Submitted {
   readonly next: DataCursor;
 }
 
-/** Where a run stands, and how it goes on. Lives as long as `pretrain` runs. */
+/** Where a run stands, and how it goes on. Lives as long as `train` runs. */
 export class Loop {
   step = 0;
   #tokens = 0;
@@ -53,32 +51,31 @@ export class Loop {
   #reading: { results: ReturnType<Trainer["results"]>; of: Submitted[] } | undefined;
   #savedStep = -1;
   #measured: { readonly step: number; readonly loss: number } | undefined;
+  #patience: Patience | undefined;
   readonly #began = performance.now();
   #logged = { at: performance.now(), tokens: 0 };
   readonly #timeline: Timeline;
   #stage: Stage;
   readonly #scalarsAt: (step: number) => OptimizerScalars;
-  readonly #rows: UpdateRows;
   readonly #averages: AveragePlan;
 
   constructor(
-    readonly job: PretrainJob,
+    readonly job: TrainJob,
     readonly model: Model,
     readonly trainer: Trainer,
     readonly sampler: Sampler | undefined,
     checkpoint: Checkpoint | undefined,
   ) {
     const { config, data } = job;
-    this.#cursor = checkpoint?.state.cursor ?? firstDataCursor(data, config.data.packing);
+    this.#cursor = checkpoint?.state.cursor ?? data.first;
     if (checkpoint) {
-      ({ step: this.step, tokens: this.#tokens } = checkpoint.state);
+      ({ step: this.step, tokens: this.#tokens, patience: this.#patience } = checkpoint.state);
       this.#savedStep = this.step;
     }
     this.#logged = { at: performance.now(), tokens: this.#tokens };
     this.#timeline = timelineOf(config);
     this.#stage = this.#timeline.stageAt(this.step);
     this.#scalarsAt = scalarsOf(config.optimizer, this.#timeline);
-    this.#rows = updateRows(config, data, this.#timeline);
     this.#averages = planAverages(config.averages, config.optimizer, this.#timeline);
   }
 
@@ -88,12 +85,12 @@ export class Loop {
       if (reason) {
         yield* this.#read();
         if (reason !== "interrupted") {
-          yield* this.#validate();
+          if (this.#measured?.step !== this.step) yield* this.#validate();
           yield* this.#sample();
         }
         yield* this.#save();
         if (reason !== "interrupted") yield* this.#validateAverages();
-        const tokens = tokensBySource(this.job.data, this.#cursor);
+        const tokens = this.job.data.tokensBySource(this.#cursor);
         yield { kind: "end", step: this.step, reason, ...(tokens && { tokensBySource: tokens }) };
         return;
       }
@@ -118,9 +115,10 @@ export class Loop {
   }
 
   #endReason(): EndReason | undefined {
-    const { signal, config: { max_minutes } } = this.job, done = this.#isDone();
+    const { signal, config: { max_minutes, early_stop } } = this.job, done = this.#isDone();
     if (done) return done;
     if (signal?.aborted) return "interrupted";
+    if (isOutOfPatience(early_stop, this.#patience)) return "early_stop";
     const minutes = (performance.now() - this.#began) / 60_000;
     return max_minutes > 0 && minutes >= max_minutes ? "time" : undefined;
   }
@@ -151,16 +149,28 @@ export class Loop {
   /** One update, without waiting. */
   #submit(): void {
     const cursor = this.#cursor;
-    const { parts, next } = this.#rows.partsAt(this.#stage, cursor, this.step);
+    const { parts, next } = this.#partsAt(cursor, this.step);
     this.#cursor = next;
     const scalars = this.#scalarsAt(this.step), { learningRate } = scalars;
     this.trainer.update(parts, scalars, this.#pointAt(this.step));
     const count = parts.reduce((sum, part) => sum + countOf(part), 0);
     this.step++;
-    this.#tokens += count;
+    this.#tokens += parts.reduce((sum, part) => sum + tokensIn(part), 0);
     const isLogged = this.#isTime(this.job.config.log_every) || this.#isDone() !== undefined;
     const { step } = this, tokens = this.#tokens;
     this.#submitted.push({ step, learningRate, count, tokens, cursor, next, isLogged });
+  }
+
+  /** The parts of the update that begins at a cursor, after `step` updates, and where the rows after them begin. */
+  #partsAt(cursor: DataCursor, step: number): { parts: Batch[]; next: DataCursor } {
+    const { config, data } = this.job, parts: Batch[] = [];
+    const shapes = rowShapes(config, this.#stage);
+    for (let i = 0; i < this.#stage.accumulation; i++) {
+      const { batch, cursor: next } = data.next(cursor, { step, shapes });
+      parts.push(batch);
+      cursor = next;
+    }
+    return { parts, next: cursor };
   }
 
   /** What update `step`, counted from 0, is told of the run. */
@@ -194,13 +204,13 @@ export class Loop {
     for (const [i, { lossSum, norm, isHealthy, metrics }] of found.entries()) {
       const { step, learningRate, count, tokens, cursor, next, isLogged } = of[i];
       if (!isHealthy) {
-        throw await this.#diverged(step, this.#rows.partsAt(this.#stage, cursor, step - 1).parts);
+        throw await this.#diverged(step, this.#partsAt(cursor, step - 1).parts);
       }
       if (!isLogged) continue;
       const now = performance.now(), seconds = (now - this.#logged.at) / 1000;
       const tokensPerSecond = (tokens - this.#logged.tokens) / seconds;
       this.#logged = { at: now, tokens };
-      const loss = lossSum / count, bySource = tokensBySource(this.job.data, next);
+      const loss = lossSum / count, bySource = this.job.data.tokensBySource(next);
       const watched = watchedOf(this.model, this.#pointAt(step - 1), { metrics, count });
       const { router_health } = this.job.config;
       const faults = routerFaults(router_health, watched, step - 1, this.#timeline);
@@ -229,11 +239,9 @@ export class Loop {
   async #diverged(step: number, parts: readonly Batch[]): Promise<UserError> {
     const point = this.#pointAt(step - 1);
     const bad = await this.trainer.firstBadTensor(parts, point) ?? "the gradient's norm";
-    const { run } = this.job.beginning;
+    const { config, beginning: { run } } = this.job;
     const saved = this.#savedStep >= 0
-      ? `the last checkpoint, step ${this.#savedStep}, is finite: quern pretrain --resume ${
-        shellWord(run)
-      }`
+      ? `the last checkpoint, step ${this.#savedStep}, is finite: ${resumeCommand(config, run)}`
       : "there is no checkpoint yet";
     return new UserError(`step ${step} is not finite; the first bad tensor: ${bad}`, {
       where: run,
@@ -254,12 +262,7 @@ export class Loop {
     return await measureHeldOut(
       { measure: (batches) => trainer.measure(batches, point) },
       data,
-      {
-        rows: microRows(measured),
-        length: measured.sequence_length,
-        packing: config.data.packing,
-        maxTokens: config.validation.max_tokens,
-      },
+      { shapes: rowShapes(config, measured), maxTargets: config.validation.max_tokens || Infinity },
       (part) => onMeasuring?.({ step, ...weights && { weights }, part }),
     );
   }
@@ -267,7 +270,7 @@ export class Loop {
   /** The last thing a run does. */
   async *#validateAverages(): AsyncGenerator<TrainEvent, void> {
     const { step } = this, { averages } = this.job.config;
-    if (!this.job.data.sources.some(holdsOut)) return;
+    if (this.job.data.heldOut.length === 0) return;
     for (const weights of averagesToMeasure(averages, this.#averages.snapshots(step))) {
       using measurer = await this.trainer.averageMeasurer(weights);
       const found = await this.#measure(measurer, weights);
@@ -278,9 +281,11 @@ export class Loop {
   }
 
   async *#validate(): AsyncGenerator<TrainEvent, void> {
-    const { beginning: { run } } = this.job, { step } = this, started = performance.now();
+    const { beginning: { run }, config: { early_stop } } = this.job;
+    const { step } = this, started = performance.now();
     const found = await this.#measure(this.trainer);
     if (!found) return;
+    if (early_stop) this.#patience = afterMeasuring(this.#patience, found.loss, early_stop);
     this.#logged.at += performance.now() - started; // measuring is not training
     this.#measured = { step, loss: found.loss };
     appendMetrics(run, { step, ...validationRecord(found) });
@@ -307,7 +312,8 @@ export class Loop {
       tokens: this.#tokens,
       cursor: this.#cursor,
       ...(this.#measured?.step === step && { validation_loss: this.#measured.loss }),
-      data_sha256: fingerprintOf(data),
+      ...(this.#patience && { patience: this.#patience }),
+      data_sha256: data.fingerprint,
       tokenizer_sha256: data.tokenizer.hash,
     };
     await requireRun(run);

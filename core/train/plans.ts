@@ -21,56 +21,59 @@ export interface Training {
   readonly options: UpdateOptions;
   /** At least one, in their order. */
   readonly stages: readonly StageShape[];
-  /** Rows that are measured at once, the same in all stages. */
-  readonly measured: RowShape;
+  /** Rows that are measured at once, the same in all stages; of each length, as in `StageShape`. */
+  readonly measured: readonly RowShape[];
 }
 
 /** What an update is made of while a stage lasts. */
 export interface StageShape {
-  /** Rows on the device at once. */
-  readonly shape: RowShape;
+  /** Rows on the device at once: at least one shape, and where rows have several lengths one for each. */
+  readonly shapes: readonly RowShape[];
   /** Parts of an update. */
   readonly accumulation: number;
   /** For messages; undefined where there is one stage only. */
   readonly name: string | undefined;
 }
 
-/** The plans of a training, by what they do: those of each stage, and `losses`. */
+/** The plans of a training, by what they do: those of each stage, and `losses` for each shape that is measured. */
 export interface TrainPlans<L = unknown> {
   readonly stages: readonly UpdatePlans<L>[];
-  readonly losses: Plan<L>;
+  readonly losses: readonly Plan<L>[];
 }
 
-/** With one part an update is one plan, `update`. Stages of one shape have the same plans. */
+/**
+ * With one part of one shape an update is one plan, `update`; else parts are done by the plan of their shape in `accumulate`, and
+ * `update` ends it. Stages alike have the same plans.
+ */
 export interface UpdatePlans<L = unknown> {
   readonly update: Plan<L>;
-  readonly accumulate: Plan<L> | undefined;
+  readonly accumulate: readonly Plan<L>[];
 }
 
 /** Throws a `PlanError` that names the stage, where one is larger than the target can hold. */
 export function planTraining<L>(training: Training, target: Target<L>): TrainPlans<L> {
   const { model, measured } = training, made = new Map<string, UpdatePlans<L>>();
   const stages = training.stages.map((stage) => {
-    const key = JSON.stringify([stage.shape, stage.accumulation]);
+    const key = JSON.stringify([stage.shapes, stage.accumulation]);
     const plans = made.get(key) ?? naming(stage, () => planUpdate(training, stage, target));
     made.set(key, plans);
     return plans;
   });
-  return { stages, losses: planGraph(traceLosses(model, measured), target) };
+  return { stages, losses: measured.map((shape) => planGraph(traceLosses(model, shape), target)) };
 }
 
 function planUpdate<L>(
   { model, optimizer, options }: Training,
-  { shape, accumulation }: StageShape,
+  { shapes, accumulation }: StageShape,
   target: Target<L>,
 ): UpdatePlans<L> {
-  const plan = (graph: Graph) => planGraph(graph, target);
-  if (accumulation === 1) {
-    return { update: plan(traceUpdate(model, optimizer, shape, options)), accumulate: undefined };
+  const plan = (graph: Graph) => planGraph(graph, target), [shape] = shapes;
+  if (accumulation === 1 && shapes.length === 1) {
+    return { update: plan(traceUpdate(model, optimizer, shape, options)), accumulate: [] };
   }
   return {
     update: plan(traceApply(model, optimizer, shape, options)),
-    accumulate: plan(traceAccumulate(model, shape, options)),
+    accumulate: shapes.map((shape) => plan(traceAccumulate(model, optimizer, shape, options))),
   };
 }
 
@@ -98,7 +101,7 @@ export function named(error: unknown, stage: string | undefined): unknown {
 /** The plans of a stage and of measuring: what is on the device while the stage lasts. */
 export function plansOf<L>({ stages, losses }: TrainPlans<L>, stage: number): Plan<L>[] {
   const { update, accumulate } = stages[stage];
-  return [update, losses, ...(accumulate ? [accumulate] : [])];
+  return [update, ...losses, ...accumulate];
 }
 
 /** The state that all stages of a training go through, and that of other plans, each entry once. */

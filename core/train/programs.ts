@@ -90,16 +90,16 @@ function update(
   model: Model,
   optimizer: Optimizer,
   { params, healthy, ...buffers }: TrainState & Record<string, unknown>,
-  grads: unknown,
+  grads: ByPath<Tensor>,
   { hyper, count, max_norm, averages: weights }: UpdateScalars,
   { averages = {} }: UpdateOptions,
 ) {
-  const trained = optimizer.trained(byPath(grads), hyper);
+  const trained = optimizer.trained(grads, hyper);
   const { norm, gate } = globalNorm(Object.values(trained), count, max_norm);
   const open = mul(gate, healthy);
   const next = optimizer.update({
     params: byPath(params),
-    grads: byPath(grads),
+    grads,
     buffers: Object.fromEntries(
       Object.keys(optimizer.buffers).map((name) => [name, buffers[name] as ByPath<Tensor>]),
     ),
@@ -140,7 +140,7 @@ export function traceUpdate(
     const { params, rows } = typed(state, batch);
     const { sum, metrics, grads } = lossAndGrads(model, params, rows, options.loss);
     const scalars = batch as unknown as UpdateScalars;
-    const next = update(model, optimizer, typedState(state), grads, scalars, options);
+    const next = update(model, optimizer, typedState(state), byPath(grads), scalars, options);
     return {
       state: next.state,
       outputs: {
@@ -178,6 +178,7 @@ export function metricsIn<T>(outputs: Readonly<Record<string, T>>): Record<strin
 /** One part of an update: adds its loss and gradients to those of the parts before; `keep` 0 starts anew. */
 export function traceAccumulate(
   model: Model,
+  optimizer: Optimizer,
   shape: RowShape,
   { loss }: UpdateOptions = {},
 ): Graph {
@@ -186,12 +187,13 @@ export function traceAccumulate(
     const { params, rows } = typed(state, batch), keep = batch.keep;
     const { grads: sums, loss_sum, metrics: watchedSums } = state as unknown as Sums;
     const { sum, metrics, grads } = lossAndGrads(model, params, rows, loss);
-    const fresh = leavesOf<Tensor>(grads);
-    let next = 0;
+    const fresh = byPath(grads);
     const total = (old: Tensor, more: Tensor) => add(mul(old, keep), more);
     return {
       state: {
-        grads: mapTree(sums, (old: Tensor) => total(old, fresh[next++].leaf)),
+        grads: Object.fromEntries(
+          Object.entries(sums).map(([path, old]) => [path, total(old, fresh[path])]),
+        ),
         loss_sum: total(loss_sum, sum),
         metrics: Object.fromEntries(
           Object.entries(watchedSums).map(([name, old]) => [name, total(old, metrics[name])]),
@@ -201,7 +203,7 @@ export function traceAccumulate(
   }, {
     state: {
       params: paramSpecs(model),
-      ...sumSpecs(model, watched),
+      ...sumSpecs(optimizer, watched),
     } as unknown as Record<string, Spec>,
     batch: { rows: toldRows(model, shape, "training"), keep: spec([]) },
   });
@@ -209,14 +211,14 @@ export function traceAccumulate(
 
 /** What the parts of an update add up to. */
 interface Sums {
-  readonly grads: unknown;
+  readonly grads: ByPath<Tensor>;
   readonly loss_sum: Tensor;
   readonly metrics: ByPath<Tensor>;
 }
 
-function sumSpecs(model: Model, metrics: ByPath<Spec>) {
+function sumSpecs({ params }: Optimizer, metrics: ByPath<Spec>) {
   return {
-    grads: mapTree(model.params, ({ shape }: Spec) => spec(shape)),
+    grads: Object.fromEntries(params.map(({ path, shape }) => [path, spec(shape)])),
     loss_sum: spec([]),
     metrics,
   };
@@ -252,7 +254,7 @@ export function traceApply(
   }, {
     state: {
       ...trainStateSpecs(model, optimizer, options),
-      ...sumSpecs(model, metricSpecs(model, shape)),
+      ...sumSpecs(optimizer, metricSpecs(model, shape)),
     } as unknown as Record<string, Spec>,
     batch: updateScalars(optimizer, options) as Record<string, Spec>,
   });

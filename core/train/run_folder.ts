@@ -1,6 +1,6 @@
 /** A run's folder: it describes itself, so that it can be continued, compared and generated from without anything else. */
 
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { stringify } from "yaml";
 import type { DeviceInfo } from "../device/types.ts";
 import {
@@ -18,10 +18,11 @@ import { indexFileName } from "../data/shard_index.ts";
 import { tokenizerFileName } from "../text/load.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { checkpointsFolder, findCheckpoint, hasCheckpoint, isCheckpoint } from "./checkpoint.ts";
-import { type PretrainConfig, pretrainConfig, type ResolvedConfig } from "./config.ts";
-import type { OpenData, OpenSource } from "./data.ts";
+import { type PretrainConfig, pretrainConfig, type RunConfig } from "./config.ts";
 import { dataPaths } from "./data_config.ts";
 import type { SampleEvent } from "./events.ts";
+import type { DataRecord } from "./shard_data.ts";
+import type { TrainingData } from "./training_data.ts";
 import { appendRecord, cutBack, type StepRecord } from "./records.ts";
 
 export const configFile = "config.yaml", metricsFile = "metrics.jsonl";
@@ -43,8 +44,8 @@ export interface Session {
  */
 export async function createRun(
   run: string,
-  config: ResolvedConfig,
-  data: OpenData,
+  config: RunConfig,
+  data: TrainingData,
   session: Session,
 ): Promise<FolderLock> {
   await requireNew(run);
@@ -57,6 +58,7 @@ export async function createRun(
       await Deno.mkdir(checkpointsFolder(folder));
       const files = firstFiles(config, data, session);
       for (const [name, text] of files) await Deno.writeTextFile(join(folder, name), text);
+      await data.place(folder);
       if (Deno.build.os === "windows") return; // no folder with an open file is renamed there
       locks.push(stack.use(await lockFolder(folder)));
     });
@@ -93,10 +95,9 @@ async function takenError(run: string): Promise<UserError> {
 }
 
 /** The files that a run begins with. */
-function firstFiles(config: ResolvedConfig, data: OpenData, session: Session) {
+function firstFiles(config: RunConfig, data: TrainingData, session: Session) {
   return new Map([
     [configFile, stringify(config)],
-    [data.sources[0].shards.index.tokenizer.file, data.tokenizer.file],
     [metricsFile, ""],
     [manifestFile, manifest(config, data, [entry(session, 0)])],
   ]);
@@ -105,21 +106,22 @@ function firstFiles(config: ResolvedConfig, data: OpenData, session: Session) {
 /** Begins a run again in its folder, which holds no checkpoint. */
 export async function restartRun(
   run: string,
-  config: ResolvedConfig,
-  data: OpenData,
+  config: RunConfig,
+  data: TrainingData,
   session: Session,
 ): Promise<void> {
   await Deno.mkdir(checkpointsFolder(run), { recursive: true });
   const files = firstFiles(config, data, session);
   for (const [name, text] of files) await writeFileAtomic(join(run, name), text);
+  await data.place(run);
   await cutBack(join(run, samplesFile), 0);
 }
 
 /** Adds a continued session to the manifest, writes the config it goes on with, and cuts the metrics back to its first step. */
 export async function reopenRun(
   run: string,
-  config: ResolvedConfig,
-  data: OpenData,
+  config: RunConfig,
+  data: TrainingData,
   session: Session,
   step: number,
 ): Promise<void> {
@@ -161,7 +163,7 @@ export async function writeGrownRun(
   from: string,
   folder: string,
   { config, session, step }: {
-    readonly config: ResolvedConfig;
+    readonly config: RunConfig;
     readonly session: Omit<Session, "device"> & { readonly grown_from: string };
     readonly step: number;
   },
@@ -186,26 +188,15 @@ function entry({ version, command, device, from }: Session, from_step: number) {
   return { started, from_step, version, command, device, ...(from !== undefined && { from }) };
 }
 
-function manifest(config: ResolvedConfig, data: OpenData, sessions: readonly unknown[]): string {
+function manifest(config: RunConfig, data: TrainingData, sessions: readonly unknown[]): string {
   const contents = {
     format: "quern-run",
     seed: config.seed,
-    data: data.isMixture ? { sources: data.sources.map(recordOf) } : recordOf(data.sources[0]),
+    data: data.record,
     tokenizer: { kind: data.tokenizer.kind, sha256: data.tokenizer.hash },
     sessions,
   };
   return `${JSON.stringify(contents, null, 2)}\n`;
-}
-
-function recordOf({ path, shards: { folder, hash } }: OpenSource): DataRecord {
-  return { path, absolute_path: resolve(folder), sha256: hash };
-}
-
-/** A folder of data in a manifest; runs of older versions lack the absolute path. */
-interface DataRecord {
-  readonly path: string;
-  readonly absolute_path?: string;
-  readonly sha256: string;
 }
 
 /** What is read of a manifest. */

@@ -9,11 +9,11 @@ import { type Layout, traceDecode, tracePrefill } from "../generate/programs.ts"
 import { philox, streamOf } from "../graph/mod.ts";
 import { type Model, scalarValues } from "../model/mod.ts";
 import { type Plan, planGraph, type Target } from "../plan/mod.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
-import type { ResolvedConfig } from "./config.ts";
+import type { RunConfig } from "./config.ts";
 import type { SampleEvent } from "./events.ts";
 import type { SamplesConfig } from "./samples_config.ts";
 import { timelineOf } from "./timeline.ts";
+import type { TrainingData } from "./training_data.ts";
 
 /** The cache is as long as in generation, so that a checkpoint gives the same text there. */
 function layoutOf(model: Model, { penalty }: SamplesConfig): Layout {
@@ -27,7 +27,7 @@ function layoutOf(model: Model, { penalty }: SamplesConfig): Layout {
 
 /** What is planned for samples besides training: the state that they need, and for a dry run their memory. None if they are off. */
 export function samplingPlans<L>(
-  { samples }: ResolvedConfig,
+  { samples }: RunConfig,
   model: Model,
   target: Target<L>,
 ): Plan<L>[] {
@@ -44,20 +44,19 @@ export function samplingPlans<L>(
 /** Continues a config's prompts with the weights that a store holds at the time. */
 export class Sampler implements Disposable {
   private constructor(
-    readonly config: ResolvedConfig,
+    readonly config: RunConfig,
     readonly open: TextModel,
   ) {}
 
   /** Undefined where the config wants no samples. A prompt that the model cannot read is an error. */
   static async create(
-    config: ResolvedConfig,
-    tokenizer: Tokenizer,
+    config: RunConfig,
+    { tokenizer, beginning }: Pick<TrainingData, "tokenizer" | "beginning">,
     { model, device, state }: { model: Model; device: Device; state: StateStore },
   ): Promise<Sampler | undefined> {
-    const { samples, data } = config;
+    const { samples } = config;
     if (samples.every === 0) return undefined;
     const decoder = await Decoder.over(state, model, device, layoutOf(model, samples));
-    const beginning = data.packing === "documents" ? tokenizer.endOfText : undefined;
     const open = { tokenizer, decoder, beginning };
     using stack = new DisposableStack();
     stack.use(decoder);

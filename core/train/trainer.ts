@@ -1,6 +1,6 @@
 /** A model in training on a device: its state, its plans, and one update at a time. Knows neither files nor schedules. */
 
-import type { Batch } from "../data/batches.ts";
+import { type Batch, countOf } from "../data/batches.ts";
 import type { Device, Executable, HostArray, StateStore } from "../device/types.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import type { TensorSource } from "../io/safetensors.ts";
@@ -17,7 +17,7 @@ import type { Checkpoint, CheckpointTensors } from "./checkpoint.ts";
 import { traceProbe } from "./probe.ts";
 import { named, planTraining, stateOfAll, type Training, type TrainPlans } from "./plans.ts";
 import { metricsIn, traceLosses } from "./programs.ts";
-import { countOf, rowInputs, type RowShape } from "./rows.ts";
+import { rowInputs, type RowShape } from "./rows.ts";
 
 /** What an update found out. */
 export interface UpdateResult {
@@ -42,7 +42,8 @@ const beginning: UpdatePoint = { scalars: new Float32Array(), seed: 0, step: 0, 
 interface UpdateRuns {
   readonly stage: number;
   readonly update: Executable;
-  readonly accumulate: Executable | undefined;
+  /** In the order of the stage's shapes. */
+  readonly accumulate: readonly Executable[];
 }
 
 export class Trainer implements Disposable {
@@ -52,7 +53,8 @@ export class Trainer implements Disposable {
   readonly #training: Training;
   readonly #plans: TrainPlans;
   readonly #device: Device;
-  readonly #losses: Executable;
+  /** In the order of the shapes that are measured. */
+  readonly #losses: readonly Executable[];
   readonly #ring: number;
   #runs: UpdateRuns | undefined;
 
@@ -60,7 +62,7 @@ export class Trainer implements Disposable {
     training: Training,
     plans: TrainPlans,
     device: Device,
-    held: { state: StateStore; losses: Executable; ring: number },
+    held: { state: StateStore; losses: readonly Executable[]; ring: number },
   ) {
     [this.#training, this.#plans, this.#device] = [training, plans, device];
     [this.state, this.#losses, this.#ring] = [held.state, held.losses, held.ring];
@@ -80,7 +82,10 @@ export class Trainer implements Disposable {
     const plans = planTraining(training, device.target);
     using stack = new DisposableStack();
     const state = stack.use(device.createState(stateOfAll(plans, others)));
-    const losses = stack.use(await device.compile(plans.losses, state, { ring: 2 }));
+    const losses: Executable[] = [];
+    for (const plan of plans.losses) {
+      losses.push(stack.use(await device.compile(plan, state, { ring: 2 })));
+    }
     const trainer = new Trainer(training, plans, device, { state, losses, ring });
     stack.defer(() => trainer.#leave());
     for (let later = plans.stages.length - 1; later >= stage; later--) await trainer.enter(later);
@@ -100,11 +105,9 @@ export class Trainer implements Disposable {
     const compile = async (plan: Plan, ring: number) =>
       stack.use(await this.#device.compile(plan, this.state, { ring }));
     try {
-      this.#runs = {
-        stage,
-        update: await compile(plans.update, this.#ring),
-        accumulate: plans.accumulate && await compile(plans.accumulate, 1),
-      };
+      const update = await compile(plans.update, this.#ring), accumulate: Executable[] = [];
+      for (const plan of plans.accumulate) accumulate.push(await compile(plan, 1));
+      this.#runs = { stage, update, accumulate };
     } catch (error) {
       throw named(error, name);
     }
@@ -112,14 +115,14 @@ export class Trainer implements Disposable {
   }
 
   #leave(): void {
-    this.#runs?.accumulate?.[Symbol.dispose]();
+    for (const part of this.#runs?.accumulate ?? []) part[Symbol.dispose]();
     this.#runs?.update[Symbol.dispose]();
     this.#runs = undefined;
   }
 
-  /** What an update is made of now. */
-  get #shape(): RowShape {
-    return this.#training.stages[this.#runs!.stage].shape;
+  /** What parts of an update look like now. */
+  get #shapes(): readonly RowShape[] {
+    return this.#training.stages[this.#runs!.stage].shapes;
   }
 
   /**
@@ -169,25 +172,30 @@ export class Trainer implements Disposable {
     { hyper, maxNorm: max_norm }: OptimizerScalars,
     point: UpdatePoint = beginning,
   ): void {
-    const shape = this.#shape, { update, accumulate } = this.#runs!;
-    const rowsOf = (part: number) =>
-      rowInputs(this.#training.model, parts[part], {
+    const shapes = this.#shapes, { update, accumulate } = this.#runs!;
+    let firstRow = 0;
+    const placed = parts.map((part) => {
+      const at = placeOf(shapes, part), shape = shapes[at];
+      const inputs = rowInputs(this.#training.model, part, {
         shape,
         point,
         use: "training",
-        firstRow: part * shape.rows,
+        firstRow,
       });
+      firstRow += shape.rows;
+      return { at, inputs };
+    });
     const scalars = {
       hyper,
       max_norm,
       count: parts.reduce((sum, part) => sum + countOf(part), 0),
       ...(this.averages.length > 0 && { averages: Float32Array.from(point.averages) }),
     };
-    if (!accumulate) {
-      update.run({ ...rowsOf(0), ...scalars });
+    if (accumulate.length === 0) {
+      update.run({ ...placed[0].inputs, ...scalars });
       return;
     }
-    parts.forEach((_, i) => accumulate.run({ ...rowsOf(i), keep: i === 0 ? 0 : 1 }));
+    placed.forEach(({ at, inputs }, i) => accumulate[at].run({ ...inputs, keep: i === 0 ? 0 : 1 }));
     update.run(scalars);
   }
 
@@ -204,7 +212,10 @@ export class Trainer implements Disposable {
     }));
   }
 
-  /** Loss in nats summed over the targets, in their order and in double precision: the size of a batch does not enter. */
+  /**
+   * Mean loss of the targets in nats, each as much as its weight: summed in their order and in double precision, so that the size of
+   * a batch does not enter. `targets` is the sum of the weights.
+   */
   async measure(
     batches: Iterable<Batch>,
     point: RunPoint = beginning,
@@ -216,27 +227,38 @@ export class Trainer implements Disposable {
   async averageMeasurer(kind: AverageKind): Promise<Pick<Trainer, "measure"> & Disposable> {
     this.#leave();
     const { model, measured } = this.#training;
-    const plan = planGraph(traceLosses(model, measured, kind), this.#device.target);
-    const losses = await this.#device.compile(plan, this.state, { ring: 2 });
+    using stack = new DisposableStack();
+    const losses: Executable[] = [];
+    for (const shape of measured) {
+      const plan = planGraph(traceLosses(model, shape, kind), this.#device.target);
+      losses.push(stack.use(await this.#device.compile(plan, this.state, { ring: 2 })));
+    }
+    const owned = stack.move();
     return {
       measure: (batches, point = beginning) => this.#measureWith(losses, batches, point),
-      [Symbol.dispose]: () => losses[Symbol.dispose](),
+      [Symbol.dispose]: () => owned.dispose(),
     };
   }
 
-  async #measureWith(losses: Executable, batches: Iterable<Batch>, point: RunPoint) {
+  async #measureWith(losses: readonly Executable[], batches: Iterable<Batch>, point: RunPoint) {
     const { model, measured } = this.#training;
     let sum = 0, targets = 0;
-    const read = async (outputs: Promise<Readonly<Record<string, HostArray>>[]>) => {
-      for (const { losses } of await outputs) for (const loss of losses) sum += loss;
+    const read = async (
+      outputs: Promise<Readonly<Record<string, HostArray>>[]>,
+      { weights }: Batch,
+    ) => {
+      for (const { losses } of await outputs) {
+        for (let i = 0; i < losses.length; i++) sum += (weights ? weights[i] : 1) * losses[i];
+      }
     };
     let pending: Promise<void> = Promise.resolve();
     for (const batch of batches) {
-      losses.run(rowInputs(model, batch, { shape: measured, point, use: "measuring" }));
+      const at = placeOf(measured, batch), shape = measured[at];
+      losses[at].run(rowInputs(model, batch, { shape, point, use: "measuring" }));
       targets += countOf(batch);
-      const outputs = losses.outputs();
+      const outputs = losses[at].outputs();
       await pending;
-      pending = read(outputs);
+      pending = read(outputs, batch);
     }
     await pending;
     return { loss: sum / targets, targets };
@@ -247,19 +269,21 @@ export class Trainer implements Disposable {
     parts: readonly Batch[],
     point: RunPoint = beginning,
   ): Promise<string | undefined> {
-    const { model, options } = this.#training, shape = this.#shape;
-    const { graph, names } = traceProbe(model, shape, options);
-    using probe = await this.#device.compile(
-      planGraph(graph, this.#device.target),
-      this.state,
-      { ring: 1 },
-    );
-    for (const [i, part] of parts.entries()) {
-      const firstRow = i * shape.rows;
+    const { model, options } = this.#training, shapes = this.#shapes;
+    let firstRow = 0;
+    for (const part of parts) {
+      const shape = shapes[placeOf(shapes, part)];
+      const { graph, names } = traceProbe(model, shape, options);
+      using probe = await this.#device.compile(
+        planGraph(graph, this.#device.target),
+        this.state,
+        { ring: 1 },
+      );
       probe.run(rowInputs(model, part, { shape, point, use: "training", firstRow }));
       const [checks] = await probe.outputs();
       const bad = names.findIndex((_, i) => !Number.isFinite(checks[`check_${i}`][0]));
       if (bad >= 0) return names[bad];
+      firstRow += shape.rows;
     }
     return undefined;
   }
@@ -283,9 +307,16 @@ export class Trainer implements Disposable {
 
   [Symbol.dispose](): void {
     this.#leave();
-    this.#losses[Symbol.dispose]();
+    for (const losses of this.#losses) losses[Symbol.dispose]();
     this.state[Symbol.dispose]();
   }
+}
+
+/** Which of the shapes a batch has. */
+function placeOf(shapes: readonly RowShape[], { rows, length }: Batch): number {
+  const at = shapes.findIndex((shape) => shape.rows === rows && shape.length === length);
+  if (at >= 0) return at;
+  throw new RangeError(`no plan is made for ${rows} rows of ${length}`);
 }
 
 interface Entry {

@@ -1,10 +1,10 @@
 /** Measuring what is held out: each source's validation split, and all of them together. */
 
-import { type Batch, countTargets, type Packing, validationBatches } from "../data/batches.ts";
+import { type Batch, countOf } from "../data/batches.ts";
 import { byteCounter } from "./byte_counter.ts";
-import type { OpenData, OpenSource } from "./data.ts";
-import { countOf } from "./rows.ts";
+import type { RowShape } from "./rows.ts";
 import type { Trainer } from "./trainer.ts";
+import type { HeldOutData, TrainingData } from "./training_data.ts";
 
 /** What was measured on held-out text. */
 export interface Measured {
@@ -19,33 +19,31 @@ export interface HeldOut extends Measured {
   readonly bySource?: Readonly<Record<string, Measured>>;
 }
 
+/** What is measured at once, and how much at most. */
 export interface HeldOutRows {
-  readonly rows: number;
-  readonly length: number;
-  readonly packing: Packing;
-  /** Targets that are measured at most, of each source; 0 is all. */
-  readonly maxTokens: number;
+  readonly shapes: readonly RowShape[];
+  /** Targets of each source. */
+  readonly maxTargets: number;
 }
 
 /** Measures every source that holds something out; undefined if none does. */
 export async function measureHeldOut(
   trainer: Pick<Trainer, "measure">,
-  data: OpenData,
-  { rows, length, packing, maxTokens }: HeldOutRows,
+  { heldOut, tokenizer, isMixture }: Pick<TrainingData, "heldOut" | "tokenizer" | "isMixture">,
+  { shapes, maxTargets }: HeldOutRows,
   onPart: (part: number) => void = () => {},
 ): Promise<HeldOut | undefined> {
   const found: { name: string; measured: Measured; bytes: number }[] = [];
-  const told = progressOf(data.sources.filter(holdsOut), { packing, maxTokens }, onPart);
-  for (const source of data.sources) {
-    if (!holdsOut(source)) continue;
-    const { val } = source.shards.splits, counter = byteCounter(data.tokenizer, val);
-    const batches = validationBatches({ split: val, rows, length }, packing, maxTokens || Infinity);
-    const { loss, targets } = await trainer.measure(told(counter.watch(batches)));
+  const told = progressOf(heldOut, maxTargets, onPart);
+  for (const { name, batches, size } of heldOut) {
+    const counter = byteCounter(tokenizer, size);
+    const rows = told(counter.watch(batches(shapes, maxTargets)));
+    const { loss, targets } = await trainer.measure(rows);
     const bytes = counter.counted(), bitsPerByte = loss * targets / Math.LN2 / bytes;
-    found.push({ name: source.name, measured: { loss, targets, bitsPerByte }, bytes });
+    found.push({ name, measured: { loss, targets, bitsPerByte }, bytes });
   }
   if (found.length === 0) return undefined;
-  if (!data.isMixture) return found[0].measured;
+  if (!isMixture) return found[0].measured;
   const sum = (of: (one: typeof found[number]) => number) =>
     found.reduce((n, one) => n + of(one), 0);
   const lossSum = sum(({ measured: { loss, targets } }) => loss * targets);
@@ -60,17 +58,13 @@ export async function measureHeldOut(
 
 /** Tells the part of all targets that was handed on so far, from 0 on. */
 function progressOf(
-  sources: readonly OpenSource[],
-  { packing, maxTokens }: Pick<HeldOutRows, "packing" | "maxTokens">,
+  heldOut: readonly HeldOutData[],
+  maxTargets: number,
   onPart: (part: number) => void,
 ) {
-  const all = sources.reduce(
-    (sum, { shards: { splits: { val } } }) =>
-      sum + Math.min(maxTokens || Infinity, countTargets(val, packing)),
-    0,
-  );
+  const all = heldOut.reduce((sum, { count }) => sum + count(maxTargets), 0);
   let done = 0;
-  if (sources.length > 0) onPart(0);
+  if (heldOut.length > 0) onPart(0);
   return function* (batches: Iterable<Batch>) {
     for (const batch of batches) {
       yield batch;
@@ -78,11 +72,6 @@ function progressOf(
       onPart(Math.min(1, done / all));
     }
   };
-}
-
-/** Whether a source has held-out text to measure on. */
-export function holdsOut({ shards }: OpenSource): boolean {
-  return shards.splits.val.tokens > 0;
 }
 
 /** What was measured, as `metrics.jsonl` has it. */

@@ -14,8 +14,8 @@ import {
   sizeOf,
 } from "../../core/graph/mod.ts";
 import { causalConv, gradients, inPrecision, linear, square, sumAll } from "../../kernels/mod.ts";
-import { withPrecision } from "../../core/model/mod.ts";
-import { optimizerConfig } from "../../core/optim/mod.ts";
+import { namedParams, withPrecision } from "../../core/model/mod.ts";
+import { bindOptimizer, optimizerConfig } from "../../core/optim/mod.ts";
 import { planGraph, type Target } from "../../core/plan/mod.ts";
 import { assumedLimits, webgpuTarget } from "../../core/device/webgpu/mod.ts";
 import { traceAccumulate } from "../../core/train/programs.ts";
@@ -155,12 +155,12 @@ const wide = {
   qk_norm: true,
 };
 const cpu = cpuTarget({ threads: 2, relaxed: true, blas: false });
-const planned = (precision: "f32" | "bf16", changes: Changes = {}) =>
-  traceAccumulate(withPrecision(tinyModel({ ...wide, ...changes }, 256), precision), {
-    rows: 32,
-    length: 256,
-    segments: true,
-  });
+const planned = (precision: "f32" | "bf16", changes: Changes = {}) => {
+  const model = withPrecision(tinyModel({ ...wide, ...changes }, 256), precision);
+  const adamw = optimizerConfig.parse({ kind: "adamw", learning_rate: 0.1 });
+  const optimizer = bindOptimizer(adamw, namedParams(model.params));
+  return traceAccumulate(model, optimizer, { rows: 32, length: 256, segments: true });
+};
 
 Deno.test("precision: bf16 takes little more than half the memory, on both devices", () => {
   for (const target of [cpu, webgpuTarget(assumedLimits)] as Target[]) {

@@ -35,13 +35,13 @@ webgpuTest(
         pretrainConfig.parse(tinyConfig(path, { model, sequence_length: 37, batch_size: 3 })),
         data.index.vocab_size,
       );
-      const { model: built, stages: [{ shape }] } = trainingOf(config);
+      const { model: built, optimizer, stages: [{ shapes: [shape] }] } = trainingOf(config);
       const params = namedParams(built.params);
       const source = { split: data.splits.train, rows: 3, length: 37, seed: 1 };
       const { batch } = nextBatch(source, firstCursor("documents"));
       const gradientsOn = async (options: DeviceOptions) => {
         await using device = await openDevice(options);
-        const plan = planGraph(traceAccumulate(built, shape), device.target);
+        const plan = planGraph(traceAccumulate(built, optimizer, shape), device.target);
         using state = device.createState(plan.state);
         for (const param of params) state.write(`params.${param.path}`, initialValues(param, 2));
         using executable = await device.compile(plan, state, { ring: 1 });

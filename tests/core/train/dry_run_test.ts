@@ -39,7 +39,7 @@ async function checkMemory(device: Device, variants: readonly string[][]) {
     const planned = dryRun(config, device.target).totalBytes;
     using trainer = await Trainer.create(training, device, 21);
     trainer.initialize(0);
-    const { rows, length } = training.stages[0].shape;
+    const { rows, length } = training.stages[0].shapes[0];
     const batch = batchOf(rows, length);
     trainer.update(Array.from({ length: config.accumulation }, () => batch), firstScalars(config));
     const [{ isHealthy }] = await trainer.results();

@@ -7,6 +7,7 @@ import { loadConfig } from "../../../core/io/config.ts";
 import { UserError } from "../../../core/io/errors.ts";
 import {
   anyRows,
+  type BatchSizes,
   dryRun,
   fitSizes,
   pretrainConfig,
@@ -94,7 +95,8 @@ Deno.test("replay: Lightning-AI/litgpt 399, 684: the dry run predicts what runs 
 
 async function automatic(target: Target, room: number, ...overrides: string[]) {
   const config = await load(...overrides);
-  const fitting = { target, room, vocab_size: 4096, mostRows: anyRows };
+  const resolve = (sizes: BatchSizes) => resolveConfig(config, 4096, sizes);
+  const fitting = { resolve, target, room, mostRows: anyRows };
   const bytes = (changes: Partial<ResolvedConfig>) =>
     dryRun({ ...fitSizes(config, fitting), ...changes }, target).totalBytes;
   return { config, fitting, bytes, ...fitSizes(config, fitting) };
@@ -155,6 +157,7 @@ Deno.test("sizes that are auto are found by few plans, two a try", async () => {
       return true;
     },
   };
-  fitSizes(config, { target, room: 3 * 2 ** 30, vocab_size: 4096, mostRows: anyRows });
+  const resolve = (sizes: BatchSizes) => resolveConfig(config, 4096, sizes);
+  fitSizes(config, { resolve, target, room: 3 * 2 ** 30, mostRows: anyRows });
   assert.ok(plans > 0 && plans <= 20, `${plans} plans`);
 });
