@@ -7,6 +7,9 @@
  * a chat template) → tokens → answers → `Task.measure` → `Metric.aggregation` with its stderr.
  */
 
+import type { Device } from "../device/types.ts";
+import type { OpenedModel } from "../open/mod.ts";
+
 /** A row of a data set. */
 export type Doc = Readonly<Record<string, unknown>>;
 
@@ -169,6 +172,21 @@ export interface GenerateRequest {
   readonly stop_ids: readonly number[];
   readonly max_new_tokens: number;
 }
+
+/**
+ * Generates greedily for many requests, in batches; what is done comes as it is done, in any order. No text depends on its
+ * neighbours. `core/eval/generate.ts` has it; it opens a decoder over the model's weights for as long as it runs.
+ */
+export type GenerateAll = (
+  opened: OpenedModel,
+  device: Device,
+  requests: readonly GenerateRequest[],
+  options?: {
+    /** Texts at once; as many as fit unless given. */
+    readonly batch?: number | undefined;
+    readonly signal?: AbortSignal | undefined;
+  },
+) => AsyncGenerator<Generated, void>;
 
 /** What came of a request. */
 export interface Generated {
