@@ -12,7 +12,7 @@ import { exitCodes, messageOf, UserError } from "../io/errors.ts";
 import { byteCharacters } from "./byte_alphabet.ts";
 import { type Piece, spaceMark } from "./byte_table.ts";
 import { fastEncoder } from "./fast_bpe.ts";
-import { checkId, decodeBytes, sha256, type Tokenizer } from "./tokenizer.ts";
+import { checkId, decodeBytes, sha256, type TextPlace, type Tokenizer } from "./tokenizer.ts";
 
 /** What ends a document in the tokenizers that are in use, the surest name first. */
 const endOfTextNames = ["<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|eos|>"];
@@ -22,8 +22,11 @@ const addedToken = z.looseObject({
   content: z.string().min(1),
   special: z.boolean().default(false),
   single_word: z.boolean().default(false),
+  lstrip: z.boolean().default(false),
+  rstrip: z.boolean().default(false),
 });
-const stage = z.looseObject({ type: z.string() }).nullable().default(null);
+const stageSchema = z.looseObject({ type: z.string() });
+const stage = stageSchema.nullable().default(null);
 const vocabulary = z.union([
   z.record(z.string(), z.int().min(0)),
   z.array(z.tuple([z.string(), z.number()])), // Unigram: the id is the place
@@ -73,11 +76,18 @@ export function huggingfaceTokenizer(text: string, where: string): Tokenizer {
   // a large file takes the library a second to open
   const fast = bytesOf === undefined ? undefined : fastEncoder(file);
   const library = lazily(() => openLibrary(file, where));
+  const unprefixed = lazily(() => openLibrary(withoutPrefix(file), where));
   if (fast === undefined) library();
+  const encode = (text: string, place: TextPlace = "start") => {
+    if (text === "") return new Uint32Array();
+    if (place === "behind_text") return encodeWith(unprefixed(), text, where);
+    if (place === "start") return encodeWith(library(), text, where);
+    return encodeWith(library(), sentinel + text, where).slice(1);
+  };
   return {
     kind: "huggingface",
     vocabSize,
-    encode: fast?.encode ?? ((text) => encodeWith(library(), text, where)),
+    encode: fast?.encode ?? encode,
     lastCut: fast?.lastCut,
     decode: bytesOf === undefined
       ? (ids) => decodeWith(library(), ids, specialIds, vocabSize)
@@ -86,6 +96,10 @@ export function huggingfaceTokenizer(text: string, where: string): Tokenizer {
     ...(marksSpaces(file.decoder) && { pieces: lazily(() => piecesOf(file, tokens, specialIds)) }),
     endOfText: endOfTextNames.map((name) => special.get(name)).find((id) => id !== undefined),
     specialTokens: special,
+    swallows: new Map(
+      file.added_tokens.filter(({ special, lstrip, rstrip }) => special && (lstrip || rstrip))
+        .map(({ id, lstrip, rstrip }) => [id, { left: lstrip, right: rstrip }]),
+    ),
     file: text,
     hash: sha256(text),
   };
@@ -96,9 +110,34 @@ function lazily<T>(make: () => T): () => T {
   return () => made ??= make();
 }
 
-/** Builds the library's object of a file whose special tokens it does not get to see. */
+/** Stands for any special token before a text, and in no text: these are no characters. */
+const sentinel = "\u{10ffff}\ufffe\u{10ffff}";
+
+/** The file without the space that it puts in front of a text. */
+function withoutPrefix(file: TokenizerFile): TokenizerFile {
+  const mend = (stage: TokenizerFile["normalizer"]): TokenizerFile["normalizer"] => {
+    if (stage === null || stage.type === "Prepend") return null;
+    const [list] = ["normalizers", "pretokenizers"].filter((name) => Array.isArray(stage[name]));
+    if (list !== undefined) {
+      const stages = z.array(stageSchema).parse(stage[list]).map(mend);
+      return { ...stage, [list]: stages.filter((stage) => stage !== null) };
+    }
+    if (stage.type === "Metaspace") return { ...stage, prepend_scheme: "never" };
+    return stage.add_prefix_space === true ? { ...stage, add_prefix_space: false } : stage;
+  };
+  const { normalizer, pre_tokenizer } = file;
+  return { ...file, normalizer: mend(normalizer), pre_tokenizer: mend(pre_tokenizer) };
+}
+
+/** Builds the library's object of a file whose special tokens it does not get to see, but for the sentinel. */
 function openLibrary(file: TokenizerFile, where: string): Library {
-  const added_tokens = file.added_tokens.filter((token) => !token.special);
+  const shown = {
+    id: tokensById(file).length,
+    content: sentinel,
+    special: true,
+    normalized: false,
+  };
+  const added_tokens = [...file.added_tokens.filter((token) => !token.special), shown];
   const decoder = keepFirstSpace(file.decoder);
   try {
     return new Library({ ...file, added_tokens, decoder }, {});

@@ -16,7 +16,7 @@ export interface Tokenizer {
   readonly kind: "byte" | "character" | "ids" | "huggingface";
   /** One more than the largest id. */
   readonly vocabSize: number;
-  encode(text: string): Uint32Array<ArrayBuffer>;
+  encode(text: string, place?: TextPlace): Uint32Array<ArrayBuffer>;
   /** Where a long text may be cut to be encoded in parts; undefined where no place is sure. */
   readonly lastCut: LastCut | undefined;
   decode(ids: Iterable<number>): string;
@@ -30,11 +30,19 @@ export interface Tokenizer {
   /** Closes each document in training data, and starts a text that has no prompt. */
   readonly endOfText: number | undefined;
   readonly specialTokens: ReadonlyMap<string, number>;
+  /** Special tokens that take white space beside them away; none unless there. */
+  readonly swallows?: ReadonlyMap<number, { readonly left: boolean; readonly right: boolean }>;
   /** The text of its file, exactly as it is saved. */
   readonly file: string;
   /** SHA-256 of `file` in hexadecimal: two tokenizers are the same if this is. */
   readonly hash: string;
 }
+
+/**
+ * Where a text stands: at the start unless given, behind a special token, or behind other text that is encoded on its own. Some
+ * tokenizers put a space in front of a text, depending on it.
+ */
+export type TextPlace = "start" | "behind_special" | "behind_text";
 
 /** The name that the built-in tokenizers give their end-of-text token. */
 export const endOfTextName = "<|endoftext|>";

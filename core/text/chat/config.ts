@@ -23,6 +23,10 @@ const configSchema = z.looseObject({
   eos_token: token.nullish(),
   pad_token: token.nullish(),
   unk_token: token.nullish(),
+  added_tokens_decoder: z.record(
+    z.string(),
+    z.looseObject({ content: z.string(), special: z.boolean().default(false) }),
+  ).default({}),
 });
 export type TokenizerConfig = z.output<typeof configSchema>;
 
@@ -39,6 +43,18 @@ export function parseTokenizerConfig(text: string, where: string): TokenizerConf
   const [{ path, message }] = parsed.error.issues;
   const field = path.length === 0 ? "" : `${path.join(".")}: `;
   throw new UserError(`not a ${tokenizerConfigName}: ${field}${message}`, { where });
+}
+
+/** The tokens that the file names: those with a use, as a template's variables, and all that are special. */
+export function knownTokens(config: TokenizerConfig) {
+  const { bos_token, eos_token, pad_token, unk_token } = config;
+  const named = Object.fromEntries(
+    Object.entries({ bos_token, eos_token, pad_token, unk_token })
+      .filter((entry): entry is [string, string] => typeof entry[1] === "string"),
+  );
+  const listed = Object.values(config.added_tokens_decoder)
+    .flatMap(({ content, special }) => special ? [content] : []);
+  return { named, special: [...new Set([...Object.values(named), ...listed])] };
 }
 
 /** The file's text for a model that was tuned with a template: other programs read both from it. */

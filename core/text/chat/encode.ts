@@ -74,9 +74,10 @@ export function encodePrompt(
 
 /** The ids that end an answer: the template's, and what ends a text. */
 export function endOfTurn(template: ChatTemplate, tokenizer: Tokenizer): number[] {
-  const ids = template.endTokens.map((name) => controlId(name, template, tokenizer));
-  const { endOfText } = tokenizer;
-  return [...new Set(endOfText === undefined ? ids : [...ids, endOfText])];
+  const [usual, ...others] = template.endTokens, { endOfText, specialTokens } = tokenizer;
+  const first = usual === undefined ? undefined : controlId(usual, template, tokenizer);
+  const ids = [first, ...others.map((name) => specialTokens.get(name)), endOfText];
+  return [...new Set(ids.filter((id) => id !== undefined))];
 }
 
 /** Special tokens that a template writes and a tokenizer lacks. */
@@ -105,18 +106,35 @@ function encodePieces(
   { weightOf, beginning }: PieceSettings,
 ): EncodedConversation {
   const ids: number[] = [], weights: number[] = [], encoded: EncodedPiece[] = [];
-  for (const piece of joinPieces(pieces)) {
-    const start = ids.length, weight = weightOf(piece);
+  const joined = joinPieces(pieces);
+  const idOf = (piece: Piece | undefined) =>
+    piece?.isControl ? controlId(piece.text, template, tokenizer) : undefined;
+  joined.forEach((piece, i) => {
+    const start = ids.length, weight = weightOf(piece), control = idOf(piece);
     const { text, isControl, answer } = piece;
-    if (isControl) ids.push(controlId(text, template, tokenizer));
-    else for (const id of tokenizer.encode(text)) ids.push(id);
+    if (control !== undefined) ids.push(control);
+    else {
+      const place = i === 0 ? "start" : joined[i - 1].isControl ? "behind_special" : "behind_text";
+      const kept = withoutSwallowed(tokenizer, text, [idOf(joined[i - 1]), idOf(joined[i + 1])]);
+      for (const id of tokenizer.encode(kept, place)) ids.push(id);
+    }
     for (let i = start; i < ids.length; i++) weights.push(weight);
     encoded.push({ text, isControl, answer, weight, start, end: ids.length });
-  }
+  });
   if (beginning !== undefined && ids[0] !== beginning) {
     return begin(beginning, ids, weights, encoded);
   }
   return { ids: Uint32Array.from(ids), weights: Float32Array.from(weights), pieces: encoded };
+}
+
+/** A text without the white space that the special tokens before and behind it take away. */
+function withoutSwallowed(
+  { swallows }: Tokenizer,
+  text: string,
+  [before, behind]: readonly (number | undefined)[],
+): string {
+  const left = before !== undefined && swallows?.get(before)?.right ? text.trimStart() : text;
+  return behind !== undefined && swallows?.get(behind)?.left ? left.trimEnd() : left;
 }
 
 /** One more token in front, which nothing precedes that could predict it. */
