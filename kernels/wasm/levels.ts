@@ -159,19 +159,22 @@ function dots(
     { length: rows },
     (_, r) => f.i32(i32.add(a, i32.shl(i32.mul(i32.add(row, r), k), 2))),
   );
-  const sums = xs.map(() => f.vectors(2)), s = vectorMath(f, false), weight = f.v128();
+  const sums = xs.map(() => f.vectors(4)), s = vectorMath(f, false), weight = f.v128();
   sums.flat().forEach((sum) => f.set(sum, f.constant(0)));
   overLevels(f, bits, k, from, (levels, t, part) => {
     f.set(weight, levels);
     xs.forEach((x, r) => {
       const read = v128.load(x, 16 * t); // past a row's end may be anything, NaN too
       const value = part ? v128.and(read, firstLanes(s, part)) : read;
-      f.set(sums[r][t % 2], fused(value, weight, sums[r][t % 2]));
+      f.set(sums[r][t % 4], fused(value, weight, sums[r][t % 4]));
     });
   }, () => xs.forEach((x) => f.advance(x, 4 * groupOf(bits))));
   const scale = f.f32(f32.load(i32.add(scales, i32.shl(column, 2))));
-  sums.forEach(([even, odd], r) => {
+  sums.forEach(([s0, s1, s2, s3], r) => {
     const to = i32.add(out, i32.shl(i32.add(i32.mul(i32.add(row, r), n), column), 2));
-    f.storeF32(f.i32(to), f32.mul(sumOf(f, f32x4.add(even, odd)), scale));
+    f.storeF32(
+      f.i32(to),
+      f32.mul(sumOf(f, f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3))), scale),
+    );
   });
 }
