@@ -6,8 +6,9 @@
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import { UserError } from "../core/io/errors.ts";
 import { blasOption, deviceOption, threadsOption } from "./device_options.ts";
-import { addBitsOptions, bitsExamples, bitsHelp, evaluateBits } from "./eval_bits.ts";
-import { parsePath, wholeNumber } from "./options.ts";
+import { bitsExamples, bitsHelp, evaluateBits } from "./eval_bits.ts";
+import { parsePath, parseText, wholeNumber } from "./options.ts";
+import { fieldOption } from "./reading_options.ts";
 
 const help = `
 ${bitsHelp}
@@ -17,7 +18,7 @@ ${bitsExamples}`;
 
 /** The command with its options. */
 export function evalCommand(): CommandUnknownOpts {
-  const command = new Command("eval")
+  return new Command("eval")
     .summary("measure a model")
     .description("Measures a model on text.")
     .argument("<model>", "run folder, one of its checkpoints, or a Hugging Face folder")
@@ -32,8 +33,39 @@ export function evalCommand(): CommandUnknownOpts {
     )
     .addOption(
       new Option("--batch <n>", "rows at once; no result depends on it").argParser(wholeNumber(1)),
-    );
-  return addBitsOptions(command)
+    )
+    .optionsGroup("Bits per byte:")
+    .option(
+      "--bits-per-byte <path>",
+      "measure on text files (also a folder or pattern) or token shards",
+      parsePath,
+    )
+    .addOption(
+      new Option("--stride <n>", "slide the window by so many tokens (default: the context)")
+        .argParser(wholeNumber(1)),
+    )
+    .addOption(
+      new Option("--counting <way>", "each token once, or as others count")
+        .choices(["once", "challenge", "harness"] as const).default("once" as const),
+    )
+    .addOption(
+      new Option("--context <n>", "tokens of a window (default: as trained)")
+        .argParser(wholeNumber(1)),
+    )
+    .addOption(
+      new Option("--split <name>", "which part of token shards")
+        .choices(["val", "train"] as const).default("val" as const),
+    )
+    .addOption(
+      new Option("--max-tokens <n>", "measure the first so many alone (default: all)")
+        .argParser(wholeNumber(1)),
+    )
+    .addOption(fieldOption())
+    .option(
+      "--document-separator <text>",
+      "what stands between documents of a text file; \\n is a line feed",
+      parseText,
+    )
     .optionsGroup("Device and output:")
     .addOption(deviceOption())
     .addOption(blasOption())
