@@ -25,23 +25,11 @@ export async function* readParquet(
   { sizes }: LongDocuments,
   onRead: (bytes: number) => void,
 ): AsyncGenerator<RowsBlock> {
-  using opened = openParquet(path, onRead);
-  const { file } = opened;
-  const metadata = await describingDamage(path, () => parquetMetadataAsync(file));
-  requireColumns(metadata, fields, path);
-  let rowStart = 0;
-  for (const group of metadata.row_groups) {
-    const rowEnd = rowStart + Number(group.num_rows);
-    // the library would turn invalid UTF-8 into U+FFFD: the bytes are decoded here, row by row
-    const options = { parsers: { stringFromBytes: (bytes: Uint8Array) => bytes }, compressors };
-    const columns = [...new Set(fields)];
-    const rows = await describingDamage(
-      path,
-      () => parquetReadObjects({ file, metadata, columns, rowStart, rowEnd, ...options }),
-    );
+  const choose = (names: readonly string[]) => requireColumns(names, fields, path);
+  for await (const { first, rows } of readRows(path, choose, onRead)) {
     let block: Row[] = [], size = 0;
     for (const [i, columns] of rows.entries()) {
-      const row = readRow(columns, fields, `${path}:row ${rowStart + i + 1}`);
+      const row = readRow(columns, fields, `${path}:row ${first + i}`);
       block.push(row);
       size += "text" in row ? row.text.length : 0;
       if (size < sizes.block) continue;
@@ -49,6 +37,36 @@ export async function* readParquet(
       [block, size] = [[], 0];
     }
     yield { kind: "rows", rows: block, size };
+  }
+}
+
+/** The rows of a row group, texts as the bytes that they are. */
+export interface RowGroup {
+  /** The number of the first one, counted from 1. */
+  readonly first: number;
+  readonly rows: readonly Record<string, unknown>[];
+}
+
+/** The rows of a parquet file, of the columns that are chosen from all names. */
+export async function* readRows(
+  path: string,
+  choose: (names: readonly string[]) => string[],
+  onRead: (bytes: number) => void,
+): AsyncGenerator<RowGroup> {
+  using opened = openParquet(path, onRead);
+  const { file } = opened;
+  const metadata = await describingDamage(path, () => parquetMetadataAsync(file));
+  const columns = choose(columnNames(metadata));
+  let rowStart = 0;
+  for (const group of metadata.row_groups) {
+    const rowEnd = rowStart + Number(group.num_rows);
+    // the library would turn invalid UTF-8 into U+FFFD: the bytes are decoded here, row by row
+    const options = { parsers: { stringFromBytes: (bytes: Uint8Array) => bytes }, compressors };
+    const rows = await describingDamage(
+      path,
+      () => parquetReadObjects({ file, metadata, columns, rowStart, rowEnd, ...options }),
+    );
+    yield { first: rowStart + 1, rows };
     rowStart = rowEnd;
   }
 }
@@ -118,8 +136,11 @@ async function describingDamage<T>(path: string, work: () => Promise<T>): Promis
   }
 }
 
-function requireColumns(metadata: FileMetaData, fields: readonly string[], where: string): void {
-  const names = parquetSchema(metadata).children.map(({ element }) => element.name);
+function columnNames(metadata: FileMetaData): string[] {
+  return parquetSchema(metadata).children.map(({ element }) => element.name);
+}
+
+function requireColumns(names: readonly string[], fields: readonly string[], where: string) {
   for (const field of fields) {
     if (names.includes(field)) continue;
     const near = didYouMean(field, names);
@@ -128,6 +149,7 @@ function requireColumns(metadata: FileMetaData, fields: readonly string[], where
       hint: `name one with --field: ${names.join(", ")}`,
     });
   }
+  return [...new Set(fields)];
 }
 
 function textOfRow(row: Record<string, unknown>, fields: readonly string[], where: string): string {
@@ -138,7 +160,8 @@ function textOfRow(row: Record<string, unknown>, fields: readonly string[], wher
   return textOfRecord(Object.fromEntries(decoded), fields, where);
 }
 
-function decodeField(bytes: Uint8Array, field: string, where: string): string {
+/** The text of a field; invalid UTF-8 is an error. */
+export function decodeField(bytes: Uint8Array, field: string, where: string): string {
   const at = firstInvalidByte(bytes);
   if (at === undefined) return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
   const byte = bytes[at].toString(16).padStart(2, "0");

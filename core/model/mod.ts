@@ -6,3 +6,4 @@ export * from "./precision.ts";
 export * from "./run_values.ts";
 export * from "./scalars.ts";
 export * from "./schema.ts";
+export * from "./vocabulary.ts";
