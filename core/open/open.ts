@@ -1,4 +1,4 @@
-/** Any model for use: a run folder, a checkpoint folder, or a folder in Hugging Face's layout. */
+/** Any model for use: a run folder, a checkpoint folder, a folder in Hugging Face's layout, or an artifact. */
 
 import { join } from "node:path";
 import { exists } from "../io/atomic.ts";
@@ -27,6 +27,7 @@ import {
   runOf,
   timelineOf,
 } from "../train/mod.ts";
+import { artifactAt, openArtifact } from "./artifact.ts";
 import { isHuggingface, openHuggingface } from "./huggingface.ts";
 
 /** A model and its weights, not yet on a device; close it with `using`. */
@@ -55,15 +56,18 @@ export interface WhichWeights {
 /** Reads configs, names and shapes; the weights' values are read later. */
 export async function openAny(path: string, which: WhichWeights = {}): Promise<OpenedModel> {
   const isOurs = await isCheckpoint(path) || await isRun(path);
-  if (isOurs || !await isHuggingface(path)) return await openRun(path, which);
-  for (const [option, value] of Object.entries(which)) {
+  const artifact = isOurs ? undefined : await artifactAt(path);
+  const isElsewhere = artifact !== undefined || !isOurs && await isHuggingface(path);
+  if (!isElsewhere) return await openRun(path, which);
+  const { average, checkpoint } = which;
+  for (const [option, value] of Object.entries({ average, checkpoint })) {
     if (value === undefined) continue;
     throw new UserError(`it holds one set of weights, so --${option} ${value} means nothing`, {
       where: path,
       hint: `leave it out, or give the run that it was exported from`,
     });
   }
-  return await openHuggingface(path);
+  return artifact === undefined ? await openHuggingface(path) : await openArtifact(artifact);
 }
 
 async function openRun(path: string, { average, checkpoint }: WhichWeights): Promise<OpenedModel> {
