@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { join } from "node:path";
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { Imported, Origin } from "../core/import/mod.ts";
 import { UserError } from "../core/io/errors.ts";
@@ -14,12 +15,15 @@ import { printFolded } from "./ui/terminal.ts";
 import { version } from "./version.ts";
 
 const help = `
+A folder in Hugging Face's layout says itself what it is: Llama, Mistral, Qwen2, Qwen3, or what quern export
+wrote. For others --config and --tokenizer say it.
 Every parameter of the config's model must be in the file in its size, and nothing else: what is missing, too many
 or misshapen is named. F16, BF16 and F64 become f32. Of tied weights a file may hold one or both names.
 Weights, tokenizer and config become a run that quern generate reads, and quern pretrain --from begins with.
 Schedules, such as a router's temperature, stand where --step says.
 
 Examples:
+  quern import exported/shakespeare --out runs/back
   quern import model.safetensors --config polyglu-0.6b --tokenizer tokenizer.json --out runs/polyglu
   quern import checkpoint/ --config neollm-110m --tokenizer tokenizer.json --dry-run
   quern pretrain my.yaml --from runs/polyglu --out runs/mine`;
@@ -32,17 +36,18 @@ export function importCommand(): CommandUnknownOpts {
   return new Command("import")
     .summary("make a run of a published checkpoint")
     .description(
-      "Makes a run of a published checkpoint: safetensors of PolyGLU, Veronica, NeoLLM or Recycled-core.",
+      "Makes a run of a published checkpoint: a Hugging Face folder of a plain decoder or of quern's own, or safetensors " +
+        "of PolyGLU, Veronica, NeoLLM or Recycled-core.",
     )
     .argument("<checkpoint>", "safetensors file, an index of several, or a folder with either")
-    .requiredOption(
+    .option(
       "--config <config>",
-      "what the model is: YAML file, or a name of quern config list",
+      "what the model is: YAML file, or a name of quern config list (default: the folder's config.json)",
       parsePath,
     )
-    .requiredOption(
+    .option(
       "--tokenizer <name>",
-      "byte, or the path of a tokenizer.json",
+      "byte, or the path of a tokenizer.json (default: the folder's)",
       parsePath,
     )
     .option("--out <folder>", "run folder", parsePath)
@@ -66,26 +71,51 @@ export function importCommand(): CommandUnknownOpts {
       if (out === undefined && !dryRun) {
         throw new UserError("no --out is given", { hint: "say where the run goes, or --dry-run" });
       }
-      const config = await loadNamed(
-        options.config,
-        options.set ?? [],
-        (line) => json || quiet || console.error(line),
-      );
+      const session = { version, command: ["quern", ...Deno.args] };
+      const target = dryRun ? undefined : out,
+        say = (line: string) => json || quiet || console.error(line);
+      if (options.config === undefined) {
+        refuseOthers({ tokenizer: name, ...options });
+        const { importFolder } = await import("../core/open/mod.ts");
+        const imported = await importFolder({ from, out: target, session });
+        if (json) console.log(JSON.stringify(await recordOf(imported, target)));
+        else if (!quiet) await print(imported, target, imported.step);
+        if (target !== undefined && imported.config === "a start") {
+          say(
+            `${
+              join(target, "config.yaml")
+            }: the model is the folder's; data and training are only a start`,
+          );
+        }
+        return;
+      }
+      const config = await loadNamed(options.config, options.set ?? [], say);
       const { loadTokenizer } = await import("../core/text/load.ts");
       const { byteTokenizer } = await import("../core/text/tokenizer.ts");
       const { importCheckpoint } = await import("../core/import/mod.ts");
       const imported = await importCheckpoint({
         from,
         config,
-        tokenizer: name === "byte" ? byteTokenizer() : await loadTokenizer(name),
-        out: dryRun ? undefined : out,
+        tokenizer: name === "byte" ? byteTokenizer() : await loadTokenizer(name ?? from),
+        out: target,
         format: options.format,
         step: options.step,
-        session: { version, command: ["quern", ...Deno.args] },
+        session,
       });
-      if (json) console.log(JSON.stringify(await recordOf(imported, dryRun ? undefined : out)));
-      else if (!quiet) await print(imported, dryRun ? undefined : out, options.step);
+      if (json) console.log(JSON.stringify(await recordOf(imported, target)));
+      else if (!quiet) await print(imported, target, options.step);
     });
+}
+
+/** What a folder says itself cannot be said otherwise. */
+function refuseOthers(options: Readonly<Record<string, unknown>>): void {
+  const [given] = ["tokenizer", "format", "step", "set"].filter((name) =>
+    options[name] !== undefined
+  );
+  if (given === undefined) return;
+  throw new UserError(
+    `--${given} needs --config: without it a folder's config.json says what the model is`,
+  );
 }
 
 async function print(imported: Imported, out: string | undefined, step: number | undefined) {

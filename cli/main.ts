@@ -43,6 +43,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./import.ts")).importCommand(),
   },
   {
+    name: "export",
+    summary: "write a trained model for other programs",
+    load: async () => (await import("./export.ts")).exportCommand(),
+  },
+  {
     name: "grow",
     summary: "add a branch to a trained model's polymorphic mlps",
     load: async () => (await import("./grow.ts")).growCommand(),

@@ -106,7 +106,7 @@ function tableNamed(name: string): ImportTable {
 }
 
 /** Those of one tensor of theirs stand together, so that each is read once. */
-function sourcesOf(mapping: Mapping, weights: Weights): TensorSource[] {
+export function sourcesOf(mapping: Mapping, weights: Weights): TensorSource[] {
   const groups = Object.values(Object.groupBy(mapping.origins, ({ theirs }) => theirs));
   const { read } = mappedTensors(mapping, weights);
   return groups.flatMap((group) => group ?? []).map(({ param: { path, shape } }) => ({

@@ -1,22 +1,46 @@
 /** A folder in Hugging Face's layout: config.json, safetensors, tokenizer.json. */
 
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { z } from "zod";
 import {
+  type ImportTable,
   isPlain,
   llama,
   mapCheckpoint,
   mappedTensors,
+  type Mapping,
   openWeights,
+  plainFields,
   plainModel,
   requireTwins,
+  torchTable,
   unknownType,
+  type Weights,
 } from "../import/mod.ts";
 import { exists } from "../io/atomic.ts";
-import { jsonFault, UserError } from "../io/errors.ts";
-import { buildModel } from "../model/mod.ts";
-import { loadTokenizer, tokenizerFileName } from "../text/load.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
+import { UserError } from "../io/errors.ts";
+import {
+  blocksOf,
+  buildModel,
+  completeModel,
+  type Model,
+  modelConfig,
+  scalarValues,
+} from "../model/mod.ts";
+import { loadTokenizer, parseTokenizer, tokenizerFileName } from "../text/load.ts";
+import {
+  type PretrainConfig,
+  pretrainConfig,
+  type ResolvedConfig,
+  timelineOf,
+} from "../train/mod.ts";
+import { beginningOf } from "./beginning.ts";
+import { isRecord, readJson } from "./json.ts";
 import type { OpenedModel } from "./open.ts";
+
+/** The model_type of what no standard class computes. */
+const ownType = "quern";
 
 export const hfConfigFile = "config.json";
 
@@ -26,11 +50,18 @@ export async function isHuggingface(path: string): Promise<boolean> {
 }
 
 export async function openHuggingface(folder: string): Promise<OpenedModel> {
+  return (await openFolder(folder)).opened;
+}
+
+/** The same, with where each of its tensors comes from; closing the model closes the weights. */
+export async function openFolder(
+  folder: string,
+): Promise<{ opened: OpenedModel; mapping: Mapping; weights: Weights }> {
   const where = join(folder, hfConfigFile), json = await readJson(where);
-  const type = json.model_type;
-  if (!isPlain(type)) throw unknownType(type, where);
-  const model = buildModel(plainModel(json, where));
-  const tokenizer = await loadTokenizer(folder);
+  const own = ownRecord(json, where), { model, table } = modelIn(json, where, own);
+  const tokenizer = own.tokenizer === undefined
+    ? await loadTokenizer(folder)
+    : await parseTokenizer(own.tokenizer, where);
   if (tokenizer.vocabSize > model.dims.vocab_size) {
     throw new UserError(
       `it has ${tokenizer.vocabSize} tokens, the model only ${model.dims.vocab_size}`,
@@ -40,62 +71,93 @@ export async function openHuggingface(folder: string): Promise<OpenedModel> {
   const weights = await openWeights(folder);
   using stack = new DisposableStack();
   stack.use(weights);
-  const mapping = mapCheckpoint(llama, model, weights.tensors, folder);
+  const mapping = mapCheckpoint(table, model, weights.tensors, folder);
   requireTwins(mapping, weights);
+  const { config, step } = own;
+  const scalars = config
+    ? scalarValues(model, timelineOf(config as ResolvedConfig), step)
+    : new Float32Array();
+  if (scalars.length < model.scalars.length) {
+    const names = model.scalars.map(({ name }) => name).join(", ");
+    throw new UserError(`quern.config is missing: nothing says how ${names} stand`, { where });
+  }
+  const beginning = await beginningOf(folder, tokenizer, config);
   const owned = stack.move();
-  return {
+  const opened = {
     folder,
     checkpoint: folder,
-    config: undefined,
+    config: config && { ...config, model: model.config },
     model,
     tokenizer,
     tokenizer_sha256: tokenizer.hash,
     file: mappedTensors(mapping, weights),
-    step: 0,
-    point: { scalars: new Float32Array(model.scalars.length), seed: 0, step: 0 },
-    beginning: await firstToken(folder, tokenizer),
+    step,
+    point: { scalars, seed: config?.seed ?? 0, step },
+    beginning,
     [Symbol.dispose]: () => owned.dispose(),
   };
+  return { opened, mapping, weights };
 }
 
-/**
- * What tools put before a text: tokenizer_config.json says add_bos_token, or tokenizer.json's post-processor has a special
- * token first. A bos_token alone is only a name.
- */
-async function firstToken(folder: string, tokenizer: Tokenizer): Promise<number | undefined> {
-  const path = join(folder, "tokenizer_config.json");
-  const { add_bos_token, bos_token } = await exists(path) ? await readJson(path) : {};
-  if (add_bos_token === false) return undefined;
-  if (add_bos_token === true) {
-    const name = isRecord(bos_token) ? bos_token.content : bos_token;
-    const id = tokenizer.specialTokens.get(String(name));
-    if (id !== undefined) return id;
-    throw new UserError(`add_bos_token is true, but ${name} is no special token`, { where: path });
+/** What quern export adds to a config.json, of the run that it comes from. */
+const ownSchema = z.object({
+  step: z.int().nonnegative().default(0),
+  config: pretrainConfig.optional(),
+  /** The text of the run's tokenizer.json, where the one beside is made from it. */
+  tokenizer: z.string().optional(),
+});
+
+function ownRecord(json: Record<string, unknown>, where: string): z.output<typeof ownSchema> {
+  const parsed = ownSchema.safeParse(json.quern ?? {});
+  if (parsed.success) return parsed.data;
+  const [{ path, message }] = parsed.error.issues;
+  throw new UserError(`quern.${path.join(".")}: ${message}`, { where });
+}
+
+/** The model that a config.json describes, and whose names its weights have. */
+function modelIn(
+  json: Record<string, unknown>,
+  where: string,
+  { config }: z.output<typeof ownSchema>,
+): { model: Model; table: ImportTable } {
+  const { model_type: type, tree, vocab_size, max_position_embeddings } = json;
+  if (isPlain(type)) {
+    const given = buildModel(plainModel(json, where));
+    return { model: asItWas(given, config), table: llama };
   }
-  return templateStart(JSON.parse(tokenizer.file), tokenizer);
-}
-
-function templateStart(file: unknown, { specialTokens }: Tokenizer): number | undefined {
-  const stage = isRecord(file) ? file.post_processor : undefined;
-  if (!isRecord(stage)) return undefined;
-  const all = Array.isArray(stage.processors) ? stage.processors : [stage];
-  const template = all.find((one) => isRecord(one) && one.type === "TemplateProcessing");
-  const first = template?.single?.[0]?.SpecialToken?.id;
-  return typeof first === "string" ? specialTokens.get(first) : undefined;
-}
-
-export async function readJson(path: string): Promise<Record<string, unknown>> {
-  let value: unknown;
-  try {
-    value = JSON.parse(await Deno.readTextFile(path));
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    throw new UserError(jsonFault(error), { where: path, cause: error });
+  if (type !== ownType || !isRecord(tree)) throw unknownType(type, where);
+  const parsed = modelConfig.safeParse({ ...tree, vocab_size, max_position_embeddings });
+  if (!parsed.success) {
+    const [{ path, message }] = parsed.error.issues;
+    throw new UserError(`tree.${path.join(".")}: ${message}`, { where });
   }
-  if (isRecord(value)) return value;
-  throw new UserError("a JSON object is expected", { where: path });
+  const model = asItWas(buildModel(parsed.data as Model["config"]), config);
+  return { model, table: torchTable(model) };
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+/** What the run said of its model, which is more than others need, unless they have changed it since. */
+function asItWas(given: Model, config: PretrainConfig | undefined): Model {
+  if (!config) return given;
+  const { vocab_size, max_position_embeddings } = given.dims;
+  const before = buildModel(completeModel(config.model, { vocab_size, max_position_embeddings }));
+  const computed = ({ config }: Model) => {
+    const {
+      initializer: _,
+      initializer_range: __,
+      output_initializer_range: ___,
+      remat: ____,
+      ...rest
+    } = blocksOf(config);
+    return JSON.parse(JSON.stringify(rest));
+  };
+  return isDeepStrictEqual(plainForm(given), plainForm(before)) ||
+      isDeepStrictEqual(computed(given), computed(before))
+    ? before
+    : given;
+}
+
+/** Defaults that are spelled out or not make no difference here. */
+function plainForm(model: Model): unknown {
+  const { initializer_range: _, ...fields } = Object(plainFields(model)).fields ?? {};
+  return fields.vocab_size === undefined ? { differs: model } : fields;
 }

@@ -1,2 +1,5 @@
+export { tokenName } from "./beginning.ts";
 export * from "./huggingface.ts";
+export * from "./import.ts";
+export { readJson } from "./json.ts";
 export * from "./open.ts";

@@ -28,6 +28,7 @@ import {
   timelineOf,
 } from "../train/mod.ts";
 import { artifactAt, openArtifact } from "./artifact.ts";
+import { beginningOf } from "./beginning.ts";
 import { isHuggingface, openHuggingface } from "./huggingface.ts";
 
 /** A model and its weights, not yet on a device; close it with `using`. */
@@ -54,7 +55,10 @@ export interface WhichWeights {
 }
 
 /** Reads configs, names and shapes; the weights' values are read later. */
-export async function openAny(path: string, which: WhichWeights = {}): Promise<OpenedModel> {
+export async function openAny(
+  path: string,
+  which: WhichWeights = {},
+): Promise<OpenedModel> {
   const isOurs = await isCheckpoint(path) || await isRun(path);
   const artifact = isOurs ? undefined : await artifactAt(path);
   const isElsewhere = artifact !== undefined || !isOurs && await isHuggingface(path);
@@ -90,6 +94,7 @@ async function openRun(path: string, { average, checkpoint }: WhichWeights): Pro
     });
   }
   const scalars = scalarValues(model, timelineOf(config as ResolvedConfig), step);
+  const beginning = await beginningOf(run, tokenizer, config);
   const owned = stack.move();
   return {
     folder: run,
@@ -101,7 +106,7 @@ async function openRun(path: string, { average, checkpoint }: WhichWeights): Pro
     file,
     step,
     point: { scalars, seed: config.seed, step },
-    beginning: config.data.packing === "documents" ? tokenizer.endOfText : undefined,
+    beginning,
     [Symbol.dispose]: () => owned.dispose(),
   };
 }

@@ -11,3 +11,4 @@ export const importTables: Readonly<Record<string, ImportTable>> = Object.fromEn
 );
 
 export { llama };
+export * from "./quern.ts";

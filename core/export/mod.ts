@@ -1,0 +1,5 @@
+export * from "./card.ts";
+export * from "./figures.ts";
+export * from "./huggingface.ts";
+export * from "./shards.ts";
+export * from "./tokenizer.ts";

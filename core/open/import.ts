@@ -1,0 +1,80 @@
+/** A folder in Hugging Face's layout as a run of ours. */
+
+import { join } from "node:path";
+import { type Imported, sourcesOf } from "../import/mod.ts";
+import { exists, isTaken, writeFolderAtomic } from "../io/atomic.ts";
+import { UserError } from "../io/errors.ts";
+import { countAll, type Model } from "../model/mod.ts";
+import { tokenizerConfigName } from "../text/chat/mod.ts";
+import {
+  type PretrainConfig,
+  pretrainConfig,
+  saveWeights,
+  writeImportedRun,
+} from "../train/mod.ts";
+import { openFolder } from "./huggingface.ts";
+import { readJson } from "./json.ts";
+
+export interface FolderImport {
+  readonly from: string;
+  /** The run's folder; undefined looks and writes nothing. */
+  readonly out: string | undefined;
+  readonly session: { readonly version: string; readonly command: readonly string[] };
+}
+
+/** What became of it, and whether its config.yaml is that of the run that it was exported from. */
+export interface ImportedFolder extends Imported {
+  readonly config: "its own" | "a start";
+}
+
+/** Writes the run whole or not at all; whatever is at `out` already is an error. */
+export async function importFolder({ from, out, session }: FolderImport): Promise<ImportedFolder> {
+  if (out !== undefined && await isTaken(out)) {
+    throw new UserError("it exists already", { where: out, hint: "choose another --out" });
+  }
+  const { opened, mapping, weights } = await openFolder(from);
+  using _ = opened;
+  const { model, tokenizer, step, beginning } = opened, format = mapping.table.name;
+  const config = opened.config ?? startOf(model, beginning);
+  if (out !== undefined) {
+    await writeFolderAtomic(out, async (folder) => {
+      const imported = { from, format };
+      await writeImportedRun(folder, config, tokenizer, { ...session, imported });
+      await keepTokenizerConfig(from, folder, beginning !== undefined);
+      const state = { step, tokenizer_sha256: tokenizer.hash, imported };
+      await saveWeights(folder, state, sourcesOf(mapping, weights));
+    });
+  }
+  return {
+    mapping,
+    tensors: weights.tensors,
+    files: weights.files,
+    step,
+    params: countAll(mapping.origins.map(({ param }) => param)),
+    config: opened.config ? "its own" : "a start",
+  };
+}
+
+/** A run's config where nothing says one: the model, and numbers of training that are only a start. */
+function startOf({ config, dims }: Model, beginning: number | undefined): PretrainConfig {
+  return pretrainConfig.parse({
+    model: config,
+    data: { path: "data", packing: beginning === undefined ? "stream" : "documents" },
+    sequence_length: Math.min(1024, dims.max_position_embeddings),
+    batch_size: 8,
+    steps: 1000,
+    optimizer: {
+      kind: "adamw",
+      learning_rate: { kind: "cosine", peak: 1e-4, end: 1e-5, warmup: 50 },
+    },
+  });
+}
+
+/** It keeps the chat template, and says whether texts begin with a token: what only tokenizer.json said before, too. */
+async function keepTokenizerConfig(from: string, to: string, add_bos_token: boolean) {
+  const path = join(from, tokenizerConfigName);
+  const config = await exists(path) ? await readJson(path) : {};
+  if (Object.keys(config).length === 0 && !add_bos_token) return;
+  const text = `${JSON.stringify({ ...config, add_bos_token }, null, 2)}\n`;
+  await Deno.writeTextFile(join(to, tokenizerConfigName), text);
+}

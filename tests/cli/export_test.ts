@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { parse } from "yaml";
+import { withTempDir } from "../support.ts";
+import { attempt, makeProject, run } from "./tiny_project.ts";
+
+Deno.test("quern export: train, export, generate from the folder, bring it back, train on", async () => {
+  await withTempDir(async (dir) => {
+    await makeProject(dir);
+    const averages = ["--set", "averages={ema: {decay: 0.9}}"];
+    await run(dir, "pretrain", "tiny.yaml", "--out", "runs/a", "--quiet", ...averages);
+    const { stdout } = await run(dir, "export", "runs/a", "--to", "hf", "hf/a");
+    assert.match(stdout, /^hf\/a: LlamaForCausalLM, 11 tensors, [\d,]+ parameters, 6 files\n/);
+    const text = ["--seed", "1", "--max-tokens", "12"];
+    const [of, there] = await Promise.all(
+      ["runs/a", "hf/a"].map((from) => run(dir, "generate", from, "Once", ...text)),
+    );
+    assert.equal(there.stdout, of.stdout);
+    await run(dir, "import", "hf/a", "--out", "runs/back", "--quiet");
+    const [before, after] = ["runs/a", "runs/back"].map((at) =>
+      parse(Deno.readTextFileSync(join(dir, at, "config.yaml")))
+    );
+    assert.deepEqual(after, before);
+    await run(dir, "pretrain", "tiny.yaml", "--from", "hf/a", "--out", "runs/on", "--quiet");
+    const ema = await run(
+      dir,
+      ...["export", "runs/a", "hf/ema", "--average", "ema", "--checkpoint", "step-15"],
+      ...["--module", "--json"],
+    );
+    const record = JSON.parse(ema.stdout);
+    assert.partialDeepStrictEqual(record, { step: 15, architecture: "QuernForCausalLM" });
+    assert.ok(record.files.includes("modeling_quern.py"));
+    const none = await attempt(dir, "export", "runs/a", "hf/swa", "--average", "swa");
+    assert.equal(none.code, 2);
+    assert.match(none.stderr, /has no swa of the weights\n.*it has: ema/);
+    const slip = await attempt(dir, "import", "hf/a", "--out", "x", "--tokenizer", "byte");
+    assert.match(slip.stderr, /--tokenizer needs --config/);
+  });
+});
