@@ -63,6 +63,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./eval.ts")).evalCommand(),
   },
   {
+    name: "chat",
+    summary: "talk with a model that was tuned on conversations",
+    load: async () => (await import("./chat.ts")).chatCommand(),
+  },
+  {
     name: "config",
     summary: "list, show and check configs",
     load: async () => (await import("./config.ts")).configCommand(),

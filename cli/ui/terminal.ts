@@ -25,6 +25,12 @@ export function printFolded(text: string): void {
   console.log(columns === undefined ? text : fold(text, columns));
 }
 
+/** Says something on stderr, its lines folded if that is a terminal, then styled, as styles take no columns. */
+export function noteFolded(text: string, style = (text: string) => text): void {
+  const columns = columnsOf(process.stderr);
+  console.error(style(columns === undefined ? text : fold(text, columns)));
+}
+
 /** The columns that a text takes; East Asian characters and emoji take two. */
 export function displayWidth(text: string): number {
   return cellsOf(text).reduce((sum, { width }) => sum + width, 0);

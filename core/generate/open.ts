@@ -19,6 +19,8 @@ export interface TextModel {
 /** A model ready to generate; close it with `using`. The device stays the caller's. */
 export interface OpenModel extends TextModel, Disposable {
   readonly model: Model;
+  /** The folder with `tokenizer.json`, and its chat template if it has one. */
+  readonly folder: string;
   /** The checkpoint folder, and the updates that it was trained for. */
   readonly checkpoint: string;
   readonly step: number;
@@ -42,7 +44,7 @@ export async function openModel(
 ): Promise<OpenModel> {
   const { batch = 1, weights: stored = "f32", outputs = "tokens", penalties = "none" } = options;
   using opened = await openAny(path, options);
-  const { model, tokenizer, checkpoint, step, point, beginning, file } = opened;
+  const { model, tokenizer, folder, checkpoint, step, point, beginning, file } = opened;
   const capacity = model.dims.max_position_embeddings;
   const layout = { batch, weights: stored, outputs, penalties, capacity };
   const decoder = await Decoder.create(model, file, device, layout, point);
@@ -50,6 +52,7 @@ export async function openModel(
     model,
     tokenizer,
     decoder,
+    folder,
     checkpoint,
     step,
     beginning,

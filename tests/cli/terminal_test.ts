@@ -7,9 +7,9 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { builtinConfigs } from "../../cli/builtin_configs.ts";
 import { columnsOf, cutToWidth, displayWidth, fold } from "../../cli/ui/terminal.ts";
-import { shellWord } from "../../core/io/words.ts";
 import { content, startHub } from "../hub.ts";
-import { quern, root, withTempDir } from "../support.ts";
+import { quern, withTempDir } from "../support.ts";
+import { hasScript, onTerminal, sh } from "./terminal.ts";
 
 Deno.test("terminal: a text takes the columns that a terminal gives it", () => {
   assert.equal(displayWidth("abc"), 3);
@@ -62,40 +62,6 @@ Deno.test("terminal: a pipe has no width; COLUMNS is heeded where it is one", ()
     else Deno.env.set("COLUMNS", before);
   }
 });
-
-const command = [Deno.execPath(), "run", "-A", `--config=${root}deno.json`, `${root}cli/main.ts`]
-  .map(shellWord).join(" ");
-
-/** Runs a line of sh; `quern` in it is ours. */
-async function sh(line: string, cwd: string, env: Record<string, string> = {}) {
-  const { stdout, stderr } = await new Deno.Command("sh", {
-    args: ["-c", `quern() { ${command} "$@"; }; ${line}`],
-    cwd,
-    env,
-  }).output();
-  const decoder = new TextDecoder();
-  return { stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-}
-
-const hasScript = Deno.build.os === "linux" &&
-  (await new Deno.Command("sh", { args: ["-c", "command -v script"], stdout: "null" }).output())
-    .success;
-
-/** What a terminal of so many columns is sent; that tests run in a CI, or within tmux, is not told. */
-async function onTerminal(
-  line: string,
-  { cwd, columns, env = {} }: { cwd: string; columns: number; env?: Record<string, string> },
-) {
-  const told = "unset CI TMUX FORCE_COLOR NODE_DISABLE_COLORS COLORTERM";
-  const inner = `${told}; quern() { ${command} "$@"; }; stty cols ${columns}; ${line}`;
-  await Deno.writeTextFile(`${cwd}/line.sh`, inner);
-  const { stdout } = await sh(`script -qec 'sh line.sh' /dev/null`, cwd, {
-    TERM: "xterm",
-    NO_COLOR: "",
-    ...env,
-  });
-  return stdout.replaceAll("\r\n", "\n");
-}
 
 /** The texts that stood in a line of their own, redrawn or not. */
 // deno-lint-ignore no-control-regex -- the sequence that clears a line
