@@ -95,13 +95,13 @@ function inHistory({ messages, secret, turnEnds, write }: Writing, rest: string,
 
 /** A template that leaves the head of an answer to the model writes no prompt at all. */
 function requirePrompt(
-  { write, secret }: Writing,
+  { write, secret, turnEnds }: Writing,
   before: readonly GivenMessage[],
   written: string,
   answer: number,
 ) {
   const [head, control] = secret.cut(written);
-  if (control === undefined || head.text.trim() !== "") return;
+  if (control === undefined || head.text.trim() !== "" || turnEnds.includes(control.text)) return;
   if (before.length === 0 || write(before, false) !== write(before, true)) return;
   throw chatFault(
     `messages[${answer}]: the chat template has no generation prompt: a model would learn to write ${control.text}`,

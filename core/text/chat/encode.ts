@@ -60,6 +60,19 @@ export function encodeConversation(
   return encodePieces(tokenizer, template, pieces, { weightOf, beginning });
 }
 
+/** Its first tokens, nothing in place of what is cut off: an answer that is cut has no end of turn. */
+export function cutConversation(
+  { ids, weights, pieces }: EncodedConversation,
+  tokens: number,
+): EncodedConversation {
+  return {
+    ids: ids.slice(0, tokens),
+    weights: weights.slice(0, tokens),
+    pieces: pieces.filter(({ start }) => start < tokens)
+      .map((piece) => ({ ...piece, end: Math.min(piece.end, tokens) })),
+  };
+}
+
 /** What a model is given to write the next answer. */
 export function encodePrompt(
   template: ChatTemplate,

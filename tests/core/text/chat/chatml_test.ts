@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import {
   chatml,
+  cutConversation,
   encodeConversation,
   encodePrompt,
   endOfTurn,
@@ -100,6 +101,19 @@ Deno.test("chatml: a token that begins documents goes in front, once", () => {
   assert.deepEqual([...ids.subarray(0, 2)], [256, start]);
   assert.equal(weights.length, ids.length);
   assert.equal(weights[0], 0);
+});
+
+Deno.test("replay: meta-pytorch/torchtune 2792: a limit moves no end of turn, a cut answer has none", () => {
+  const whole = encodeConversation(chatml, bytes, talk), { length } = whole.ids;
+  for (const limit of [length, length + 1, 10 * length]) {
+    assert.deepEqual(cutConversation(whole, limit), whole);
+  }
+  for (let limit = 0; limit < length; limit++) {
+    const { ids, weights, pieces } = cutConversation(whole, limit);
+    assert.deepEqual(ids, whole.ids.subarray(0, limit));
+    assert.deepEqual(weights, whole.weights.subarray(0, limit));
+    assert.equal(pieces.at(-1)?.end ?? 0, limit);
+  }
 });
 
 Deno.test("chatml: an answer ends at the end of turn, or of the text", () => {
