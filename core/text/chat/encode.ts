@@ -30,6 +30,8 @@ export interface EncodedPiece {
   /** Its tokens are `ids.subarray(start, end)`. */
   readonly start: number;
   readonly end: number;
+  /** Whether its last tokens were cut off; the text is all of it. */
+  readonly isCut?: boolean;
 }
 
 /** Ids, and what each weighs as a target. */
@@ -69,7 +71,7 @@ export function cutConversation(
     ids: ids.slice(0, tokens),
     weights: weights.slice(0, tokens),
     pieces: pieces.filter(({ start }) => start < tokens)
-      .map((piece) => ({ ...piece, end: Math.min(piece.end, tokens) })),
+      .map((piece) => piece.end > tokens ? { ...piece, end: tokens, isCut: true } : piece),
   };
 }
 
