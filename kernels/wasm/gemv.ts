@@ -89,11 +89,17 @@ type Fused = (a: V128, b: V128, c: V128) => V128;
 /** Vectors of K that are summed apart: as many as hide the latency of an addition. */
 const apart = 4;
 
+interface Storing {
+  readonly a: Stored;
+  readonly b: Stored;
+  readonly fused: Fused;
+}
+
 /**
- * B as rows of n, dense along k. One row of B at a time, from beginning to end: that is the order
- * in which memory is fetched ahead; several rows together were half as fast. Each result is summed
- * in the same order whatever the number of A's rows, so a token has the same bits alone and in a
- * small batch.
+ * B as rows of n, dense along k. For one row of A, one row of B at a time, from beginning to end: that is
+ * the order in which memory is fetched ahead; several rows together were half as fast. More rows of A take
+ * several of B at a time. Each result is summed in the same order whatever the number of A's rows,
+ * so a token has the same bits alone and in a batch.
  */
 function writeDots(
   f: FunctionBuilder,
@@ -103,57 +109,139 @@ function writeDots(
   fused: Fused,
 ): void {
   const m = f.arg(word.m), row = f.i32(), column = f.i32();
-  const rows = (together: number) => {
-    dots(f, together, block, row, column, { a: aStored, b: bStored, fused });
-    f.advance(row, together);
+  const how: Storing = { a: aStored, b: bStored, fused };
+  f.set(column, block.first);
+  f.if(i32.leU(2, m), () => {
+    f.while(i32.leU(i32.add(column, columnsTogether), block.last), () => {
+      const tiles = (rows: number) => {
+        tile(f, [rows, columnsTogether], block, row, column, how);
+        f.advance(row, rows);
+      };
+      f.set(row, 0);
+      f.while(i32.leU(i32.add(row, rowsTogether), m), () => tiles(rowsTogether));
+      f.while(i32.ltU(row, m), () => tiles(1));
+      f.advance(column, columnsTogether);
+    });
+  });
+  f.forRange(column, column, block.last, 1, () => {
+    f.forRange(row, 0, m, 1, () => dots(f, block, row, column, how));
+  });
+}
+
+/** Rows of A by rows of B in a tile. */
+const rowsTogether = 2, columnsTogether = 4;
+
+/**
+ * Several rows of A with several of B, so that what is read is used more than once. Sums are those of `dots`,
+ * in their order: what is summed apart there, side by side, is summed here one after the other.
+ */
+function tile(
+  f: FunctionBuilder,
+  [rows, columns]: readonly [number, number],
+  { a, b, c }: Block,
+  row: I32,
+  column: I32,
+  how: Storing,
+): void {
+  const k = f.arg(word.k), aReader = readers[how.a], bReader = readers[how.b];
+  const along = (base: I32, at: I32, stride: I32) => f.i32(i32.add(base, i32.mul(at, stride)));
+  const list = (n: number) => Array.from({ length: n }, (_, i) => i);
+  const lefts = list(rows).map((r) => along(a, i32.add(row, r), f.arg(word.aStride)));
+  const rights = list(columns).map((n) => along(b, i32.add(column, n), f.arg(word.bStride)));
+  const xs = lefts.map((at) => f.i32(at)), ys = rights.map((at) => f.i32(at));
+  const left = f.v128(), right = f.vectors(columns), zero = f.constant(0), i = f.i32();
+  const sums = f.vectors(rows * columns), kept = f.vectors(rows * columns);
+  const pairs = f.vectors(rows * columns);
+  const advance = (elements: number) => {
+    xs.forEach((at) => f.advance(at, elements * aReader.bytes));
+    ys.forEach((at) => f.advance(at, elements * bReader.bytes));
   };
-  f.forRange(column, block.first, block.last, 1, () => {
-    f.set(row, 0);
-    f.while(i32.leU(i32.add(row, 2), m), () => rows(2));
-    f.if(i32.ltU(row, m), () => rows(1));
+  const multiply = (v: number) => {
+    right.forEach((value, n) => f.set(value, bReader.four(ys[n], 4 * v * bReader.bytes)));
+    xs.forEach((at, r) => {
+      f.set(left, aReader.four(at, 4 * v * aReader.bytes));
+      right.forEach((value, n) => {
+        const sum = sums[r * columns + n];
+        f.set(sum, how.fused(left, value, sum));
+      });
+    });
+  };
+  const blocks = i32.and(k, -4 * apart), step = 4 * apart;
+  for (let v = 0; v < apart; v++) {
+    sums.forEach((sum) => f.set(sum, zero));
+    xs.forEach((at, r) => f.set(at, lefts[r]));
+    ys.forEach((at, n) => f.set(at, rights[n]));
+    f.forRange(i, 0, i32.and(k, -2 * step), 2 * step, () => {
+      multiply(v);
+      multiply(v + apart);
+      advance(2 * step);
+    });
+    f.forRange(i, i, blocks, step, () => {
+      multiply(v);
+      advance(step);
+    });
+    if (v === 0) {
+      f.forRange(i, i, i32.and(k, -4), 4, () => {
+        multiply(0);
+        advance(4);
+      });
+    }
+    sums.forEach((sum, n) => { // (first + second) + (third + fourth)
+      if (v % 2 === 0) f.set(kept[n], sum);
+      else if (v === 1) f.set(pairs[n], f32x4.add(kept[n], sum));
+      else f.set(sum, f32x4.add(pairs[n], f32x4.add(kept[n], sum)));
+    });
+  }
+  const end = i32.and(k, -4), rest = f.f32();
+  lefts.forEach((x, r) => {
+    const to = f.i32(i32.add(along(c, i32.add(row, r), f.arg(word.cPitch)), i32.shl(column, 2)));
+    rights.forEach((y, n) => {
+      f.set(rest, 0);
+      f.set(xs[0], i32.add(x, i32.mul(end, aReader.bytes)));
+      f.set(ys[0], i32.add(y, i32.mul(end, bReader.bytes)));
+      f.forRange(i, end, k, 1, () => {
+        f.set(rest, f32.add(rest, f32.mul(aReader.one(xs[0]), bReader.one(ys[0]))));
+        f.advance(xs[0], aReader.bytes);
+        f.advance(ys[0], bReader.bytes);
+      });
+      f.storeF32(to, f32.add(sumOf(f, sums[r * columns + n]), rest), 4 * n);
+    });
   });
 }
 
 function dots(
   f: FunctionBuilder,
-  rows: number,
   { a, b, c }: Block,
   row: I32,
   column: I32,
-  how: { readonly a: Stored; readonly b: Stored; readonly fused: Fused },
+  how: Storing,
 ): void {
   const k = f.arg(word.k), aReader = readers[how.a], bReader = readers[how.b];
-  const along = (base: I32, at: I32, stride: I32) => f.i32(i32.add(base, i32.mul(at, stride)));
-  const xs = Array.from({ length: rows }, (_, r) => along(a, i32.add(row, r), f.arg(word.aStride)));
-  const weights = along(b, column, f.arg(word.bStride)), weight = f.v128(), zero = f.constant(0);
-  const sums = xs.map(() => f.vectors(apart)), rests = xs.map(() => f.f32(0)), i = f.i32();
-  sums.flat().forEach((sum) => f.set(sum, zero));
+  const x = f.i32(i32.add(a, i32.mul(row, f.arg(word.aStride))));
+  const y = f.i32(i32.add(b, i32.mul(column, f.arg(word.bStride))));
+  const sums = f.vectors(apart), rest = f.f32(0), zero = f.constant(0), i = f.i32();
+  sums.forEach((sum) => f.set(sum, zero));
   const advance = (elements: number) => {
-    xs.forEach((at) => f.advance(at, elements * aReader.bytes));
-    f.advance(weights, elements * bReader.bytes);
+    f.advance(x, elements * aReader.bytes);
+    f.advance(y, elements * bReader.bytes);
   };
   const vectors = (count: number) => {
     for (let v = 0; v < count; v++) {
-      f.set(weight, bReader.four(weights, 4 * v * bReader.bytes));
-      xs.forEach((at, r) =>
-        f.set(sums[r][v], how.fused(aReader.four(at, 4 * v * aReader.bytes), weight, sums[r][v]))
-      );
+      const right = bReader.four(y, 4 * v * bReader.bytes);
+      f.set(sums[v], how.fused(aReader.four(x, 4 * v * aReader.bytes), right, sums[v]));
     }
     advance(4 * count);
   };
   f.forRange(i, 0, i32.and(k, -4 * apart), 4 * apart, () => vectors(apart));
   f.forRange(i, i, i32.and(k, -4), 4, () => vectors(1));
   f.forRange(i, i, k, 1, () => {
-    xs.forEach((at, r) =>
-      f.set(rests[r], f32.add(rests[r], f32.mul(aReader.one(at), bReader.one(weights))))
-    );
+    f.set(rest, f32.add(rest, f32.mul(aReader.one(x), bReader.one(y))));
     advance(1);
   });
-  xs.forEach((_, r) => {
-    const [s0, s1, s2, s3] = sums[r], to = along(c, i32.add(row, r), f.arg(word.cPitch));
-    const total = sumOf(f, f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
-    f.storeF32(i32.add(to, i32.shl(column, 2)), f32.add(total, rests[r]));
-  });
+  const [s0, s1, s2, s3] = sums;
+  const total = sumOf(f, f32x4.add(f32x4.add(s0, s1), f32x4.add(s2, s3)));
+  const to = i32.add(c, i32.mul(row, f.arg(word.cPitch)));
+  f.storeF32(i32.add(to, i32.shl(column, 2)), f32.add(total, rest));
 }
 
 /**

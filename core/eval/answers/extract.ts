@@ -17,8 +17,3 @@ export function extract(output: string, pattern: RegExp, take: Take): string {
   const found = groups.length === 0 ? match[0] : groups.find((group) => group);
   return found?.trim() ?? invalid;
 }
-
-/** All before the first place of each stop text, one stop after the other in their order. */
-export function cutAtStops(output: string, stops: readonly string[]): string {
-  return stops.reduce((kept, stop) => stop === "" ? kept : kept.split(stop, 1)[0], output);
-}

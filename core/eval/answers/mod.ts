@@ -6,7 +6,7 @@ import { minervaAnswer, normalizeMinerva } from "./minerva.ts";
 export { lastBoxed } from "./boxed.ts";
 export { cleaned, exactMatch, type ExactMatchRules } from "./exact_match.ts";
 export { exactMatchLite } from "./exact_match_lite.ts";
-export { cutAtStops, extract, invalid, type Take } from "./extract.ts";
+export { extract, invalid, type Take } from "./extract.ts";
 export { isEquivalent } from "./hendrycks.ts";
 export { invalidAnswer, minervaSteps } from "./minerva.ts";
 export { dollarAnswer, minervaAnswer, normalizeMinerva };

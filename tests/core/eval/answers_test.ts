@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import {
-  cutAtStops,
   dollarAnswer,
   exactMatchLite,
   extract,
@@ -137,10 +136,4 @@ Deno.test("extract: groups that hold nothing are passed by, matches are stripped
   assert.equal(extract("a 1 b 2", /[a-z] \d/g, "first"), "a 1");
   assert.equal(extract("= 7 ", /=(.*)/g, "first"), "7");
   assert.equal(extract("a", /(x?)a/g, "first"), invalid);
-});
-
-Deno.test("stops: each is looked for in what the ones before it left", () => {
-  assert.equal(cutAtStops("one two three", ["three", "two"]), "one ");
-  assert.equal(cutAtStops("one", ["two"]), "one");
-  assert.equal(cutAtStops("", ["two"]), "");
 });

@@ -5,7 +5,6 @@ import fc from "fast-check";
 import { builtinTasks } from "../../../cli/builtin_tasks.ts";
 import {
   cleaned,
-  cutAtStops,
   isEquivalent,
   lastBoxed,
   minervaAnswer,
@@ -16,6 +15,7 @@ import { catalog } from "../../../core/eval/tasks/mod.ts";
 import { chosen } from "../../../core/eval/tasks/choice.ts";
 import { shapes } from "../../../core/eval/tasks/shape.ts";
 import type { Answer, Doc, Task } from "../../../core/eval/types.ts";
+import { stopWatch } from "../../../core/generate/stops.ts";
 import { readJson } from "../../vectors.ts";
 
 interface ChoiceCase {
@@ -216,7 +216,8 @@ Deno.test("eval tasks: gsm8k ends at its stops, and shots show the whole answer"
     stops: until,
     max_new_tokens: 256,
   }]);
-  assert.equal(cutAtStops(generation, until), kept);
+  const watch = stopWatch(until);
+  assert.equal(watch.push(generation) + watch.end(), kept);
   assert.equal(rendered(gsm8k, doc), "Question: 1+1?\nAnswer: 2\n#### 2\n\n");
   assert.equal(gsm8k.num_fewshot, 5);
 });

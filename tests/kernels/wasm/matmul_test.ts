@@ -62,7 +62,7 @@ Deno.test("matmul, WASM: any sizes", () => {
 });
 
 Deno.test("matmul, WASM: few rows are read as they lie", () => {
-  for (const m of [1, 2, 3, 8]) {
+  for (const m of [1, 2, 3, 8, 31]) {
     for (const [transA, transB] of forms) {
       for (const [n, k] of [[1, 7], [3, 4], [13, 66], [300, 19], [8, 256]]) {
         checkWasm(matmulOp, operands(m, n, k, [transA, transB], [2]), { transA, transB }, 1e-6);
@@ -101,7 +101,7 @@ Deno.test("matmul, WASM: all in bf16, results too", () => {
 Deno.test("matmul, WASM: a BLAS gets halves as f32, and its results are rounded", () => {
   const target = { ...plain, blas: true };
   for (const [transA, transB] of forms) {
-    const [a, b] = operands(25, 11, 13, [transA, transB], [2]);
+    const [a, b] = operands(41, 11, 13, [transA, transB], [2]);
     const halves = [a, b].map(({ shape }, i) => sample(shape, i, "bf16")),
       attrs = { transA, transB };
     for (const inputs of [halves, [a, halves[1]], [halves[0], b]]) {
@@ -114,19 +114,20 @@ Deno.test("matmul, WASM: a BLAS gets halves as f32, and its results are rounded"
   }
 });
 
-Deno.test("matmul, WASM: a token has the same bits alone and in a small batch", () => {
-  const weight = sample([70, 99], 5), rows = sample([5, 99], 6);
-  const together = load(matmulOp, [rows, weight], { transA: false, transB: true })!;
-  together.run();
-  for (let row = 0; row < 5; row++) {
-    const one = {
-      shape: [1, 99],
-      dtype: "f32" as const,
-      values: rows.values.slice(row * 99, row * 99 + 99),
-    };
-    const alone = load(matmulOp, [one, weight], { transA: false, transB: true })!;
-    alone.run();
-    assert.deepEqual(alone.outputs[0], together.outputs[0].slice(row * 70, row * 70 + 70));
+Deno.test("matmul, WASM: a token has the same bits alone and in a batch of up to 32", () => {
+  for (const [m, n, k] of [[5, 70, 99], [2, 9, 3], [32, 12, 38], [31, 5, 256]] as const) {
+    for (const dtype of ["f32", "bf16"] as const) {
+      const weight = sample([n, k], 5, dtype), rows = sample([m, k], 6);
+      const together = load(matmulOp, [rows, weight], { transA: false, transB: true })!;
+      together.run();
+      for (let row = 0; row < m; row++) {
+        const values = rows.values.slice(row * k, row * k + k);
+        const one = { shape: [1, k], dtype: "f32" as const, values };
+        const alone = load(matmulOp, [one, weight], { transA: false, transB: true })!;
+        alone.run();
+        assert.deepEqual(alone.outputs[0], together.outputs[0].slice(row * n, row * n + n));
+      }
+    }
   }
 });
 
