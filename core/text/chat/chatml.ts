@@ -20,6 +20,7 @@ export const chatml: ChatTemplate = {
   source,
   controlTokens: [start, end],
   endTokens: [end],
+  namedTokens: {},
   render: (messages, { prompt }) => [
     ...messages.flatMap(turn),
     ...(prompt === "assistant" ? [control(start), text("assistant\n")] : []),

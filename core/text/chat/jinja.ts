@@ -8,17 +8,19 @@ import { answersOf, findAnswers, type GivenMessage, type Span, type Writing } fr
 import { hasGenerationBlocks, markNames, readBlocks, withBlockMarks } from "./generation_blocks.ts";
 import { jinjaProgram } from "./jinja_program.ts";
 import { chatFault } from "./message.ts";
-import type { ChatTemplate, Piece } from "./template.ts";
+import type { ChatTemplate, NamedTokens, Piece } from "./template.ts";
 import { cutter, type Disguise, disguise } from "./typed_control.ts";
 
 /** What a template is told besides the messages. */
 export interface JinjaSettings {
   /** The file that it is from. */
   readonly name: string;
-  /** Values of variables, such as `bos_token` and `eos_token`. */
-  readonly variables?: Readonly<Record<string, unknown>>;
+  /** Its variables `bos_token` and the like. */
+  readonly namedTokens?: NamedTokens;
   /** Names of special tokens that are known to be such. */
   readonly specialTokens?: readonly string[];
+  /** Some of them that end an answer, too. */
+  readonly endTokens?: readonly string[];
 }
 
 /** Writes messages, with or without a prompt behind them; `marks` are for generation blocks. */
@@ -30,13 +32,13 @@ type Write = (
 
 /** The template of a Jinja source. */
 export function jinjaTemplate(source: string, settings: JinjaSettings): ChatTemplate {
-  const { name, variables = {} } = settings;
+  const { name, namedTokens = {} } = settings;
   const hasBlocks = hasGenerationBlocks(source);
   const { run, literals } = jinjaProgram(hasBlocks ? withBlockMarks(source) : source, name);
   const write: Write = (messages, prompt, marks) => {
     const blocks = { [markNames.start]: marks?.start ?? "", [markNames.end]: marks?.end ?? "" };
     // Hugging Face's function names tools and documents always
-    const given = { tools: null, documents: null, ...variables, ...blocks, messages };
+    const given = { tools: null, documents: null, ...namedTokens, ...blocks, messages };
     try {
       return run({ ...given, add_generation_prompt: prompt });
     } catch (error) {
@@ -48,17 +50,20 @@ export function jinjaTemplate(source: string, settings: JinjaSettings): ChatTemp
   };
   const sample = sampleOf(write);
   const controlTokens = controlNames([...literals, ...sample.parts, sample.prompt], settings);
-  const turnEnds = turnEndsOf(sample, controlTokens), eos = variables.eos_token;
+  const turnEnds = turnEndsOf(sample, controlTokens), eos = namedTokens.eos_token;
+  const more = [...eos === undefined ? [] : [eos], ...settings.endTokens ?? []];
   return {
     name,
     source,
     controlTokens,
-    endTokens: unique([...turnEnds.slice(0, 1), ...typeof eos === "string" && eos ? [eos] : []]),
+    endTokens: unique([...turnEnds.slice(0, 1), ...more]),
+    namedTokens,
     render(messages, { prompt, required, specialTokens }) {
-      const secret = disguise(specialTokens.keys(), [messages, source, variables]);
-      const given = messages.map(({ role, content, extra }) =>
-        secret.hide({ ...extra, role, content })
-      );
+      const secret = disguise(specialTokens.keys(), [messages, source, namedTokens]);
+      const given = messages.map(({ role, content, extra }) => ({
+        ...secret.hide({ ...extra, content }),
+        role,
+      }));
       const writing: Writing = {
         messages: given,
         secret,
@@ -151,15 +156,13 @@ const namePattern = /<[|｜][^\s<>|｜]{1,60}[|｜]>/g;
 /** Names of special tokens in what a template may write. */
 function controlNames(
   texts: readonly string[],
-  { variables = {}, specialTokens = [] }: JinjaSettings,
-) {
-  const named = ["bos_token", "eos_token", "pad_token"].flatMap((name) => {
-    const value = variables[name];
-    return typeof value === "string" && value !== "" ? [value] : [];
-  });
+  { namedTokens = {}, specialTokens = [] }: JinjaSettings,
+): string[] {
+  const { bos_token, eos_token, pad_token } = namedTokens;
   const shaped = texts.flatMap((text) => text.match(namePattern) ?? []);
-  const known = unique([...shaped, ...named, ...specialTokens]);
-  return known.filter((name) => texts.some((text) => text.includes(name)));
+  return unique([...shaped, bos_token, eos_token, pad_token, ...specialTokens])
+    .filter((name) => name !== undefined && texts.some((text) => text.includes(name)))
+    .map(String);
 }
 
 function unique<T>(values: readonly T[]): T[] {

@@ -8,6 +8,7 @@ import { exists } from "../../io/atomic.ts";
 import { didYouMean, messageOf, UserError } from "../../io/errors.ts";
 import { chatml } from "./chatml.ts";
 import {
+  endIdsOf,
   knownTokens,
   parseTokenizerConfig,
   type TokenizerConfig,
@@ -75,15 +76,31 @@ async function templateOf(
 ): Promise<ChatTemplate> {
   if (source === chatml.source) return chatml;
   const { jinjaTemplate } = await import("./jinja.ts");
-  const config = join(folder, tokenizerConfigName);
-  const known = await exists(config)
-    ? knownTokens(parseTokenizerConfig(await readText(config), config))
-    : { named: {}, special: [] };
+  const config = await readConfig(folder);
+  const { named, special } = knownTokens(config);
   return jinjaTemplate(withVariables(source, variables), {
     name: file,
-    variables: known.named,
-    specialTokens: [...known.special, ...specialTokens],
+    namedTokens: named,
+    specialTokens: [...special, ...specialTokens],
+    endTokens: await furtherEnds(folder, config),
   });
+}
+
+/** The `tokenizer_config.json` of a folder; nothing where there is none. */
+async function readConfig(folder: string): Promise<TokenizerConfig> {
+  const file = join(folder, tokenizerConfigName);
+  return parseTokenizerConfig(await exists(file) ? await readText(file) : "{}", file);
+}
+
+/** Where models say at which ids their answers end. */
+const generationConfigName = "generation_config.json";
+
+/** The names of those ids. */
+async function furtherEnds(folder: string, config: TokenizerConfig): Promise<string[]> {
+  const file = join(folder, generationConfigName);
+  if (!await exists(file)) return [];
+  const ids = endIdsOf(await readText(file), file);
+  return ids.flatMap((id) => config.added_tokens_decoder[id]?.content ?? []);
 }
 
 /** Set at the start of the source, so that whoever reads it later has the same values. */

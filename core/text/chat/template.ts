@@ -30,6 +30,14 @@ export interface RenderOptions {
   readonly specialTokens: ReadonlyMap<string, number>;
 }
 
+/** Special tokens by their use. */
+export interface NamedTokens {
+  readonly bos_token?: string;
+  readonly eos_token?: string;
+  readonly pad_token?: string;
+  readonly unk_token?: string;
+}
+
 /** A way to write conversations. */
 export interface ChatTemplate {
   /** `chatml`, or the file that it is from. */
@@ -40,6 +48,8 @@ export interface ChatTemplate {
   readonly controlTokens: readonly string[];
   /** Those that may end an answer, the usual one first. */
   readonly endTokens: readonly string[];
+  /** What the source reads as `bos_token` and the like; it is kept with it. */
+  readonly namedTokens: NamedTokens;
   /** The whole conversation, piece by piece. */
   render(messages: readonly Message[], options: RenderOptions): Piece[];
 }

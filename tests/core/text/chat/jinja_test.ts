@@ -12,8 +12,8 @@ import { withSpecialTokens } from "../../../../core/text/special_tokens.ts";
 import { byteTokenizer } from "../../../../core/text/tokenizer.ts";
 import { marked, talk } from "./marked.ts";
 
-const template = (source: string, variables = {}, specialTokens: string[] = []) =>
-  jinjaTemplate(source, { name: "t.jinja", variables, specialTokens });
+const template = (source: string, namedTokens = {}, specialTokens: string[] = []) =>
+  jinjaTemplate(source, { name: "t.jinja", namedTokens, specialTokens });
 const bytesFor = (template: ChatTemplate, more: string[] = []) =>
   withSpecialTokens(byteTokenizer(), [...template.controlTokens, ...more]);
 const show = async (
@@ -174,7 +174,7 @@ Deno.test("jinja: an answer whose thinking the history leaves out is refused, un
 });
 
 Deno.test("jinja: an answer behind another text than its prompt is refused", async () => {
-  const quiet = template(thinking.source, { enable_thinking: false });
+  const quiet = template(`{%- set enable_thinking = false %}\n${thinking.source}`);
   assert.equal(
     await show(quiet, turns, { loss: "last" }),
     "<|s|>user\na<|e|>\n<|s|>assistant\n b <|e|>\n" +

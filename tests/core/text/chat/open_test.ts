@@ -97,6 +97,36 @@ Deno.test("chat templates: what is written for ChatML is ChatML when it is read"
   });
 });
 
+Deno.test("chat templates: what is written for any template is that template when it is read", async () => {
+  const sources = [source, `{% if bos_token %}x{% endif %}${source}{{ eos_token }}`];
+  for (const chat_template of sources) {
+    for (const named of [config, { added_tokens_decoder: config.added_tokens_decoder }]) {
+      await withFiles({ [tokenizerConfigName]: { ...named, chat_template } }, async (dir) => {
+        const template = await openChatTemplate(dir, { variables: { shout: true } });
+        const tokenizer = await withSpecialTokens(byteTokenizer(), template.controlTokens);
+        const before = encodePrompt(template, tokenizer, talk("user:a", "assistant:b"));
+        const text = tokenizerConfigText(template, tokenizer);
+        await Deno.writeTextFile(join(dir, tokenizerConfigName), text);
+        const again = await openChatTemplate(dir);
+        assert.deepEqual(encodePrompt(again, tokenizer, talk("user:a", "assistant:b")), before);
+        assert.deepEqual(new Set(again.controlTokens), new Set(template.controlTokens));
+        assert.deepEqual(new Set(again.endTokens), new Set(template.endTokens));
+        assert.equal(tokenizerConfigText(again, tokenizer), text);
+      });
+    }
+  }
+});
+
+Deno.test("chat templates: a generation_config.json names further ends of an answer", async () => {
+  const files = {
+    [tokenizerConfigName]: config,
+    "generation_config.json": { eos_token_id: [2, 1, 9] },
+  };
+  await withFiles(files, async (dir) => {
+    assert.deepEqual((await openChatTemplate(dir)).endTokens, ["</turn>", "<eos>", "<turn>"]);
+  });
+});
+
 Deno.test("chat templates: what is none is refused, an absent one is absent", async () => {
   const files = { "a.json": "[]", "b.json": { chat_template: 3 }, "c.json": "{" };
   await withFiles(files, async (dir) => {

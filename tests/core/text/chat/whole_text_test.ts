@@ -40,7 +40,7 @@ const files = {
 const plain = jinjaTemplate(
   "{{ bos_token }}{% for m in messages %}" +
     "{% if m.role == 'user' %}ask {{ m.content }} to{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}",
-  { name: "plain", variables: { bos_token: "<|bos|>", eos_token: "<|eos|>" } },
+  { name: "plain", namedTokens: { bos_token: "<|bos|>", eos_token: "<|eos|>" } },
 );
 
 const word = fc.constantFrom(
