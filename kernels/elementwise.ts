@@ -14,6 +14,7 @@ import {
   type Op,
   type OpContext,
   roundBf16,
+  roundEven,
   roundF16,
   sizeOf,
   type Spec,
@@ -85,6 +86,8 @@ export const scalars = {
   abs: { arity: 1, flops: 1, f: Math.abs, d: ([x], _y, dy) => [mul(dy, sign(x))] },
   sign: { arity: 1, flops: 1, f: Math.sign },
   floor: { arity: 1, flops: 1, f: Math.floor },
+  /** To the nearest whole number, of two equally near to the even one. */
+  round_even: { arity: 1, flops: 1, f: roundEven },
   square: { arity: 1, flops: 1, f: (x) => x * x, d: ([x], _y, dy) => [mul(dy, mul(x, 2))] },
   reciprocal: { arity: 1, flops: 1, f: (x) => 1 / x, d: (_x, y, dy) => [neg(mul(dy, square(y)))] },
   sqrt: { arity: 1, flops: 1, f: Math.sqrt, d: (_x, y, dy) => [div(mul(dy, 0.5), y)] },
@@ -339,6 +342,7 @@ export const neg = unary("neg");
 export const abs = unary("abs");
 export const sign = unary("sign");
 export const floor = unary("floor");
+export const roundEvenOf = unary("round_even");
 export const square = unary("square");
 export const reciprocal = unary("reciprocal");
 export const sqrt = unary("sqrt");

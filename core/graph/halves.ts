@@ -1,4 +1,4 @@
-/** The 16-bit float types: bf16 (the upper half of an f32) and f16, round to nearest even. */
+/** Rounding to nearest even: to the 16-bit float types, bf16 (the upper half of an f32) and f16, and to whole numbers. */
 
 const word = new Uint32Array(1), float = new Float32Array(word.buffer);
 
@@ -51,4 +51,10 @@ export function unpackHalves(
   const bits = new Uint32Array(out.buffer);
   for (let i = 0; i < size; i++) bits[i] = halves[i] << 16;
   return out;
+}
+
+/** The nearest whole number, of two equally near the even one, as IEEE 754 rounds. */
+export function roundEven(x: number): number {
+  const shift = 6755399441055744; // 1.5 · 2^52: what is added to it has no fraction left
+  return Math.abs(x) < 2 ** 51 ? x + shift - shift : x;
 }

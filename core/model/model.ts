@@ -103,6 +103,8 @@ export interface LossOptions {
   readonly z_loss?: number;
   /** Weight of `repetitionLoss`. */
   readonly repetition?: number;
+  /** With weights rounded to levels where the model is to learn to bear it: see `withQat`. */
+  readonly qat?: boolean;
 }
 
 export interface Model {
@@ -195,7 +197,7 @@ export function buildModel(config: CompleteModelConfig): Model {
     apply,
     loss(params, rows, options = {}) {
       const { hidden, aux, metrics } = apply(params, rows);
-      const { repetition = 0, ...plain } = options, { softcap } = head;
+      const { repetition = 0, qat: _, ...plain } = options, { softcap } = head;
       const x = reshape(hidden, [-1, dims.hidden_size]), weight = headWeight(params);
       const [targets, ids] = [rows.targets, rows.ids].map((each) => reshape(each, [-1]));
       const weights = rows.weights && reshape(rows.weights, [-1]);

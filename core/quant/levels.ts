@@ -5,6 +5,8 @@
  * and of some percentiles the one with the least squared error is taken. No activations are looked at.
  */
 
+import { roundEven } from "../graph/mod.ts";
+
 /** Bits of a level; R is 15, 31 or 127. */
 export type LevelBits = 5 | 6 | 8;
 
@@ -120,17 +122,11 @@ function roundRow(
 ): number {
   let error = 0;
   for (let i = 0; i < row.length; i++) {
-    const level = Math.max(-range, Math.min(range, roundHalfEven(Math.fround(row[i] / scale))));
+    const level = Math.max(-range, Math.min(range, roundEven(Math.fround(row[i] / scale))));
     levels[i] = level;
     error += (row[i] - level * stored) ** 2;
   }
   return error;
-}
-
-/** As IEEE 754 rounds, and PyTorch; |x| below 2^51. */
-export function roundHalfEven(x: number): number {
-  const shift = 6755399441055744; // 1.5 · 2^52: what is added to it has no fraction left
-  return x + shift - shift;
 }
 
 /** The weights that levels stand for, each rounded to f32 once. */

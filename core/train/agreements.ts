@@ -2,7 +2,7 @@
 
 import { plural } from "../io/words.ts";
 import { ShapeError } from "../graph/mod.ts";
-import { buildModel, completeModel, type ScheduledScalar } from "../model/mod.ts";
+import { buildModel, completeModel, type Model, qatParams } from "../model/mod.ts";
 import {
   learningRates,
   misplacedPoint,
@@ -36,6 +36,10 @@ export function disagreements(config: PretrainConfig): Disagreement[] {
   if (early_stop && validation.every === 0 && (every === 0 || keep_best === 0)) {
     const message = "the loss is measured at the end only: give validation.every";
     return [{ path: ["early_stop"], message }];
+  }
+  const qat = config.qat && modelOf(config), matrices = qat && qatParams(qat, config.qat!);
+  if (matrices?.length === 0) {
+    return [{ path: ["qat", "params"], message: "no matrix of the model has such a path" }];
   }
   const sizes = ofSizes(config), numbers = numbersOf(config);
   return [...sizes, ...numbers && sizes.length === 0 ? ofTimes(config, numbers) : []];
@@ -137,17 +141,19 @@ function schedulesOf({ model, optimizer, data: { sources = [] }, router_health }
 
 /** Those that the model's parts read; where in the config they stand is found by looking for them. */
 function modelSchedules(model: PretrainConfig["model"]): PlacedSchedule[] {
-  return scalarsOf(model).flatMap(({ schedule }) => {
+  const { scalars = [] } = modelOf({ model }) ?? {};
+  return scalars.flatMap(({ schedule }) => {
     const path = typeof schedule === "number" ? undefined : placeOf(schedule, model, ["model"]);
     return path ? [{ path, schedule }] : [];
   });
 }
 
-function scalarsOf(model: PretrainConfig["model"]): readonly ScheduledScalar[] {
+/** The model, for a vocabulary that does not matter; undefined where it is none. */
+function modelOf({ model }: Pick<PretrainConfig, "model">): Model | undefined {
   try {
-    return buildModel(completeModel(model, { vocab_size: 1, max_position_embeddings: 1 })).scalars;
+    return buildModel(completeModel(model, { vocab_size: 1, max_position_embeddings: 1 }));
   } catch (error) {
-    if (error instanceof ShapeError) return []; // said already, with its place
+    if (error instanceof ShapeError) return undefined; // said already, with its place
     throw error;
   }
 }
@@ -169,8 +175,9 @@ interface PlacedSchedule {
 
 /** The spans outside schedules, with their places. */
 function spansIn(config: PretrainConfig): { path: Path; span: Span }[] {
-  const { validation, checkpoint, samples, log_every, stages, optimizer } = config;
+  const { validation, checkpoint, samples, log_every, stages, optimizer, qat } = config;
   return [
+    ...qat ? [{ path: ["qat", "from"], span: qat.from }] : [],
     ...optimizer.freeze.flatMap(({ until }, i) =>
       until === undefined ? [] : [{ path: ["optimizer", "freeze", i, "until"], span: until }]
     ),
@@ -200,6 +207,10 @@ export function doubtsOf(config: PretrainConfig): string[] {
     doubts.push(
       `max_tokens ends the run after step ${end}; schedules are for ${plural(steps, "step")}`,
     );
+  }
+  const { qat } = config, begins = qat && timeline.stepsOf(qat.from);
+  if (begins !== undefined && begins >= end) {
+    doubts.push(`qat never begins: from ${qat!.from} is step ${begins}, the run ends at ${end}`);
   }
   config.stages.forEach(({ from }, i) => {
     const begins = timeline.stepsOf(from);

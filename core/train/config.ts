@@ -12,6 +12,7 @@ import {
   type Model,
   modelConfig,
   type OuterSizes,
+  qatConfig,
 } from "../model/mod.ts";
 import {
   averagesConfig,
@@ -75,6 +76,8 @@ export const trainingFields = {
     /** Weight of a loss against saying the token again that was just read: −ln(1 − its probability), where another one follows. */
     repetition: z.number().nonnegative().default(0),
   }).prefault({}),
+  /** From a moment on the loss sees weights rounded to levels, so that the model learns to bear it. */
+  qat: qatConfig.optional(),
   /** When to warn of routers, of models that have some. */
   router_health: routerHealthConfig.optional(),
   validation: z.strictObject({

@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Device } from "../device/types.ts";
 import { atPath, exitCodes, isFullDisk, UserError } from "../io/errors.ts";
 import { plural } from "../io/words.ts";
-import { buildModel, namedParams, withPrecision } from "../model/mod.ts";
+import { buildModel, namedParams, withPrecision, withQat } from "../model/mod.ts";
 import { bindOptimizer } from "../optim/mod.ts";
 import type { Beginning, FirstWeights } from "./beginning.ts";
 import { openWhole, type WholeCheckpoint } from "./damaged.ts";
@@ -41,12 +41,16 @@ export interface TrainJob {
 }
 
 export function trainingOf(config: RunConfig): Training {
-  const model = withPrecision(buildModel(config.model), config.precision);
+  const { qat, precision } = config;
+  const model = withPrecision(withQat(buildModel(config.model), qat), precision);
   const { stages } = timelineOf(config);
   return {
     model,
     optimizer: bindOptimizer(config.optimizer, namedParams(model.params)),
-    options: { loss: config.loss, averages: config.averages },
+    options: {
+      loss: { ...config.loss, qat: qat !== undefined },
+      averages: config.averages,
+    },
     stages: stages.map((stage) => ({
       shapes: rowShapes(config, stage),
       accumulation: stage.accumulation,

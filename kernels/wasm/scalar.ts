@@ -309,6 +309,7 @@ export const scalarRules: Readonly<Record<ScalarName, Rule>> = {
   abs: (_, x) => abs(x),
   sign,
   floor: (_, x) => f32x4.floor(x),
+  round_even: (_, x) => f32x4.nearest(x),
   square: (_, x) => mul(x, x),
   reciprocal: (s, x) => div(s.k(1), x),
   sqrt: (_, x) => f32x4.sqrt(x),

@@ -25,6 +25,7 @@ export const scalarWgsl: Readonly<Record<ScalarName, Print>> = {
   abs: call("abs"),
   sign: call("sign"),
   floor: call("floor"),
+  round_even: call("round"), // WGSL's takes the even one
   square: (x) => `${x} * ${x}`,
   reciprocal: (x) => `1.0 / ${x}`,
   sqrt: call("sqrt"),

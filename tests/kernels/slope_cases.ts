@@ -47,12 +47,12 @@ function ofOp({ name, op, attrs, inputs }: Case): SlopeCase {
   return frozen ? { name, inputs, f, frozen } : { name, inputs, f };
 }
 
-const { less, equal, floor, sign, where } = k.elementwiseOps;
+const { less, equal, floor, round_even, sign, where } = k.elementwiseOps;
 const steps: SlopeCase[] = [
   ...[less, equal].map((op: Op) =>
     one(`${op.name}, away from its jump`, [f32([3, 5]), f32([5])], (a, b) => apply(op, [a, b])[0])
   ),
-  ...[floor, sign].map((op: Op) =>
+  ...[floor, round_even, sign].map((op: Op) =>
     one(`${op.name}, away from its jump`, [f32([3, 5], apart)], (x) => apply(op, [x])[0])
   ),
   one(

@@ -1,13 +1,8 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import { roundEven } from "../../../core/graph/mod.ts";
 import { packBits, packedBytes, unpackBits } from "../../../core/quant/bits.ts";
-import {
-  fromLevels,
-  type LevelBits,
-  rangeOf,
-  roundHalfEven,
-  toLevels,
-} from "../../../core/quant/levels.ts";
+import { fromLevels, type LevelBits, rangeOf, toLevels } from "../../../core/quant/levels.ts";
 import { readJson, vectorSet } from "../../vectors.ts";
 
 const published = { search: "matrix", floor: "reference" } as const;
@@ -16,7 +11,7 @@ const widths = { int5: 5, int6: 6, int8: 8 } as const;
 
 Deno.test("golden quantisation: levels, scales, bits and weights are the script's", async (t) => {
   const set = vectorSet("quantisation");
-  for (const id of set.ids) {
+  for (const id of set.ids.filter((id) => id.startsWith("quant_"))) {
     await t.step(id, () => {
       const { tensors } = set.read(id), w = tensors.get("in/w")!;
       const outputs = [...tensors.keys()].filter((name) => name !== "in/w");
@@ -66,7 +61,7 @@ interface Worked {
 Deno.test("worked quantisation: candidates, the choice, and what they rest on", () => {
   const worked = readJson<Worked>("spec/gptq_lite.json");
   for (const { x, fp16 } of worked.fp16_examples) assert.equal(Math.f16round(x), fp16);
-  for (const { x, r } of worked.round_half_even) assert.equal(roundHalfEven(x), r);
+  for (const { x, r } of worked.round_half_even) assert.equal(roundEven(x), r);
   const checkRow = (
     row: number[],
     bits: LevelBits,

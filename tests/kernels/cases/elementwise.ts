@@ -22,6 +22,7 @@ export const ranges: Partial<Record<k.ScalarName, Values[]>> = {
   less: [list(1, 2, 3, -1), list(2, 2, -1)],
   equal: [list(1, 2, 3, -1), list(2, 2, -1)],
   where: [list(0, 1, -2), normal, normal],
+  round_even: [list(0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 0.49, -0.51, 8388609, 1e9, -3, 0)],
   round_f16: [list(1, 0.1, -3.14159, 6.1e-5, 3e-8, 9.1e-8, 65519, 65520, -70000, 1e-9, 0)],
   round_bf16: [list(1, 0.1, -3.14159, 1.00390625, 1.01171875, 1e30, -1e-30, 0)],
 };
@@ -29,6 +30,7 @@ const roughScalars = new Set<k.ScalarName>([
   "less",
   "equal",
   "floor",
+  "round_even",
   "sign",
   "round_bf16",
   "round_f16",
