@@ -43,10 +43,10 @@ const read = (x: Tensor) => x.dtype !== "f32" ? x : isOfParameters(x) ? cast(x, 
 
 const ofParameters = new WeakMap<Tensor, boolean>();
 
-/** Whether a tensor is a parameter or made of parameters and constants alone. */
+/** Whether a tensor is a parameter or made of parameters, constants and values of the run alone: it has no rows. */
 function isOfParameters(x: Tensor): boolean {
   const { op, attrs, inputs } = x.node;
-  if (op.placeholder) return attrs.kind === "state";
+  if (op.placeholder) return attrs.kind === "state" || x.shape.length < 2;
   let known = ofParameters.get(x);
   if (known === undefined) {
     known = op.constant === true || inputs.length > 0 && inputs.every(isOfParameters);
