@@ -68,6 +68,16 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./chat.ts")).chatCommand(),
   },
   {
+    name: "report",
+    summary: "make a page of a run, or of several side by side",
+    load: async () => (await import("./report.ts")).reportCommand(),
+  },
+  {
+    name: "watch",
+    summary: "show a run's report in a browser while it trains",
+    load: async () => (await import("./watch.ts")).watchCommand(),
+  },
+  {
     name: "config",
     summary: "list, show and check configs",
     load: async () => (await import("./config.ts")).configCommand(),

@@ -15,6 +15,7 @@ import {
   openChosenDevice,
   threadsOption,
 } from "./device_options.ts";
+import { logOption, logOverrides } from "./log_option.ts";
 import { parsePath, seedOption } from "./options.ts";
 import { loadNamed } from "./named_config.ts";
 import { printDryRun } from "./pretrain_dry_run.ts";
@@ -66,6 +67,7 @@ export function pretrainCommand(): CommandUnknownOpts {
       new Option("--set <path=value>", "override a field of the config; repeatable")
         .argParser((value: string, before: string[] | undefined) => [...before ?? [], value]),
     )
+    .addOption(logOption())
     .option("--dry-run", "say what it would take, and do nothing", false)
     .addOption(deviceOption())
     .addOption(memoryOption())
@@ -78,9 +80,8 @@ export function pretrainCommand(): CommandUnknownOpts {
     .action(async (config, options, command) => {
       const { resume, out, json, quiet, from: weights } = options;
       const isFromShell = command.getOptionValueSource("seed") === "env";
-      const overrides = isFromShell
-        ? options.set ?? []
-        : withSeed(options.set ?? [], options.seed, "flag");
+      const set = [...options.set ?? [], ...logOverrides(options.log)];
+      const overrides = isFromShell ? set : withSeed(set, options.seed, "flag");
       const shellSeed = isFromShell ? options.seed : undefined, from = { overrides, shellSeed };
       const start: Start = resume === undefined
         ? { kind: "new", config: requireConfig(config), out, weights, ...from }

@@ -198,6 +198,9 @@ class Story {
       case "sample":
         progress.note(sampleText(event));
         break;
+      case "unrecorded":
+        progress.note(`warning: ${event.path} could not be written: ${event.message}`);
+        break;
       case "checkpoint":
         break;
       case "end":

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { withTempDir } from "./support.ts";
+import { rm } from "node:fs/promises";
 
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 
@@ -26,42 +26,53 @@ export interface View {
   readonly mobile?: boolean;
 }
 
+/** In pixels of the page. */
+export interface Clip {
+  readonly x: number;
+  readonly y: number;
+  readonly width: number;
+  readonly height: number;
+}
+
 /** One page of a browser. */
 export interface Tab {
   open(url: string, view: View): Promise<void>;
   /** The value of an expression, as JSON carries it; of a promise, what it comes to. */
   evaluate<T>(expression: string): Promise<T>;
-  /** The whole page as PNG. */
-  screenshot(path: string): Promise<void>;
+  /** The whole page, or a part of it, as PNG. */
+  screenshot(path: string, clip?: Clip): Promise<void>;
   /** Everything that the console, the network or a policy complained of since the last `open`. */
   readonly complaints: string[];
 }
 
 /** Runs a browser with a profile of its own for as long as `use` takes. */
 export async function withChromium<T>(use: (tab: Tab) => Promise<T>): Promise<T> {
-  return await withTempDir(async (profile) => {
-    const browser = new Deno.Command(findChromium()!, {
-      args: [
-        ...["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"],
-        ...["--disable-background-networking", "--disable-dev-shm-usage", "--use-mock-keychain"],
-        ...["--remote-debugging-port=0", `--user-data-dir=${profile}`, "about:blank"],
-      ],
-      stdout: "null",
-      stderr: "piped",
-    }).spawn();
-    try {
-      const port = await portOf(browser);
-      const targets = await (await fetch(`http://127.0.0.1:${port}/json/list`)).json();
-      const { webSocketDebuggerUrl } = targets.find(({ type }: { type: string }) =>
-        type === "page"
-      );
-      using connection = await connect(webSocketDebuggerUrl);
-      return await use(await tabOf(connection));
-    } finally {
-      browser.kill("SIGKILL");
-      await browser.status;
-    }
-  });
+  const profile = await Deno.makeTempDir({ prefix: "quern-test-" });
+  const browser = new Deno.Command(findChromium()!, {
+    args: [
+      ...["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"],
+      ...["--disable-background-networking", "--disable-dev-shm-usage", "--use-mock-keychain"],
+      ...["--remote-debugging-port=0", `--user-data-dir=${profile}`, "about:blank"],
+    ],
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  try {
+    const port = await portOf(browser);
+    const targets = await (await fetch(`http://127.0.0.1:${port}/json/list`)).json();
+    const { webSocketDebuggerUrl } = targets.find(({ type }: { type: string }) => type === "page");
+    using connection = await connect(webSocketDebuggerUrl);
+    const result = await use(await tabOf(connection));
+    await connection.call("Browser.close");
+    return result;
+  } catch (error) {
+    browser.kill("SIGKILL");
+    throw error;
+  } finally {
+    await browser.status;
+    // processes of it may still write there for a moment
+    await rm(profile, { recursive: true, force: true, maxRetries: 10 });
+  }
 }
 
 /** Read from what it says at its start. */
@@ -150,8 +161,11 @@ async function tabOf({ call, on }: Connection): Promise<Tab> {
       if (exceptionDetails) throw new Error(exceptionDetails.exception?.description);
       return result.value;
     },
-    async screenshot(path) {
-      const { data } = await call("Page.captureScreenshot", { captureBeyondViewport: true });
+    async screenshot(path, clip) {
+      const { data } = await call("Page.captureScreenshot", {
+        captureBeyondViewport: true,
+        ...(clip && { clip: { ...clip, scale: 1 } }),
+      });
       await Deno.writeFile(path, Uint8Array.fromBase64(data));
     },
   };

@@ -3,21 +3,11 @@
  *
  * @module
  */
-import { significant } from "../../core/io/words.ts";
-
-export { formatBytes } from "../../core/io/words.ts";
+export { formatBytes, formatQuantity } from "../../core/io/words.ts";
 
 /** 1234567 → "1,234,567". */
 export function formatCount(n: number): string {
   return n.toLocaleString("en-US", { maximumFractionDigits: 0 });
-}
-
-/** A quantity in powers of 1000: 5400000 → "5.4 M"; what is too large for their letters in thousands of the last. */
-export function formatQuantity(n: number): string {
-  const units = ["", " k", " M", " G", " T", " P", " E", " Z", " Y"];
-  const power = n < 1 ? 0 : Math.floor(Math.log10(n) / 3), isRound = n / 1000 ** power >= 999.5;
-  const unit = Math.min(units.length - 1, isRound ? power + 1 : power), some = n / 1000 ** unit;
-  return `${some < 1000 ? significant(some) : formatCount(some)}${units[unit]}`;
 }
 
 /** Seconds: "0.42 s", "12.3 s", "2 min 05 s", "1 h 02 min". */

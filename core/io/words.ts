@@ -19,6 +19,16 @@ export function formatBytes(bytes: number): string {
   return `${significant(bytes / 1024 ** power)} ${units[power]}`;
 }
 
+/** A quantity in powers of 1000: 5400000 → "5.4 M"; what is too large for their letters in thousands of the last. */
+export function formatQuantity(n: number): string {
+  const units = ["", " k", " M", " G", " T", " P", " E", " Z", " Y"];
+  const power = n < 1 ? 0 : Math.floor(Math.log10(n) / 3), isRound = n / 1000 ** power >= 999.5;
+  const unit = Math.min(units.length - 1, isRound ? power + 1 : power), some = n / 1000 ** unit;
+  return `${
+    some < 1000 ? significant(some) : some.toLocaleString("en-US", { maximumFractionDigits: 0 })
+  }${units[unit]}`;
+}
+
 /** Three significant digits, without an exponent and without idle zeros. */
 export function significant(n: number): string {
   const digits = n >= 100 ? 0 : n >= 10 ? 1 : 2;

@@ -9,8 +9,8 @@ export interface Axis {
   readonly unit?: string | undefined;
 }
 
-/** A colour of a legend: one of the page's series colours, or a place on the way from the first line to the last. */
-export type Colour = number | { readonly part: number };
+/** A colour of a legend: one of the page's series colours, that of its text, or a place on the way from the first line to the last. */
+export type Colour = number | "text" | { readonly part: number };
 
 export interface LegendEntry {
   readonly name: string;
@@ -62,6 +62,7 @@ export function legend(entries: Markup, kind = ""): Markup {
 
 /** The value of a CSS custom property that gives a swatch its colour. */
 export function colourOf(colour: Colour): string {
+  if (colour === "text") return "var(--text)";
   if (typeof colour === "number") return `var(--series-${colour % 8})`;
   return `hsl(${Math.round(265 - 235 * colour.part)} 62% 52%)`;
 }

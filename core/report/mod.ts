@@ -14,6 +14,8 @@
  * - `heatMap`: rows × columns as a quantity (one- or two-sided) or as kinds; a picture of one pixel a cell
  * - `table`: numbers in four digits
  *
+ * `openRunReader` reads what a run's folder tells so far, `runReport` makes the page of one run or of several.
+ *
  * Every chart has a title, axes with units, a legend and its numbers as a table. Pages are dark where the reader's system
  * is, load nothing, and run no script but their own.
  */
@@ -23,6 +25,10 @@ export { type Axis, axisText, type Colour, niceTicks, shortNumber } from "./figu
 export { type HeatMap, heatMap, type KindScale, type QuantityScale } from "./heat_map.ts";
 export { embedJson, escapeText, type Markup, markup } from "./html.ts";
 export { type Line, type LineChart, lineChart } from "./line_chart.ts";
+export { xAxes, type XAxis } from "./metric_charts.ts";
 export { charts, type Page, page, type Section } from "./page.ts";
+export { openRunReader, type RunData } from "./read_run.ts";
+export { type ReportOptions, runReport } from "./run_report.ts";
 export { type Points, smooth, summarize, type Summary, thin } from "./series.ts";
+export { type RunSummary, summaryOf } from "./summary.ts";
 export { type Cell, table } from "./table.ts";

@@ -20,12 +20,13 @@ export interface Page {
   /** Below the title. */
   readonly lead: Markup;
   readonly sections: readonly Section[];
-  /** Served by `quern watch`: it follows what changes. */
-  readonly isLive?: boolean;
+  /** Served by `quern watch`: it follows what changes. Names what it shows. */
+  readonly revision?: string | undefined;
 }
 
 /** The whole file. No script runs in it but its own, whose hashes it names, and nothing is loaded. */
-export function page({ title, lead, sections, isLive = false }: Page): string {
+export function page({ title, lead, sections, revision }: Page): string {
+  const isLive = revision !== undefined;
   const scripts = [uplotScript, chartsScript, ...(isLive ? [liveScript] : [])];
   const hashes = scripts.map((text) =>
     `'sha256-${createHash("sha256").update(text).digest("base64")}'`
@@ -55,7 +56,7 @@ export function page({ title, lead, sections, isLive = false }: Page): string {
 <style>${{ html: `${uplotStyle}\n${style}` }}</style>
 </head>
 <body>
-<main>
+<main${isLive && markup` data-revision="${revision}"`}>
 <header id="top" data-part>
 <h1>${title}</h1>
 ${lead}

@@ -24,6 +24,7 @@ import {
 } from "../optim/mod.ts";
 import { disagreements } from "./agreements.ts";
 import { earlyStopConfig } from "./early_stop.ts";
+import { logConfig } from "./log_config.ts";
 import { routerHealthConfig } from "./router_health.ts";
 import { samplesConfig } from "./samples_config.ts";
 import { dataConfig } from "./data_config.ts";
@@ -100,6 +101,8 @@ export const trainingFields = {
   samples: samplesConfig.prefault({}),
   /** From one line of `metrics.jsonl` to the next. */
   log_every: positiveSpan.default(10),
+  /** Where its numbers go besides: `tensorboard` writes event files into the run folder. */
+  log: logConfig,
   /** First weights and the order of the data. */
   seed: z.int().min(0).max(0xffffffff).default(0),
 };

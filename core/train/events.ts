@@ -57,6 +57,8 @@ export type TrainEvent =
   /** `weights`: which average of them was measured, if not they themselves. */
   | { readonly kind: "validation"; readonly step: number; readonly weights?: AverageKind } & HeldOut
   | SampleEvent
+  /** A file that tells of the run, and that nothing depends on, could not be written; told once. */
+  | { readonly kind: "unrecorded"; readonly path: string; readonly message: string }
   | { readonly kind: "checkpoint"; readonly step: number; readonly path: string }
   | {
     readonly kind: "end";

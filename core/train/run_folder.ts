@@ -24,10 +24,9 @@ import type { SampleEvent } from "./events.ts";
 import type { DataRecord } from "./shard_data.ts";
 import type { TrainingData } from "./training_data.ts";
 import { appendRecord, cutBack, type StepRecord } from "./records.ts";
+import { configFile, manifestFile, metricsFile, samplesFile } from "./run_files.ts";
 
-export const configFile = "config.yaml", metricsFile = "metrics.jsonl";
-export const samplesFile = "samples.jsonl";
-const manifestFile = "manifest.json";
+export { configFile, metricsFile, samplesFile };
 
 /** How a process came to work on a run. */
 export interface Session {

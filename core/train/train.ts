@@ -17,6 +17,7 @@ import { withFittingSizes } from "./fit.ts";
 import { Loop } from "./loop.ts";
 import { keepCheckpoints } from "./keeping.ts";
 import type { Training } from "./plans.ts";
+import { recorded } from "./recorded.ts";
 import { createRun, readRunConfig, reopenRun, restartRun, type Session } from "./run_folder.ts";
 import { rowShapes } from "./rows.ts";
 import { Sampler, samplingPlans } from "./sampler.ts";
@@ -71,7 +72,7 @@ function stageName({ from, batch_size, sequence_length }: Stage): string {
 export async function* train(job: TrainJob): AsyncGenerator<TrainEvent, void> {
   const { config, device, beginning: { run } } = job;
   try {
-    yield* trainAlone(job);
+    yield* recorded({ run, log: config.log }, trainAlone(job));
   } catch (error) {
     throw await withWayOn(withFittingSizes(error, config, device.target), config, run);
   }

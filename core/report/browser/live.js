@@ -35,6 +35,8 @@
     for (const part of partsOf(document)) if (!ids.includes(part.id)) part.remove();
     let before = document.querySelector("main").firstElementChild;
     document.title = page.title;
+    const main = page.querySelector("main");
+    document.querySelector("main").dataset.revision = main.dataset.revision;
     for (const part of partsOf(page)) {
       const old = document.getElementById(part.id);
       if (old && texts.get(part.id) === part.innerHTML) {
@@ -58,6 +60,8 @@
 
   const events = new EventSource("events");
   events.onopen = () => say("live", true);
-  events.onmessage = load;
+  events.onmessage = ({ data }) => {
+    if (data !== document.querySelector("main").dataset.revision) load();
+  };
   events.onerror = () => say("quern watch does not answer; what is shown may be old", false);
 })();
