@@ -157,11 +157,16 @@ function objectIn(line: string, where: string): object {
   try {
     value = JSON.parse(line);
   } catch (error) {
-    throw recordFault(jsonFault(error), where);
+    const isList = line.trimStart().startsWith("[");
+    throw recordFault(jsonFault(error), where, isList ? fromList : undefined);
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
-  throw recordFault("not a JSON object", where);
+  throw recordFault("not a JSON object", where, Array.isArray(value) ? fromList : undefined);
 }
+
+/** What data sets of one JSON list need. */
+const fromList =
+  "a record a line is expected: jq -c '.[]' data.json > data.jsonl makes them of a list";
 
 async function* readRowRecords(
   file: string,

@@ -46,7 +46,7 @@ export function findAnswers(
   return answersOf(writing.messages).flatMap((answer) => {
     try {
       const span = answerSpan(writing, whole, answer);
-      if (required.includes(answer)) requireWhole(writing.messages[answer], whole, span);
+      if (required.includes(answer)) requireWhole(writing.messages, whole, span);
       return [span];
     } catch (error) {
       if (error instanceof UserError && !required.includes(answer)) return [];
@@ -63,7 +63,7 @@ export function answersOf(messages: readonly GivenMessage[]): number[] {
 function answerSpan(writing: Writing, whole: string, answer: number): Span {
   const { messages, write } = writing;
   const before = messages.slice(0, answer), prompt = write(before, true);
-  if (!whole.startsWith(prompt)) throw otherPrompt(answer);
+  if (!whole.startsWith(prompt)) throw otherPrompt(messages, answer);
   const start = prompt.length, turn = ownTurn(writing, whole, answer);
   const isOwn = turn.length >= start && whole.startsWith(turn);
   const written = isOwn ? turn.slice(start) : inHistory(writing, whole.slice(start), answer);
@@ -120,34 +120,45 @@ function lengthOfAnswer({ secret, turnEnds }: Writing, written: string, answer: 
 }
 
 /** Nothing of an answer may be missing in what is trained on; white space may be another. */
-function requireWhole(message: GivenMessage, whole: string, { start, end, answer }: Span) {
-  const written = whole.slice(start, end);
+function requireWhole(
+  messages: readonly GivenMessage[],
+  whole: string,
+  { start, end, answer }: Span,
+) {
+  const written = whole.slice(start, end), message = messages[answer];
   const bare = (text: string) => text.replaceAll(/\s+/g, "");
   for (const part of [message.content, message.reasoning_content, message.thinking]) {
-    if (typeof part === "string" && !bare(written).includes(bare(part))) throw leftOut(answer);
+    if (typeof part === "string" && !bare(written).includes(bare(part))) {
+      throw leftOut(messages, answer);
+    }
   }
 }
 
-const lastOnly = "train on the last answer alone (loss: last), or take another template";
+/** What to try; an answer that others follow may be left out. */
+function otherTemplate(messages: readonly GivenMessage[], answer: number): string {
+  const isLast = messages.every(({ role }, index) => role !== "assistant" || index <= answer);
+  return isLast
+    ? "take another template"
+    : "train on the last answer alone (loss_on: last), or take another template";
+}
 
-function otherPrompt(answer: number): UserError {
+function otherPrompt(messages: readonly GivenMessage[], answer: number): UserError {
   return chatFault(
-    `messages[${answer}]: in the whole conversation the chat template writes another text before this answer than the ` +
-      "prompt that a model gets",
-    lastOnly,
+    `messages[${answer}]: the chat template writes another text before this answer than the prompt that a model gets`,
+    otherTemplate(messages, answer),
   );
 }
 
-function leftOut(answer: number): UserError {
+function leftOut(messages: readonly GivenMessage[], answer: number): UserError {
   return chatFault(
     `messages[${answer}]: the chat template leaves out or changes a part of this answer, such as its thinking`,
-    lastOnly,
+    otherTemplate(messages, answer),
   );
 }
 
 function noEnd(answer: number): UserError {
   return chatFault(
-    `messages[${answer}]: the chat template writes no special token behind this answer, so a model could not learn to stop`,
-    "take a template that ends each answer with one, or name its tokens (special_tokens)",
+    `messages[${answer}]: the chat template writes no special token behind this answer: a model could not learn to stop`,
+    "take a template that ends answers with one; a tokenizer_config.json beside it says which tokens are special",
   );
 }

@@ -9,6 +9,7 @@ import { hasGenerationBlocks, markNames, readBlocks, withBlockMarks } from "./ge
 import { jinjaProgram } from "./jinja_program.ts";
 import { chatFault } from "./message.ts";
 import type { ChatTemplate, NamedTokens, Piece } from "./template.ts";
+import { strftime } from "./strftime.ts";
 import { cutter, type Disguise, disguise } from "./typed_control.ts";
 
 /** What a template is told besides the messages. */
@@ -21,6 +22,8 @@ export interface JinjaSettings {
   readonly specialTokens?: readonly string[];
   /** Some of them that end an answer, too. */
   readonly endTokens?: readonly string[];
+  /** What it takes for today. */
+  readonly today?: Date;
 }
 
 /** Writes messages, with or without a prompt behind them; `marks` are for generation blocks. */
@@ -32,13 +35,15 @@ type Write = (
 
 /** The template of a Jinja source. */
 export function jinjaTemplate(source: string, settings: JinjaSettings): ChatTemplate {
-  const { name, namedTokens = {} } = settings;
+  const { name, namedTokens = {}, today = new Date() } = settings;
   const hasBlocks = hasGenerationBlocks(source);
   const { run, literals } = jinjaProgram(hasBlocks ? withBlockMarks(source) : source, name);
+  const now = (format: unknown) => strftime(today, String(format));
   const write: Write = (messages, prompt, marks) => {
     const blocks = { [markNames.start]: marks?.start ?? "", [markNames.end]: marks?.end ?? "" };
     // Hugging Face's function names tools and documents always
-    const given = { tools: null, documents: null, ...namedTokens, ...blocks, messages };
+    const always = { tools: null, documents: null, strftime_now: now };
+    const given = { ...always, ...namedTokens, ...blocks, messages };
     try {
       return run({ ...given, add_generation_prompt: prompt });
     } catch (error) {

@@ -22,6 +22,8 @@ export interface ChatTemplateOptions {
   readonly variables?: Readonly<Record<string, boolean | number | string>>;
   /** Names of special tokens, where the template's file does not say that they are such. */
   readonly specialTokens?: readonly string[];
+  /** What a template that writes the date takes for it; the real one unless given. */
+  readonly today?: Date;
 }
 
 /**
@@ -72,7 +74,7 @@ async function templateOf(
   source: string,
   file: string,
   folder: string,
-  { variables = {}, specialTokens = [] }: ChatTemplateOptions,
+  { variables = {}, specialTokens = [], today }: ChatTemplateOptions,
 ): Promise<ChatTemplate> {
   if (source === chatml.source) return chatml;
   const { jinjaTemplate } = await import("./jinja.ts");
@@ -83,6 +85,7 @@ async function templateOf(
     namedTokens: named,
     specialTokens: [...special, ...specialTokens],
     endTokens: await furtherEnds(folder, config),
+    ...today === undefined ? {} : { today },
   });
 }
 

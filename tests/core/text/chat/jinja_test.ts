@@ -180,7 +180,10 @@ Deno.test("jinja: an answer behind another text than its prompt is refused", asy
     "<|s|>user\na<|e|>\n<|s|>assistant\n b <|e|>\n" +
       "<|s|>user\nc<|e|>\n<|s|>assistant\n<think>\n\n</think>\n\n⟦d<|e|>⟧\n",
   );
-  await assert.rejects(() => show(quiet, turns), /messages\[1\]: .* before this answer .* prompt/);
+  await assert.rejects(
+    () => show(quiet, turns),
+    /messages\[1\]: .* another text before this answer/,
+  );
 });
 
 Deno.test("jinja: templates that cannot be masked say why", async () => {
@@ -248,6 +251,19 @@ Deno.test("jinja: what the library does otherwise than Python's Jinja is put rig
     () => template("{% for i in [1, 2] %}{{ i }}{% if i == 1 %}{% break %}{% endif %}{% endfor %}"),
     /its \{% break %\} stands behind text of the same turn/,
   );
+});
+
+Deno.test("jinja: a template that writes the date does so as Python does, in English", async () => {
+  const today = new Date(2026, 0, 5, 15, 4, 9),
+    format = "%A %a %d %e %-d %B %b %m %Y %y %H %I %M %S %p %%";
+  const write = async (format: string) => {
+    const dated = jinjaTemplate(`{{ strftime_now('${format}') }}`, { name: "t.jinja", today });
+    const tokenizer = await bytesFor(dated);
+    return tokenizer.decode(encodePrompt(dated, tokenizer, talk("user:x")));
+  };
+  // datetime(2026, 1, 5, 15, 4, 9).strftime(format) in Python 3.11
+  assert.equal(await write(format), "Monday Mon 05  5 5 January Jan 01 2026 26 15 03 04 09 PM %");
+  await assert.rejects(() => write("%Q"), /strftime knows no %Q/);
 });
 
 Deno.test("jinja: a source that cannot be read is refused with its file", () => {
