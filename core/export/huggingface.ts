@@ -148,7 +148,7 @@ function ownTokenizer({ tokenizer }: OpenedModel, json: string | undefined) {
 }
 
 /** What stands in the model's folder, whole, with what says how texts begin and end. */
-async function tokenizerConfig(
+export async function tokenizerConfig(
   { folder, tokenizer, beginning, model }: OpenedModel,
 ): Promise<Record<string, unknown>> {
   const path = join(folder, tokenizerConfigName);
@@ -166,6 +166,7 @@ async function tokenizerConfig(
   };
 }
 
-function endOf({ tokenizer }: OpenedModel, { eos_token }: Record<string, unknown>) {
+/** The token that ends what the model says. */
+export function endOf({ tokenizer }: OpenedModel, { eos_token }: Record<string, unknown>) {
   return tokenizer.specialTokens.get(tokenName(eos_token) ?? "");
 }

@@ -46,18 +46,41 @@ const sequence = z.looseObject({
 const contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const endings = "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 const upper = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]", lower = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]";
-/** The patterns that are known to end a piece wherever `cutBetweenWords` cuts. */
-const wordPatterns: ReadonlySet<string> = new Set([
-  gpt2Pattern.source,
-  // Llama 3 and GPT-4, Qwen 2 and 3
-  ...["\\p{N}{1,3}", "\\p{N}"].map((digits) =>
-    `${contractions}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*${endings}`
-  ),
-  // GPT-4o and Llama 4
-  `[^\\r\\n\\p{L}\\p{N}]?${upper}*${lower}+${contractions}?|` +
-  `[^\\r\\n\\p{L}\\p{N}]?${upper}+${lower}*${contractions}?|` +
-  `\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*${endings}`,
+const wordsAndDigits = (digits: string) =>
+  `${contractions}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*${endings}`;
+
+/** The patterns that are known to end a piece wherever `cutBetweenWords` cuts, with llama.cpp's names for them. */
+const wordPatterns: ReadonlyMap<string, string> = new Map([
+  [gpt2Pattern.source, "gpt-2"],
+  // and GPT-4
+  [wordsAndDigits("\\p{N}{1,3}"), "llama-bpe"],
+  // and Qwen 3
+  [wordsAndDigits("\\p{N}"), "qwen2"],
+  // and Llama 4
+  [
+    `[^\\r\\n\\p{L}\\p{N}]?${upper}*${lower}+${contractions}?|` +
+    `[^\\r\\n\\p{L}\\p{N}]?${upper}+${lower}*${contractions}?|` +
+    `\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*${endings}`,
+    "gpt-4o",
+  ],
 ]);
+
+/** What llama.cpp calls the way in which a tokenizer.json's `pre_tokenizer` cuts; undefined where it has no name for it. */
+export function preTokenizerName(stage: unknown): string | undefined {
+  const parsed = z.union([byteLevel, sequence]).safeParse(stage);
+  if (!parsed.success) return undefined;
+  const stages = parsed.data.type === "Sequence" ? parsed.data.pretokenizers : [parsed.data];
+  const [first, last] = stages;
+  if (stages.length === 1) {
+    return first.type === "ByteLevel" && first.use_regex ? "gpt-2" : undefined;
+  }
+  if (stages.length > 2 || last.type !== "ByteLevel") return undefined;
+  if (first.type === "Digits") {
+    return first.individual_digits && last.use_regex ? "smollm" : undefined;
+  }
+  const isAlone = first.type === "Split" && "Regex" in first.pattern && !last.use_regex;
+  return isAlone ? wordPatterns.get((first.pattern as { Regex: string }).Regex) : undefined;
+}
 
 /** How a known `pre_tokenizer` cuts. */
 export interface KnownCutter {
