@@ -1,6 +1,6 @@
 /**
  * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision] [polyglu] [router]
- * [start] [tokenize] [tiny] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines
+ * [start] [tokenize] [tiny] [chat] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines
  * differ, and are shared.
  */
 
@@ -59,6 +59,11 @@ const benches: Readonly<Record<string, Bench>> = {
     what:
       "the small siblings of the published models, each trained to the loss that its config states",
     run: script("tiny"),
+  },
+  chat: {
+    what:
+      "a chat's tokens/s beside quern generate's; the next turn read with a kept cache, and anew",
+    run: script("chat"),
   },
   loader: {
     what: "making rows beside a training step on them; less than 1 % is asked",
