@@ -7,6 +7,7 @@ import process from "node:process";
 import { styleText } from "node:util";
 import { plural } from "../core/io/words.ts";
 import type { EncodedConversation, EncodedPiece } from "../core/text/chat/mod.ts";
+import { sectionSplitter } from "../core/text/sections.ts";
 import type { Tokenizer } from "../core/text/tokenizer.ts";
 
 /** What becomes of a conversation: `whole` and `truncated` ones are trained on. */
@@ -148,9 +149,8 @@ function textOf(
 
 /** A text with names of special tokens told from the tokens, and nothing in it that would move the cursor. */
 function visible(text: string, { specialTokens }: Tokenizer): string {
-  const names = [...specialTokens.keys()].toSorted((a, b) => b.length - a.length);
-  const pattern = new RegExp(names.map((name) => RegExp.escape(name)).join("|") || "(?!)", "g");
-  return text.replaceAll(pattern, (name) => `\\${name}`)
+  const sections = sectionSplitter([...specialTokens.keys()])(text);
+  return sections.map((section, i) => i % 2 === 1 ? `\\${section}` : section).join("")
     .replaceAll(/[^\P{Cc}\n\t]|\p{Bidi_Control}/gu, (sign) => {
       const point = sign.codePointAt(0)!;
       // the pictures of control characters stand in their order

@@ -3,13 +3,12 @@
  *
  * @module
  */
-import { jsonFault } from "../io/errors.ts";
 import { readInput } from "../io/input_file.ts";
 import { decodeUtf8, lineBytes } from "../io/lines.ts";
 import type { Block, BytesBlock, LongDocuments } from "./blocks.ts";
 import type { Attempt, ReadOptions } from "./documents.ts";
 import { readMarked } from "./read_text.ts";
-import { recordFault, textOfRecord } from "./record.ts";
+import { recordOfLine, textOfRecord } from "./record.ts";
 
 const newline = 0x0a;
 
@@ -42,21 +41,8 @@ export function* linesOf(
     };
     yield () => {
       const where = `${path}:${origin.line}`;
-      const text = textOfLine(decodeUtf8(record, origin), fields, where);
+      const text = textOfRecord(recordOfLine(decodeUtf8(record, origin), where), fields, where);
       return { text, where, isWholeFile: false };
     };
   }
-}
-
-function textOfLine(line: string, fields: readonly string[], where: string): string {
-  let record: unknown;
-  try {
-    record = JSON.parse(line);
-  } catch (error) {
-    throw recordFault(jsonFault(error), where);
-  }
-  if (typeof record !== "object" || record === null || Array.isArray(record)) {
-    throw recordFault("not a JSON object", where);
-  }
-  return textOfRecord(record, fields, where);
 }

@@ -3,19 +3,35 @@
  *
  * @module
  */
-import { didYouMean, exitCodes, UserError } from "../io/errors.ts";
+import { didYouMean, exitCodes, jsonFault, UserError } from "../io/errors.ts";
 
 /** What stands between two fields of a record. */
 const fieldSeparator = "\n\n";
 
 /** A record that cannot be used. */
-export function recordFault(message: string, where: string, mend = "mend the record"): UserError {
+export function recordFault(message: string, where: string, help = mend): UserError {
   return new UserError(message, {
     where,
-    hint: `${mend}, or leave such records out with --on-error skip`,
+    hint: `${help}, or leave such records out with --on-error skip`,
     exitCode: exitCodes.failed,
   });
 }
+
+/** The record of a line. */
+export function recordOfLine(line: string, where: string): object {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (error) {
+    throw recordFault(jsonFault(error), where, line.trimStart().startsWith("[") ? ofList : mend);
+  }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+  throw recordFault("not a JSON object", where, Array.isArray(value) ? ofList : mend);
+}
+
+const mend = "mend the record";
+/** What a file that is one JSON list needs. */
+const ofList = "write a record a line: jq -c '.[]' data.json > data.jsonl makes them of a list";
 
 /** The fields' text, a blank line between two; an empty field adds none. */
 export function textOfRecord(record: object, fields: readonly string[], where: string): string {

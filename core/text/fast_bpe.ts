@@ -9,6 +9,7 @@ import { bpeEncoder, type BpeTables, type Merge } from "./bpe.ts";
 import { byteCharacters } from "./byte_alphabet.ts";
 import { cutBetweenWords, type LastCut } from "./cuts.ts";
 import { cutterOf } from "./pieces.ts";
+import { sectionSplitter } from "./sections.ts";
 
 const none = z.union([z.null(), z.literal("")]).optional();
 const addedToken = z.looseObject({
@@ -68,6 +69,7 @@ export function fastEncoder(file: unknown): FastEncoder | undefined {
   const encode = (text: string) => {
     const take = (piece: string) => out.append(encodePiece(piece));
     for (const section of sectionsOf(text)) {
+      if (section === "") continue;
       const plain = normalizer === null || ids.has(section) ? section : section.normalize("NFC");
       const id = ids.get(plain);
       if (id !== undefined) out.append([id]);
@@ -84,14 +86,6 @@ export function fastEncoder(file: unknown): FastEncoder | undefined {
 /** Whether a text is all that NFC turns into it: ASCII without the signs that others turn into. */
 function isPlain(content: string): boolean {
   return /^[\n -~]*$/.test(content) && !/[K`;]/.test(content);
-}
-
-/** Cuts a text before and after added tokens; the longest counts where several begin. */
-function sectionSplitter(contents: string[]): (text: string) => string[] {
-  if (contents.length === 0) return (text) => [text];
-  const longestFirst = contents.toSorted((a, b) => b.length - a.length);
-  const pattern = new RegExp(`(${longestFirst.map(RegExp.escape).join("|")})`);
-  return (text) => text.split(pattern).filter((section) => section !== "");
 }
 
 /** The encoder's tables; none where a merge speaks of a token that the vocabulary lacks. */

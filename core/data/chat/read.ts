@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { didYouMean, jsonFault, UserError } from "../../io/errors.ts";
+import { didYouMean, UserError } from "../../io/errors.ts";
 import { readInput } from "../../io/input_file.ts";
 import { decodeUtf8, splitLines } from "../../io/lines.ts";
 import type { Message } from "../../text/chat/mod.ts";
 import { formatOf } from "../documents.ts";
-import { recordFault } from "../record.ts";
+import { recordFault, recordOfLine } from "../record.ts";
 import {
   checkFieldMap,
   type FieldMap,
@@ -147,26 +147,10 @@ async function* readLineRecords(
   for await (const { number, offset, bytes } of splitLines(readInput(file, onRead))) {
     if (bytes.length === 0) continue;
     const where = `${file}:${number}`;
-    const read = () => objectIn(decodeUtf8(bytes, { file, line: number, offset }), where);
+    const read = () => recordOfLine(decodeUtf8(bytes, { file, line: number, offset }), where);
     yield { read, where };
   }
 }
-
-function objectIn(line: string, where: string): object {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (error) {
-    const isList = line.trimStart().startsWith("[");
-    throw recordFault(jsonFault(error), where, isList ? fromList : undefined);
-  }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
-  throw recordFault("not a JSON object", where, Array.isArray(value) ? fromList : undefined);
-}
-
-/** What data sets of one JSON list need. */
-const fromList =
-  "a record a line is expected: jq -c '.[]' data.json > data.jsonl makes them of a list";
 
 async function* readRowRecords(
   file: string,

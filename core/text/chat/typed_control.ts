@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { sectionSplitter } from "../sections.ts";
 import type { Piece } from "./template.ts";
 
 /** A way to hide names, for the messages of one conversation. */
@@ -36,12 +37,10 @@ export function disguise(names: Iterable<string>, given: unknown): Disguise {
   };
 }
 
-/** Cuts a text before and after names; the longest counts where several begin. */
+/** Cuts a text before and after names of special tokens. */
 export function cutter(names: readonly string[]): (text: string) => Piece[] {
-  if (names.length === 0) return (text) => [{ text, isControl: false }];
-  const longestFirst = names.toSorted((a, b) => b.length - a.length);
-  const pattern = new RegExp(`(${longestFirst.map((name) => RegExp.escape(name)).join("|")})`);
-  return (text) => text.split(pattern).map((part, i) => ({ text: part, isControl: i % 2 === 1 }));
+  const split = sectionSplitter(names);
+  return (text) => split(text).map((text, i) => ({ text, isControl: i % 2 === 1 }));
 }
 
 /** Of private use, which nobody can say the meaning of. */
