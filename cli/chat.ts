@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import type { OpenModel } from "../core/generate/mod.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import type { ChatTemplate } from "../core/text/chat/mod.ts";
@@ -13,6 +13,7 @@ import { isDrawn } from "./generate_one.ts";
 import { parsePath } from "./options.ts";
 import { weightsOption } from "./sampling_options.ts";
 import { formatCount } from "./ui/numbers.ts";
+import { averageOption, checkpointOption, modelArgument } from "./weights_options.ts";
 import { noteFolded } from "./ui/terminal.ts";
 
 const help = `
@@ -43,16 +44,9 @@ export function chatCommand(): CommandUnknownOpts {
   return new Command("chat")
     .summary("talk with a model that was tuned on conversations")
     .description("Talks with a model that was tuned on conversations, turn by turn.")
-    .argument("<run>", "run folder, one of its checkpoint folders, or a Hugging Face folder")
-    .option(
-      "--checkpoint <name>",
-      "which of the run's: latest, best or step-N (default: latest)",
-      parsePath,
-    )
-    .addOption(
-      new Option("--average <kind>", "an average of the weights, where the run keeps one")
-        .choices(["ema", "swa"]),
-    )
+    .argument("<run>", modelArgument)
+    .addOption(checkpointOption())
+    .addOption(averageOption())
     .optionsGroup("Conversation:")
     .option("--system <text>", "what the system says before all else")
     .option(

@@ -8,6 +8,7 @@ import { UserError } from "../core/io/errors.ts";
 import { blasOption, deviceOption, threadsOption } from "./device_options.ts";
 import { bitsExamples, bitsHelp, evaluateBits } from "./eval_bits.ts";
 import { parsePath, parseText, wholeNumber } from "./options.ts";
+import { averageOption, checkpointOption, modelArgument } from "./weights_options.ts";
 import { fieldOption } from "./reading_options.ts";
 
 const help = `
@@ -21,16 +22,9 @@ export function evalCommand(): CommandUnknownOpts {
   return new Command("eval")
     .summary("measure a model")
     .description("Measures a model on text.")
-    .argument("<model>", "run folder, one of its checkpoints, or a Hugging Face folder")
-    .option(
-      "--checkpoint <name>",
-      "which of the run's: latest, best or step-N (default: latest)",
-      parsePath,
-    )
-    .addOption(
-      new Option("--average <kind>", "an average of the weights, where the run keeps one")
-        .choices(["ema", "swa"] as const),
-    )
+    .argument("<model>", modelArgument)
+    .addOption(checkpointOption())
+    .addOption(averageOption())
     .addOption(
       new Option("--batch <n>", "rows at once; no result depends on it").argParser(wholeNumber(1)),
     )

@@ -12,6 +12,7 @@ import { parseBytes, parsePath } from "./options.ts";
 import { formatCount } from "./ui/numbers.ts";
 import { printFolded } from "./ui/terminal.ts";
 import { version } from "./version.ts";
+import { averageOption, checkpointOption, modelArgument } from "./weights_options.ts";
 
 const help = `
 hf: a folder in Hugging Face's layout: config.json, safetensors, tokenizer.json, generation_config.json, and a
@@ -61,7 +62,7 @@ export function exportCommand(): CommandUnknownOpts {
   return new Command("export")
     .summary("write a trained model for other programs")
     .description("Writes a trained model in files that other programs read.")
-    .argument("<run>", "run folder, one of its checkpoint folders, or a Hugging Face folder")
+    .argument("<run>", modelArgument)
     .argument("<out>", "folder, or gguf's file")
     .addOption(
       new Option("--to <format>", "what it is written as").choices(formats)
@@ -71,15 +72,8 @@ export function exportCommand(): CommandUnknownOpts {
       new Option("--dtype <type>", "what weights are stored as (default: hf f32, gguf f16)")
         .choices([...new Set(Object.values(exportDtypeNames).flat())]),
     )
-    .addOption(
-      new Option("--average <kind>", "an average of the weights instead of them")
-        .choices(["ema", "swa"] as const),
-    )
-    .option(
-      "--checkpoint <name>",
-      "of a run: latest, best, or step-N (default: latest)",
-      parsePath,
-    )
+    .addOption(checkpointOption())
+    .addOption(averageOption())
     .addOption(
       new Option("--shard-size <bytes>", "hf: files of weights hold at most so much (default: 5GB)")
         .argParser(parseBytes),

@@ -22,6 +22,7 @@ import {
   topPOption,
   weightsOption,
 } from "./sampling_options.ts";
+import { averageOption, checkpointOption, modelArgument } from "./weights_options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 
 const help = `
@@ -57,17 +58,10 @@ export function generateCommand(): CommandUnknownOpts {
   return new Command("generate")
     .summary("continue a prompt with a trained model")
     .description("Continues a prompt with a trained model, token by token.")
-    .argument("<run>", "run folder, one of its checkpoint folders, or a Hugging Face folder")
+    .argument("<run>", modelArgument)
     .argument("[prompt]", "text; - reads it from stdin (default: no text)")
-    .option(
-      "--checkpoint <name>",
-      "which of the run's: latest, best or step-N (default: latest)",
-      parsePath,
-    )
-    .addOption(
-      new Option("--average <kind>", "an average of the weights, where the run keeps one")
-        .choices(["ema", "swa"]),
-    )
+    .addOption(checkpointOption())
+    .addOption(averageOption())
     .optionsGroup("Prompts:")
     .option("--prompt-file <file>", "read the prompt from a file; - is stdin", parsePath)
     .option("--prompts <file>", "continue each line of a file; prints jsonl", parsePath)

@@ -48,6 +48,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./export.ts")).exportCommand(),
   },
   {
+    name: "average",
+    summary: "make one model of several: the mean of their weights",
+    load: async () => (await import("./average.ts")).averageCommand(),
+  },
+  {
     name: "grow",
     summary: "add a branch to a trained model's polymorphic mlps",
     load: async () => (await import("./grow.ts")).growCommand(),

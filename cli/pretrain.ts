@@ -32,6 +32,7 @@ import { type Conversation, showTraining } from "./pretrain_progress.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatCount } from "./ui/numbers.ts";
 import { version } from "./version.ts";
+import { averageOption } from "./weights_options.ts";
 
 const help = `
 The run folder holds the resolved config, a manifest, metrics.jsonl, the tokenizer and the
@@ -60,9 +61,10 @@ export function pretrainCommand(): CommandUnknownOpts {
     )
     .option(
       "--from <run>",
-      "begin with the weights of another run, or of one of its checkpoints",
+      "begin with the weights of another run, of one of its checkpoints, or of a Hugging Face folder",
       parsePath,
     )
+    .addOption(averageOption("--from: an average of those weights"))
     .addOption(
       new Option("--set <path=value>", "override a field of the config; repeatable")
         .argParser((value: string, before: string[] | undefined) => [...before ?? [], value]),
@@ -78,7 +80,7 @@ export function pretrainCommand(): CommandUnknownOpts {
     .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
     .action(async (config, options, command) => {
-      const { resume, out, json, quiet, from: weights } = options;
+      const { resume, out, json, quiet } = options, weights = weightsIn(options);
       const isFromShell = command.getOptionValueSource("seed") === "env";
       const set = [...options.set ?? [], ...logOverrides(options.log)];
       const overrides = isFromShell ? set : withSeed(set, options.seed, "flag");
@@ -130,17 +132,32 @@ export type Start =
       readonly kind: "new";
       readonly config: string;
       readonly out?: string | undefined;
-      /** A run or checkpoint whose weights it begins with. */
-      readonly weights?: string | undefined;
+      readonly weights?: FromWeights | undefined;
     }
     | {
       readonly kind: "auto";
       readonly config: string | undefined;
       readonly out: string | undefined;
-      readonly weights: string | undefined;
+      readonly weights: FromWeights | undefined;
     }
     | { readonly kind: "resume"; readonly path: string }
   );
+
+/** The model that a run begins with. */
+interface FromWeights {
+  readonly path: string;
+  readonly average: "ema" | "swa" | undefined;
+}
+
+function weightsIn(
+  { from, average }: { from?: string | undefined; average?: FromWeights["average"] },
+): FromWeights | undefined {
+  if (from !== undefined) return { path: from, average };
+  if (average === undefined) return undefined;
+  throw new UserError(`--average ${average} is of the weights that --from names`, {
+    hint: "give --from RUN, too",
+  });
+}
 
 function requireConfig(config: string | undefined): string {
   if (config !== undefined) return config;
@@ -153,7 +170,7 @@ function refuseNew(
   resume: string,
   config: string | undefined,
   out: string | undefined,
-  weights: string | undefined,
+  weights: FromWeights | undefined,
 ): string {
   if (weights !== undefined) {
     throw new UserError(`--resume goes on with the weights of ${resume}`, {
@@ -236,7 +253,8 @@ async function firstWeights(start: Start, { checkpoint }: BeginningAt) {
     return undefined;
   }
   const { openAny } = await import("../core/open/mod.ts");
-  return await openAny(start.weights);
+  const { path, average } = start.weights;
+  return await openAny(path, { average });
 }
 
 /** The same, for a look: whether they are the model's. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type Imported, sourcesOf } from "../import/mod.ts";
 import { exists, isTaken, writeFolderAtomic } from "../io/atomic.ts";
 import { UserError } from "../io/errors.ts";
-import { countAll, type Model } from "../model/mod.ts";
+import { countAll } from "../model/mod.ts";
 import { tokenizerConfigName } from "../text/chat/mod.ts";
 import {
   type PretrainConfig,
@@ -14,6 +14,7 @@ import {
 } from "../train/mod.ts";
 import { openFolder } from "./huggingface.ts";
 import { readJson } from "./json.ts";
+import type { OpenedModel } from "./open.ts";
 
 export interface FolderImport {
   readonly from: string;
@@ -34,13 +35,13 @@ export async function importFolder({ from, out, session }: FolderImport): Promis
   }
   const { opened, mapping, weights } = await openFolder(from);
   using _ = opened;
-  const { model, tokenizer, step, beginning } = opened, format = mapping.table.name;
-  const config = opened.config ?? startOf(model, beginning);
+  const { tokenizer, step } = opened, format = mapping.table.name;
+  const config = runConfigOf(opened);
   if (out !== undefined) {
     await writeFolderAtomic(out, async (folder) => {
       const imported = { from, format };
       await writeImportedRun(folder, config, tokenizer, { ...session, imported });
-      await keepTokenizerConfig(from, folder, beginning !== undefined);
+      await keepTokenizerConfig(opened, folder);
       const state = { step, tokenizer_sha256: tokenizer.hash, imported };
       await saveWeights(folder, state, sourcesOf(mapping, weights));
     });
@@ -55,10 +56,15 @@ export async function importFolder({ from, out, session }: FolderImport): Promis
   };
 }
 
-/** A run's config where nothing says one: the model, and numbers of training that are only a start. */
-function startOf({ config, dims }: Model, beginning: number | undefined): PretrainConfig {
-  return pretrainConfig.parse({
-    model: config,
+/** A run's config; where nothing says one, the model and numbers of training that are only a start. */
+export function runConfigOf(
+  { config, model: { config: model, dims }, beginning }: Pick<
+    OpenedModel,
+    "config" | "model" | "beginning"
+  >,
+): PretrainConfig {
+  return config ?? pretrainConfig.parse({
+    model,
     data: { path: "data", packing: beginning === undefined ? "stream" : "documents" },
     sequence_length: Math.min(1024, dims.max_position_embeddings),
     batch_size: 8,
@@ -71,10 +77,19 @@ function startOf({ config, dims }: Model, beginning: number | undefined): Pretra
 }
 
 /** It keeps the chat template, and says whether texts begin with a token: what only tokenizer.json said before, too. */
-async function keepTokenizerConfig(from: string, to: string, add_bos_token: boolean) {
-  const path = join(from, tokenizerConfigName);
-  const config = await exists(path) ? await readJson(path) : {};
-  if (Object.keys(config).length === 0 && !add_bos_token) return;
-  const text = `${JSON.stringify({ ...config, add_bos_token }, null, 2)}\n`;
-  await Deno.writeTextFile(join(to, tokenizerConfigName), text);
+export async function keepTokenizerConfig(
+  { folder, config, tokenizer, beginning }: OpenedModel,
+  to: string,
+): Promise<void> {
+  const path = join(folder, tokenizerConfigName);
+  const found = await exists(path) ? await readJson(path) : undefined;
+  const isSaid = config !== undefined || found?.add_bos_token !== undefined;
+  const name = [...tokenizer.specialTokens].find(([, id]) => id === beginning)?.[0];
+  const kept = isSaid ? found : {
+    ...found,
+    add_bos_token: name !== undefined,
+    ...(name !== undefined && { bos_token: name }),
+  };
+  if (!kept) return;
+  await Deno.writeTextFile(join(to, tokenizerConfigName), `${JSON.stringify(kept, null, 2)}\n`);
 }

@@ -1,3 +1,4 @@
+export * from "./average.ts";
 export { tokenName } from "./beginning.ts";
 export * from "./huggingface.ts";
 export * from "./import.ts";

@@ -21,7 +21,18 @@ Deno.test("quern export: train, export, generate from the folder, bring it back,
       parse(Deno.readTextFileSync(join(dir, at, "config.yaml")))
     );
     assert.deepEqual(after, before);
-    await run(dir, "pretrain", "tiny.yaml", "--from", "hf/a", "--out", "runs/on", "--quiet");
+    const mean = await run(
+      dir,
+      "average",
+      "runs/a",
+      "hf/a",
+      "--weights",
+      "3,1",
+      "--out",
+      "runs/mean",
+    );
+    assert.match(mean.stdout, /the mean of 2 models, .* at step 20, .*\n {2}75 % of .*step-20/);
+    await run(dir, "pretrain", "tiny.yaml", "--from", "runs/mean", "--out", "runs/on", "--quiet");
     const ema = await run(
       dir,
       ...["export", "runs/a", "hf/ema", "--average", "ema", "--checkpoint", "step-15"],
@@ -33,6 +44,8 @@ Deno.test("quern export: train, export, generate from the folder, bring it back,
     const none = await attempt(dir, "export", "runs/a", "hf/swa", "--average", "swa");
     assert.equal(none.code, 2);
     assert.match(none.stderr, /has no swa of the weights\n.*it has: ema/);
+    const which = await attempt(dir, "pretrain", "tiny.yaml", "--average", "ema");
+    assert.match(which.stderr, /--average ema is of the weights that --from names/);
     const slip = await attempt(dir, "import", "hf/a", "--out", "x", "--tokenizer", "byte");
     assert.match(slip.stderr, /--tokenizer needs --config/);
   });
