@@ -35,8 +35,8 @@ import { version } from "./version.ts";
 import { averageOption } from "./weights_options.ts";
 
 const help = `
-The run folder holds the resolved config, a manifest, metrics.jsonl, the tokenizer and the
-checkpoints. --set overrides any field of the config, with --resume too: quern goes on with what it says.
+The run folder holds the resolved config, a manifest, metrics.jsonl, report.html, the tokenizer and
+the checkpoints. --set overrides any field of the config, with --resume too: quern goes on with what it says.
 Ctrl-C finishes the step, saves, and says how to resume; a second one stops at once.
 
 Examples:

@@ -163,7 +163,7 @@ async function tabOf({ call, on }: Connection): Promise<Tab> {
     },
     async screenshot(path, clip) {
       const { data } = await call("Page.captureScreenshot", {
-        captureBeyondViewport: true,
+        captureBeyondViewport: clip === undefined,
         ...(clip && { clip: { ...clip, scale: 1 } }),
       });
       await Deno.writeFile(path, Uint8Array.fromBase64(data));

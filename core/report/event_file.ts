@@ -17,7 +17,8 @@ export async function openEventFile(
 ): Promise<(event: TensorboardEvent) => void> {
   const folder = join(run, tensorboardFolder);
   await Deno.mkdir(folder, { recursive: true });
-  const seconds = Math.max(Math.floor(Date.now() / 1000), 1 + await lastSeconds(folder));
+  const last = await lastSeconds(folder), isFirst = last === 0;
+  const seconds = Math.max(Math.floor(Date.now() / 1000), last + 1);
   const host = Deno.hostname().replaceAll(/[^\w.-]/g, "_");
   const name = `events.out.tfevents.${String(seconds).padStart(10, "0")}.${host}.${Deno.pid}`;
   const path = join(folder, name);
@@ -25,7 +26,8 @@ export async function openEventFile(
     using file = openAt(path);
     for (const event of events) writeAllBytesSync(file, encodeEvent(event, Date.now() / 1000));
   };
-  add({ kind: "version" }, ...step > 0 ? [{ kind: "restart", step: step + 1 } as const] : []);
+  const restart = { kind: "restart", step: step + 1 } as const;
+  add({ kind: "version" }, ...isFirst ? [] : [restart]);
   return add;
 }
 

@@ -47,7 +47,7 @@ export function figure(frame: Frame): Markup {
   }" data-chart="${kind}" aria-label="${title}">
 <figcaption><h3>${title}</h3>${tools}${note && markup`<p class="note">${note}</p>`}</figcaption>
 ${legend}
-<div class="axis y">${axisText(y)}</div>
+<div class="above"><div class="axis y">${axisText(y)}</div><span class="at"></span></div>
 ${picture}
 <div class="axis x">${axisText(x)}</div>
 <details class="numbers"><summary>Numbers</summary><div class="scroll">${numbers}</div></details>

@@ -70,7 +70,7 @@ export function heatMap(map: HeatMap): Markup {
       columns > 1200 && " fine"
     }" width="${columns}" height="${rows}" alt="${described}; the numbers stand below" style="height: ${height}rem" src="data:image/png;base64,${png}">
 <div class="ticks">${places(columnNames, 8, "left")}</div>
-<output class="at"></output></div>${embedJson("data", data)}`,
+<output></output></div>${embedJson("data", data)}`,
     numbers: "kinds" in scale ? kindsByRow(map, scale, rowNames) : meansByRow(map, rowNames),
   });
 }

@@ -69,7 +69,7 @@ export function lineChart(
     tools: markup`<button type="button" class="log" aria-pressed="${
       String(log)
     }">log scale</button>`,
-    legend: legend(markup`${styled.map(entry)}<span class="at"></span>`),
+    legend: legend(markup`${styled.map(entry)}`),
     picture: markup`<div class="plot" role="img" aria-label="${described}"></div>${
       embedJson("data", { x, y, lines: drawn, marks })
     }`,

@@ -60,7 +60,7 @@ function timeText(time: Date): string {
 }
 
 function leadOf(run: RunData): Markup {
-  const found = summaryOf(run), { step, steps, best } = found;
+  const found = summaryOf(run), { step, steps } = found;
   const fact = (name: string, value: string, more = "") =>
     markup`<div><dt>${name}</dt><dd>${value}${
       more !== "" && markup` <small>${more}</small>`
@@ -72,15 +72,16 @@ function leadOf(run: RunData): Markup {
     fact("state", run.state),
     number(step, "step", steps === undefined ? "" : `of ${shortNumber(steps)}`),
     number(found.smoothedLoss, "loss, smoothed", "nats a token"),
-    number(found.validationLoss, "validation loss", bestText(best, step)),
+    number(found.validationLoss, "validation loss", bestText(found)),
     number(found.bitsPerByte, "held-out text", "bits a byte"),
     Number.isFinite(found.tokens) && fact("tokens", formatQuantity(found.tokens)),
     number(found.tokensPerSecond, "speed, median", "tokens/s"),
   ]}</dl>`;
 }
 
-function bestText({ loss, step }: RunSummary["best"], last: number): string {
-  return step === last ? "the lowest" : `lowest ${shortNumber(loss)} at ${shortNumber(step)}`;
+function bestText({ validationLoss, best: { loss, step } }: RunSummary): string {
+  if (loss === validationLoss) return "the lowest";
+  return `lowest ${shortNumber(loss)} at ${shortNumber(step)}`;
 }
 
 function curves(runs: readonly RunData[], figures: readonly Markup[]): Markup {

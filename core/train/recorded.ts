@@ -11,12 +11,10 @@ import type { EndReason, TrainEvent } from "./events.ts";
 import type { LogKind } from "./log_config.ts";
 import { metricsFile, reportFile } from "./run_files.ts";
 
-/** A report comes no sooner than that after the one before. */
+/** A report comes no sooner than that after the one before, or after the beginning. */
 const least_ms = 5000;
 /** Nor before this process has trained so many times as long as the last one took: it costs a run less than 1 %. */
 const patience = 100;
-/** The first one comes after that. */
-const first_ms = 1000;
 
 interface Recording {
   readonly run: string;
@@ -74,7 +72,7 @@ const endings: Record<EndReason, string> = {
 
 function reporter(run: string) {
   const path = join(run, reportFile), read = openRunReader(run);
-  let due = performance.now() + first_ms, isFirst = true;
+  let due = performance.now() + least_ms, isFirst = true;
   return {
     path,
     isDue: () => performance.now() >= due,

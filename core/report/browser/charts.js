@@ -31,8 +31,12 @@ globalThis.quernCharts = (() => {
     const kept = drawn.get(figure);
     if (!kept) return undefined;
     const { plot, state, ends } = kept, { min, max } = plot.scales.x;
-    const isZoomed = min > ends[0] || max < ends[1];
-    return { ...state, zoom: isZoomed ? [min, max] : undefined };
+    const isZoomed = min > ends[0] || max < ends[1], { left, top } = plot.cursor;
+    return {
+      ...state,
+      zoom: isZoomed ? [min, max] : undefined,
+      pointer: left >= 0 ? { left, top } : undefined,
+    };
   }
 
   function drawLines(figure, before) {
@@ -89,7 +93,12 @@ globalThis.quernCharts = (() => {
         height: target.clientHeight || 240,
         padding: [12, 12, 0, 0],
         legend: { show: false },
-        cursor: { sync: { key: x.label }, drag: { x: true, y: false }, points: { size: 7 } },
+        cursor: {
+          y: false,
+          sync: { key: x.label },
+          drag: { x: true, y: false },
+          points: { size: 7 },
+        },
         scales: { x: { time: false }, y: state.log ? { distr: 3 } : {} },
         axes: [
           { ...axis, values: values4, space: 64, size: 26 },
@@ -121,6 +130,7 @@ globalThis.quernCharts = (() => {
     );
     sized.observe(target);
     drawn.set(figure, { plot, state, ends, sized });
+    if (state.pointer) plot.setCursor(state.pointer, false);
     log.onclick = () => redraw(figure, { ...stateOf(figure), log: !state.log });
     buttons.forEach((button, i) => {
       button.onclick = () => {
@@ -153,7 +163,7 @@ globalThis.quernCharts = (() => {
 
   /** Values at the pointer, read back from the picture's colours. */
   function followHeat(figure) {
-    const image = figure.querySelector("img.map"), at = figure.querySelector(".at");
+    const image = figure.querySelector("img.map"), at = figure.querySelector("output");
     const data = readData(figure), { width, height } = image;
     const [columns, rows] = ["width", "height"].map((name) => Number(image.getAttribute(name)));
     let pixels;

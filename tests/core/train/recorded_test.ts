@@ -93,6 +93,9 @@ Deno.test("pretrain: TensorBoard gets each logged number once, whatever was cut 
     // what the first file has from step 4 on is void: a session starts there
     assert.deepEqual([second[1].step, second[1].sessionStatus], [4, 1]);
     assert.deepEqual(scalars(second), [4, 5, 6].map(expected));
+    await Array.fromAsync(recorded(log, training(run, 0, 1))); // started over, as before a first checkpoint
+    const third = (await eventsIn(run))[2];
+    assert.deepEqual([third[1].step, third[1].sessionStatus], [1, 1]);
     const times = second.map(({ wallTime }) => wallTime!);
     assert.ok(Math.abs(times[0] - Date.now() / 1000) < 60 && times.at(-1)! >= times[0]);
   }));
