@@ -12,6 +12,7 @@ import { tokenizerFileName } from "../text/load.ts";
 import type { ResolvedConfig } from "../train/mod.ts";
 import { timelineOf } from "../train/mod.ts";
 import { type Figures, modelCard } from "./card.ts";
+import { templateField } from "./chat_template.ts";
 import { converted, type ExportDtype, exportDtypes, writeShards } from "./shards.ts";
 import { specialName, tokenizerJson } from "./tokenizer.ts";
 import { plainSchedules, torchModule } from "./torch/module.ts";
@@ -148,9 +149,8 @@ function ownTokenizer({ tokenizer }: OpenedModel, json: string | undefined) {
 }
 
 /** What stands in the model's folder, whole, with what says how texts begin and end. */
-export async function tokenizerConfig(
-  { folder, tokenizer, beginning, model }: OpenedModel,
-): Promise<Record<string, unknown>> {
+export async function tokenizerConfig(opened: OpenedModel): Promise<Record<string, unknown>> {
+  const { folder, tokenizer, beginning, model } = opened;
   const path = join(folder, tokenizerConfigName);
   const own = await exists(path) ? await readJson(path) : {};
   const end = specialName(tokenizer, tokenizer.endOfText);
@@ -161,7 +161,8 @@ export async function tokenizerConfig(
     eos_token: end,
     pad_token: end,
     ...own,
-    bos_token: specialName(tokenizer, beginning),
+    ...await templateField(opened),
+    bos_token: specialName(tokenizer, beginning) ?? tokenName(own.bos_token) ?? null,
     add_bos_token: beginning !== undefined,
   };
 }

@@ -7,6 +7,14 @@ import { generate, openModel } from "../../../core/generate/mod.ts";
 import { loadConfig } from "../../../core/io/config.ts";
 import { openSafetensors } from "../../../core/io/safetensors.ts";
 import { importFolder, openAny } from "../../../core/open/mod.ts";
+import {
+  chatml,
+  encodePrompt,
+  openChatTemplate,
+  tokenizerConfigName,
+  tokenizerConfigText,
+} from "../../../core/text/chat/mod.ts";
+import { withSpecialTokens } from "../../../core/text/special_tokens.ts";
 import { byteTokenizer, characterTokenizer, type Tokenizer } from "../../../core/text/tokenizer.ts";
 import { type PretrainConfig, pretrainConfig } from "../../../core/train/mod.ts";
 import { root, withTempDir } from "../../support.ts";
@@ -160,6 +168,29 @@ Deno.test("export: the card has the run's figures of that checkpoint, config.jso
       [],
       "ByteLevel",
     ]);
+  });
+});
+
+Deno.test("export: a chat template writes the token that a conversation begins with here, once", async () => {
+  await withTempDir(async (dir) => {
+    const [run, out] = [join(dir, "run"), join(dir, "hf")];
+    const tokenizer = await withSpecialTokens(byteTokenizer(), chatml.controlTokens);
+    const data = { path: "data", packing: "documents" };
+    await writeRandomRun(run, llamaConfig({ data }), tokenizer, 3);
+    await Deno.writeTextFile(
+      join(run, tokenizerConfigName),
+      tokenizerConfigText(chatml, tokenizer),
+    );
+    await exportRun(run, out);
+    using here = await openAny(run);
+    using there = await openAny(out);
+    assert.deepEqual([here.beginning, there.beginning], [256, 256]);
+    const messages = [{ role: "user" as const, content: "a" }];
+    const { beginning } = here;
+    const ids = encodePrompt(chatml, tokenizer, messages, { beginning });
+    const template = await openChatTemplate(out);
+    assert.deepEqual(encodePrompt(template, there.tokenizer, messages), ids);
+    assert.deepEqual(encodePrompt(template, there.tokenizer, messages, { beginning }), ids);
   });
 });
 
