@@ -4,6 +4,7 @@ import { openSession, type Sampling, type Session } from "../../../core/generate
 import type { Rows } from "../../../core/model/mod.ts";
 import { planGraph } from "../../../core/plan/mod.ts";
 import { runSpecs, runValues } from "../../../core/model/mod.ts";
+import { webgpuTest } from "../../support.ts";
 import { openTiny, someIds, type TinyDecoder, tinyNames } from "./tiny_decoders.ts";
 
 const warm: Sampling = { temperature: 1, topK: 0, topP: 1, seed: 7 };
@@ -85,51 +86,60 @@ for (const name of tinyNames) {
   });
 }
 
-/** The ids that a text of `prompt` goes on with. More are on their way when the caller has enough. */
-async function goOn(session: Session, prompt: readonly number[], seed: number) {
+/** `count` ids that a text of `prompt` goes on with. More are on their way when the caller has enough. */
+async function goOn(session: Session, prompt: readonly number[], seed: number, count: number) {
   const reading = await session.read(prompt), ids: number[] = [];
-  for await (const { tokens } of session.steps(60, { ...warm, seed })) {
+  for await (const { tokens } of session.steps(2 * count, { ...warm, seed })) {
     ids.push(tokens[0]);
-    if (ids.length === 20) break;
+    if (ids.length === count) break;
   }
   return { ...reading, ids };
 }
 
-for (const name of [...tinyNames, "llama-5m"]) {
-  Deno.test(`${name}: a text that grows, and is taken back, goes on as it would alone`, async () => {
-    await using tiny = await openTiny(name, { capacity: 200 });
-    const told: { prompt: number[]; seed: number; ids: number[] }[] = [];
-    const session = openSession(tiny.decoder), hasSums = tiny.decoder.sums.length > 0;
-    assert.equal(hasSums, name !== "llama-5m");
-    const turn = async (prompt: number[], seed: number) => {
-      const { ids, kept, read } = await goOn(session, prompt, seed);
-      assert.equal(kept + read, prompt.length - 1);
-      told.push({ prompt, seed, ids });
-      return { text: [...prompt, ...ids], ids, kept, read };
-    };
-    const first = await turn(someIds(30, 1), 1);
-    assert.equal(first.kept, 0);
-    const second = await turn([...first.text, ...someIds(10, 2)], 2);
-    // what was read of the first prompt is kept, and of its answer what can be
-    assert.equal(second.read, hasSums ? 30 : 10);
-    // an answer that is read by itself need not be read with what follows
-    assert.equal((await session.read(second.text)).read, hasSums ? 20 : 0);
-    const third = await turn([...second.text, ...someIds(10, 3)], 3);
-    assert.equal(third.read, 10);
-    // the last turn again, one turn back, from the beginning
-    const again = await turn(told[2].prompt, 3);
-    assert.deepEqual([again.read, again.ids], [0, third.ids]);
-    const back = await turn([...first.text, ...someIds(25, 4)], 4);
-    assert.equal(back.read, hasSums ? 45 : 24);
-    const cleared = await turn(someIds(30, 5), 5);
-    assert.equal(cleared.read, 29);
-    assert.throws(() => openSession(tiny.decoder), /is making a text/);
-    session[Symbol.dispose]();
-    for (const { prompt, seed, ids } of told) {
-      using alone = openSession(tiny.decoder);
-      const { kept, ids: wanted } = await goOn(alone, prompt, seed);
-      assert.equal(kept, 0);
-      assert.deepEqual(ids, wanted);
-    }
-  });
+/** Turns of a session, each against its text alone. */
+async function checkTurns(name: string, device: "cpu" | "webgpu", count: number): Promise<void> {
+  await using tiny = await openTiny(name, { capacity: 200, device });
+  const told: { prompt: number[]; seed: number; ids: number[] }[] = [];
+  const session = openSession(tiny.decoder), hasSums = tiny.decoder.sums.length > 0;
+  assert.equal(hasSums, name !== "shakespeare-char");
+  const turn = async (prompt: number[], seed: number) => {
+    const { ids, kept, read } = await goOn(session, prompt, seed, count);
+    assert.equal(kept + read, prompt.length - 1);
+    told.push({ prompt, seed, ids });
+    return { text: [...prompt, ...ids], ids, kept, read };
+  };
+  const first = await turn(someIds(30, 1), 1);
+  assert.equal(first.kept, 0);
+  const second = await turn([...first.text, ...someIds(10, 2)], 2);
+  // what was read of the first prompt is kept, and of its answer what can be
+  assert.equal(second.read, hasSums ? count + 10 : 10);
+  // an answer that is read by itself need not be read with what follows
+  assert.equal((await session.read(second.text)).read, hasSums ? count : 0);
+  const third = await turn([...second.text, ...someIds(10, 3)], 3);
+  assert.equal(third.read, 10);
+  // the last turn again, one turn back, from the beginning
+  const again = await turn(told[2].prompt, 3);
+  assert.deepEqual([again.read, again.ids], [0, third.ids]);
+  const back = await turn([...first.text, ...someIds(25, 4)], 4);
+  assert.equal(back.read, hasSums ? count + 25 : 24);
+  const cleared = await turn(someIds(30, 5), 5);
+  assert.equal(cleared.read, 29);
+  assert.throws(() => openSession(tiny.decoder), /is making a text/);
+  session[Symbol.dispose]();
+  for (const { prompt, seed, ids } of told) {
+    using alone = openSession(tiny.decoder);
+    const { kept, ids: wanted } = await goOn(alone, prompt, seed, count);
+    assert.equal(kept, 0);
+    assert.deepEqual(ids, wanted);
+  }
 }
+
+for (const name of [...tinyNames, "shakespeare-char"]) {
+  Deno.test(`${name}: a text that grows, and is taken back, goes on as it would alone`, () =>
+    checkTurns(name, "cpu", 20));
+}
+
+webgpuTest(
+  "neollm-tiny: a text that grows, and is taken back, on WebGPU",
+  () => checkTurns("neollm-tiny", "webgpu", 4),
+);

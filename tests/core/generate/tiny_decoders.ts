@@ -27,17 +27,19 @@ export interface TinyDecoder extends AsyncDisposable {
   readonly prefills: () => number;
 }
 
-/** On the cpu device. No weights are alike, so that what is wrong anywhere shows. */
+/** On the cpu device unless given. No weights are alike, so that what is wrong anywhere shows. */
 export async function openTiny(
   name: string,
-  { vocab = 50, ...room }: Partial<Layout> & { capacity: number; vocab?: number },
+  { vocab = 50, device: kind = "cpu", ...room }:
+    & Partial<Layout>
+    & { capacity: number; vocab?: number; device?: "cpu" | "webgpu" },
 ): Promise<TinyDecoder> {
   const { model: config } = await loadConfig(pretrainConfig, `${root}configs/${name}.yaml`);
   const sizes = { vocab_size: vocab, max_position_embeddings: room.capacity };
   const model = buildModel(completeModel({ ...config, ...sizes }, sizes));
   const layout: Layout = { batch: 1, weights: "f32", ...room };
   await using stack = new AsyncDisposableStack();
-  const device = stack.use(await openDevice({ device: "cpu", blas: "off", threads: 1 }));
+  const device = stack.use(await openDevice({ device: kind, blas: "off", threads: 1 }));
   let prefills = 0;
   const counting: Device = Object.assign(Object.create(device), {
     async compile(...args: Parameters<Device["compile"]>) {
