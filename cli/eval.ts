@@ -6,60 +6,57 @@
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import { UserError } from "../core/io/errors.ts";
 import { blasOption, deviceOption, threadsOption } from "./device_options.ts";
-import { bitsExamples, bitsHelp, evaluateBits } from "./eval_bits.ts";
-import { parsePath, parseText, wholeNumber } from "./options.ts";
+import {
+  addBitsOptions,
+  type BitsChoice,
+  bitsExamples,
+  bitsHelp,
+  evaluateBits,
+} from "./eval_bits.ts";
+import {
+  addCompareOptions,
+  type CompareChoice,
+  compareExamples,
+  compareHelp,
+  compareTwo,
+  twoPaths,
+} from "./eval_compare.ts";
+import {
+  addTaskOptions,
+  evaluateTasks,
+  listTasks,
+  type TaskChoice,
+  tasksExamples,
+  tasksHelp,
+} from "./eval_tasks.ts";
+import { wholeNumber } from "./options.ts";
 import { averageOption, checkpointOption, modelArgument } from "./weights_options.ts";
-import { fieldOption } from "./reading_options.ts";
 
 const help = `
+${tasksHelp}
+
+${compareHelp}
+
 ${bitsHelp}
 
 Examples:
+${tasksExamples}
+${compareExamples}
 ${bitsExamples}`;
 
 /** The command with its options. */
 export function evalCommand(): CommandUnknownOpts {
-  return new Command("eval")
-    .summary("measure a model")
-    .description("Measures a model on text.")
-    .argument("<model>", modelArgument)
+  const command = new Command("eval")
+    .summary("measure a model on tasks and texts, and compare two")
+    .description("Measures a model: on tasks, or on how well it foretells a text.")
+    .argument("[model]", modelArgument)
     .addOption(checkpointOption())
     .addOption(averageOption())
     .addOption(
       new Option("--batch <n>", "rows at once; no result depends on it").argParser(wholeNumber(1)),
-    )
-    .optionsGroup("Bits per byte:")
-    .option(
-      "--bits-per-byte <path>",
-      "measure on text files (also a folder or pattern) or token shards",
-      parsePath,
-    )
-    .addOption(
-      new Option("--stride <n>", "slide the window by so many tokens (default: the context)")
-        .argParser(wholeNumber(1)),
-    )
-    .addOption(
-      new Option("--counting <way>", "each token once, or as others count")
-        .choices(["once", "challenge", "harness"] as const).default("once" as const),
-    )
-    .addOption(
-      new Option("--context <n>", "tokens of a window (default: as trained)")
-        .argParser(wholeNumber(1)),
-    )
-    .addOption(
-      new Option("--split <name>", "which part of token shards")
-        .choices(["val", "train"] as const).default("val" as const),
-    )
-    .addOption(
-      new Option("--max-tokens <n>", "measure the first so many alone (default: all)")
-        .argParser(wholeNumber(1)),
-    )
-    .addOption(fieldOption())
-    .option(
-      "--document-separator <text>",
-      "what stands between documents of a text file; \\n is a line feed",
-      parseText,
-    )
+    );
+  for (const add of [addTaskOptions, addCompareOptions, addBitsOptions]) add(command);
+  return command
     .optionsGroup("Device and output:")
     .addOption(deviceOption())
     .addOption(blasOption())
@@ -67,13 +64,41 @@ export function evalCommand(): CommandUnknownOpts {
     .option("--json", "print the result as one JSON object", false)
     .option("--quiet", "show no progress", false)
     .addHelpText("after", help)
-    .action(async (model, options) => {
-      const { bitsPerByte } = options;
-      if (bitsPerByte === undefined) {
-        throw new UserError("there is nothing to measure", {
-          hint: "--bits-per-byte FILE measures how well the model foretells a text",
+    .action(async (model, own) => {
+      const options = own as typeof own & AddedChoices; // by the functions above
+      const { bitsPerByte, tasks, compare } = options;
+      requireOne({ "--tasks": tasks, "--compare": compare, "--bits-per-byte": bitsPerByte });
+      if (compare) return await compareTwo(twoPaths(compare, model), options);
+      if (tasks?.join() === "list") return await listTasks(options);
+      if (model === undefined) {
+        throw new UserError("no model is named", {
+          hint:
+            "quern eval MODEL …: a run folder, one of its checkpoints, or a Hugging Face folder",
         });
       }
-      await evaluateBits(model, { ...options, bitsPerByte });
+      if (tasks) return await evaluateTasks(model, { ...options, tasks });
+      await evaluateBits(model, { ...options, bitsPerByte: bitsPerByte! });
     });
+}
+
+/** What the options of each kind of measurement come to; one kind is asked for. */
+type AddedChoices =
+  & Asked<TaskChoice, "tasks">
+  & Asked<BitsChoice, "bitsPerByte">
+  & CompareChoice
+  & { readonly compare?: readonly string[] | undefined };
+
+type Asked<Choice, Name extends keyof Choice> =
+  & Omit<Choice, Name>
+  & { readonly [K in Name]?: Choice[K] | undefined };
+
+/** Refuses nothing and several things to measure. */
+function requireOne(choices: Readonly<Record<string, unknown>>): void {
+  const given = Object.keys(choices).filter((name) => choices[name] !== undefined);
+  if (given.length === 1) return;
+  if (given.length > 1) throw new UserError(`${given.join(" and ")}: one at a time`);
+  throw new UserError("there is nothing to measure", {
+    hint: "--tasks NAMES asks it tasks, --bits-per-byte FILE measures how well it foretells a " +
+      "text, --compare A B compares results",
+  });
 }

@@ -3,10 +3,12 @@
  *
  * @module
  */
+import { type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { MeasuredBits } from "../core/eval/measure_bits.ts";
 import { plural, significant } from "../core/io/words.ts";
 import { type DeviceChoice, openChosenDevice } from "./device_options.ts";
-import { defaultFields } from "./reading_options.ts";
+import { parsePath, parseText, wholeNumber } from "./options.ts";
+import { defaultFields, fieldOption } from "./reading_options.ts";
 import { formatCount, formatDuration } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
 import { printFolded } from "./ui/terminal.ts";
@@ -27,6 +29,43 @@ export const bitsExamples = `\
   quern eval runs/shakespeare --bits-per-byte data/shakespeare
   quern eval runs/shakespeare --bits-per-byte sonnets.txt --stride 16
   quern eval runs/recycled --bits-per-byte fineweb --stride 64 --counting challenge --json`;
+
+/** Its options. */
+export function addBitsOptions(command: CommandUnknownOpts): void {
+  command
+    .optionsGroup("Bits per byte:")
+    .option(
+      "--bits-per-byte <path>",
+      "measure on text files (also a folder or pattern) or token shards",
+      parsePath,
+    )
+    .addOption(
+      new Option("--stride <n>", "slide the window by so many tokens (default: the context)")
+        .argParser(wholeNumber(1)),
+    )
+    .addOption(
+      new Option("--counting <way>", "each token once, or as others count")
+        .choices(["once", "challenge", "harness"] as const).default("once" as const),
+    )
+    .addOption(
+      new Option("--context <n>", "tokens of a window (default: as trained)")
+        .argParser(wholeNumber(1)),
+    )
+    .addOption(
+      new Option("--split <name>", "which part of token shards")
+        .choices(["val", "train"] as const).default("val" as const),
+    )
+    .addOption(
+      new Option("--max-tokens <n>", "measure the first so many alone (default: all)")
+        .argParser(wholeNumber(1)),
+    )
+    .addOption(fieldOption())
+    .option(
+      "--document-separator <text>",
+      "what stands between documents of a text file; \\n is a line feed",
+      parseText,
+    );
+}
 
 /** What the options come to. */
 export interface BitsChoice extends DeviceChoice {

@@ -4,12 +4,12 @@
  * @module
  */
 import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
-import type { Hub, HubSettings, Listing, RemoteFile } from "../core/hub/mod.ts";
+import type { Hub, Listing, RemoteFile } from "../core/hub/mod.ts";
 import { formatBytes, plural } from "../core/io/words.ts";
 import { type Conversation, FetchStory } from "./fetch_progress.ts";
+import { hubFor } from "./hub.ts";
 import { numberBetween, parsePath, wholeNumber } from "./options.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
-import { version } from "./version.ts";
 import { printFolded } from "./ui/terminal.ts";
 
 const help = `
@@ -74,7 +74,11 @@ export function fetchCommand(): CommandUnknownOpts {
         "what came is kept: the same command goes on from there",
       );
       const story = new FetchStory(options);
-      const hub = hubFor(settings, options.timeout, { signal: interruption.signal, story });
+      const hub = hubFor(settings, {
+        timeoutSeconds: options.timeout,
+        signal: interruption.signal,
+        onRetry: (retry) => story.retry(retry),
+      });
       const { listing, fromCache } = await openRepo(hub, repo, cache);
       const include = [...path === undefined ? [] : [path], ...files, ...options.include ?? []];
       const exclude = options.exclude ?? [];
@@ -84,20 +88,6 @@ export function fetchCommand(): CommandUnknownOpts {
       if (options.list) return printListing(chosen, options, story);
       await fetchAndTell(hub, { listing, chosen, cache, options }, story);
     });
-}
-
-function hubFor(
-  settings: HubSettings,
-  timeoutSeconds: number,
-  { signal, story }: { readonly signal: AbortSignal; readonly story: FetchStory },
-): Hub {
-  return {
-    ...settings,
-    agent: `quern/${version}`,
-    patience: { stallMs: timeoutSeconds * 1000, waitMs: 500, attempts: 5 },
-    signal,
-    onRetry: (retry) => story.retry(retry),
-  };
 }
 
 function patternOption<const Flags extends string>(flags: Flags, description: string) {

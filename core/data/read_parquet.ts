@@ -71,6 +71,32 @@ export async function* readRows(
   }
 }
 
+/** All columns of a parquet file, a record a row; whole numbers are numbers as far as they are exact. */
+export async function* readParquetRecords(path: string): AsyncGenerator<Record<string, unknown>> {
+  using opened = openParquet(path, () => {});
+  const { file } = opened;
+  const metadata = await describingDamage(path, () => parquetMetadataAsync(file));
+  let rowStart = 0;
+  for (const group of metadata.row_groups) {
+    const rowEnd = rowStart + Number(group.num_rows);
+    const rows = await describingDamage(
+      path,
+      () => parquetReadObjects({ file, metadata, rowStart, rowEnd, compressors }),
+    );
+    for (const row of rows) yield plain(row) as Record<string, unknown>;
+    rowStart = rowEnd;
+  }
+}
+
+/** 64-bit numbers come as bigints. */
+function plain(value: unknown): unknown {
+  if (typeof value === "bigint") return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
+  if (Object.getPrototypeOf(value) !== Object.prototype) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
+}
+
 type Row = RowsBlock["rows"][number];
 
 function readRow(columns: Record<string, unknown>, fields: readonly string[], where: string): Row {

@@ -40,10 +40,10 @@ export function roundSize(n: number): number {
   return n <= 0.75 * power ? 0.75 * power : power;
 }
 
-/** Batches, the longest trunks first: what takes the most memory shows at once. */
+/** Batches of like branches, and among those of like trunks, the longest first. */
 export function batchesOf(trunks: readonly Trunk[], limits: BatchLimits): ScoreBatch[] {
   const sized = trunks.map((trunk, i) => ({ i, ...sizeOf(trunk) })).sort((a, b) =>
-    b.base - a.base || b.time - a.time || b.branchTime - a.branchTime || a.i - b.i
+    b.base - a.base || b.branchTime - a.branchTime || b.time - a.time || a.i - b.i
   );
   const batches: ScoreBatch[] = [];
   let open: Sized[] = [];
@@ -53,7 +53,7 @@ export function batchesOf(trunks: readonly Trunk[], limits: BatchLimits): ScoreB
   };
   for (const next of sized) {
     const [first] = open;
-    const isUnlike = first && (first.base !== next.base || first.time !== next.time);
+    const isUnlike = first && first.base !== next.base;
     if (isUnlike || open.length > 0 && !fits([...open, next], limits)) close();
     open.push(next);
   }
@@ -70,6 +70,10 @@ interface Sized {
   readonly places: number;
 }
 
+/** Fewer sizes, where a plan costs more than what is padded. */
+const coarse = (n: number) => n === 0 ? 0 : 2 ** Math.ceil(Math.log2(n));
+const coarseTime = (n: number) => n > 64 ? roundSize(n) : coarse(n);
+
 function sizeOf(trunk: Trunk): Sized {
   const lengths = trunk.branches.map(({ ids }) => ids.length);
   return {
@@ -77,7 +81,7 @@ function sizeOf(trunk: Trunk): Sized {
     base: trunk.base,
     time: roundSize(trunk.ids.length),
     branches: lengths.filter((length) => length > 0).length,
-    branchTime: roundSize(Math.max(...lengths)),
+    branchTime: coarseTime(Math.max(...lengths)),
     places: trunk.branches.reduce((sum, { scored }) => sum + scored, 0),
   };
 }
@@ -88,7 +92,7 @@ function totalsOf(all: readonly Sized[]) {
   return {
     branches,
     rows: sum((one) => Math.max(1, one.branches)),
-    time: all[0].time,
+    time: Math.max(...all.map((one) => one.time)),
     branchTime: branches === 0 ? 0 : Math.max(...all.map((one) => one.branchTime)),
     places: sum((one) => one.places),
   };
@@ -109,7 +113,7 @@ function shapeOf(all: readonly Sized[]): ScoreShape {
     trunkTime: time,
     branches: roundSize(branches),
     branchTime,
-    places: roundSize(places),
+    places: coarse(places),
     capacity: roundSize(all[0].base + time + branchTime),
   };
 }

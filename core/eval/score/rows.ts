@@ -45,7 +45,7 @@ export type Sharing = "on" | "off";
 
 /** A base is worth its while from so many tokens on. */
 const smallestBase = 16;
-/** A trunk that saves less than this part of its rows' tokens is none. */
+/** What saves less than this part of the tokens is not shared: it takes steps of its own. */
 const smallestGain = 0.1;
 
 /** Finds what rows have in common: `families` are places of rows that may begin alike. */
@@ -96,6 +96,8 @@ function withBase(trunks: readonly Trunk[]): Shared {
     (n, trunk) => commonLength(group[0].ids, trunk.ids, Math.min(n, basePart(trunk))),
     Infinity,
   );
+  const all = trunks.reduce((sum, { ids }) => sum + ids.length, 0);
+  if (length * (group.length - 1) < smallestGain * all) return { base: [], trunks };
   const members = new Set(group);
   return {
     base: group[0].ids.slice(0, length),

@@ -53,11 +53,11 @@ export interface ScoreRequest {
 }
 
 /** Tokens that a batch computes, of trunks and of branches. */
-const batchTokens = { cpu: 2048, webgpu: 8192 };
+const batchTokens = { cpu: 4096, webgpu: 8192 };
 /** Bytes of the states that a batch keeps. */
 const stateBytes = 2 ** 29;
-/** Plans that are kept ready. */
-const keptPlans = 6;
+/** Plans that are kept ready: as many as these bytes of memory of theirs allow, and the last ones. */
+const keptBytes = 2 ** 28, keptPlans = 2;
 /** Tokens of a base that are read at once. */
 const baseChunk = 256;
 
@@ -175,8 +175,11 @@ export class Scorer implements Disposable {
     const plan = known ??
       await this.device.compile(planGraph(trace(), this.device.target), this.state, { ring });
     this.#plans.set(key, plan);
+    const bytesOf = ({ plan: { totals } }: Executable) => totals.peakBytes - totals.stateBytes;
+    let bytes = [...this.#plans.values()].reduce((sum, one) => sum + bytesOf(one), 0);
     for (const [old, kept] of this.#plans) {
-      if (this.#plans.size <= keptPlans) break;
+      if (bytes <= keptBytes || this.#plans.size <= keptPlans) break;
+      bytes -= bytesOf(kept);
       await this.device.idle();
       kept[Symbol.dispose]();
       this.#plans.delete(old);
