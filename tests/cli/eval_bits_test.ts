@@ -26,7 +26,7 @@ Deno.test("quern eval --bits-per-byte: a text's, for people and as JSON; what ca
     assert.match(text.stderr, /measured in .* tokens\/s/);
 
     const refused: readonly (readonly [RegExp, ...string[]])[] = [
-      [/nothing to measure\nhint: --bits-per-byte FILE/],
+      [/nothing to measure\nhint: .*--bits-per-byte FILE/],
       [/nope\.txt: there is no such file/, "--bits-per-byte", "nope.txt"],
       [/--context: the model reads 32 tokens at most/, "--bits-per-byte", "data", "--context=64"],
     ];
