@@ -313,6 +313,7 @@ function describe(result: Result): string {
 function jsonOf(result: Result): Record<string, unknown> {
   return {
     run: result.run,
+    report: join(result.run, "report.html"),
     parameters: result.parameters,
     steps: result.step,
     held_out_loss: result.heldOutLoss,

@@ -37,8 +37,9 @@ export function reportCommand(): CommandUnknownOpts {
     )
     .addOption(byOption())
     .option("--json", "print what the runs came to, too, as one JSON object", false)
+    .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
-    .action(async (runs, { out, by, json }) => {
+    .action(async (runs, { out, by, json, quiet }) => {
       const { openRunReader, runReport, summaryOf } = await import("../core/report/mod.ts");
       const { writeFileAtomic } = await import("../core/io/atomic.ts");
       for (const run of runs) await requireRun(run);
@@ -47,7 +48,7 @@ export function reportCommand(): CommandUnknownOpts {
       await writeFileAtomic(path, runReport(data, { by, writtenAt: new Date() }));
       if (json) {
         console.log(JSON.stringify({ report: path, runs: data.map(summaryOf).map(jsonOf) }));
-      } else console.log(path);
+      } else if (!quiet) console.log(path);
     });
 }
 

@@ -5,16 +5,12 @@ import { removePartials, writeFileAtomic } from "../io/atomic.ts";
 import { messageOf } from "../io/errors.ts";
 import { openEventFile } from "../report/event_file.ts";
 import { openRunReader, runReport } from "../report/mod.ts";
+import { pace } from "../report/pace.ts";
 import { recordIn, scalarsIn } from "../report/records.ts";
 import { followLines } from "../report/tail.ts";
 import type { EndReason, TrainEvent } from "./events.ts";
 import type { LogKind } from "./log_config.ts";
 import { metricsFile, reportFile } from "./run_files.ts";
-
-/** A report comes no sooner than that after the one before, or after the beginning. */
-const least_ms = 5000;
-/** Nor before this process has trained so many times as long as the last one took: it costs a run less than 1 %. */
-const patience = 100;
 
 interface Recording {
   readonly run: string;
@@ -71,23 +67,18 @@ const endings: Record<EndReason, string> = {
 };
 
 function reporter(run: string) {
-  const path = join(run, reportFile), read = openRunReader(run);
-  let due = performance.now() + least_ms, isFirst = true;
+  const path = join(run, reportFile), read = openRunReader(run), { isDue, spend } = pace();
+  let isFirst = true;
   return {
     path,
-    isDue: () => performance.now() >= due,
-    async write(state: string): Promise<void> {
-      const began = performance.now();
-      try {
+    isDue,
+    write: (state: string) =>
+      spend(async () => {
         if (isFirst) await removePartials(run, reportFile); // a kill may have left some
         isFirst = false;
         const data = await read(state);
         await writeFileAtomic(path, runReport([data], { writtenAt: new Date() }));
-      } finally {
-        const ended = performance.now();
-        due = ended + Math.max(least_ms, patience * (ended - began));
-      }
-    },
+      }),
   };
 }
 

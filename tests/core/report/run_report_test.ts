@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { differences } from "../../../core/report/differences.ts";
 import { openRunReader, type RunData, runReport, summaryOf } from "../../../core/report/mod.ts";
+import { pace } from "../../../core/report/pace.ts";
 import { withTempDir } from "../../support.ts";
 import { requireWholeCharts } from "./pages.ts";
 import { writeLongRun, writeRun } from "./runs.ts";
@@ -135,6 +136,22 @@ Deno.test("report: configs differ by field; a field that one lacks, and lists of
     { path: "groups.1.kind", values: [undefined, '"z"'] },
     { path: "more", values: [undefined, '"m"'] },
   ]);
+});
+
+Deno.test("report: whatever one takes, a run spends less than 1 % of an hour on them, and writes one every 5 s at most", async () => {
+  for (const cost_ms of [0, 20, 400, 6000]) {
+    let now = 0, count = 0, spent = 0;
+    const { isDue, spend } = pace(() => now);
+    while (now < 3_600_000) {
+      now += 300; // an update
+      if (!isDue()) continue;
+      count++;
+      spent += cost_ms;
+      await spend(() => Promise.resolve(void (now += cost_ms)));
+    }
+    assert.ok(count >= 3 && count <= 3600 / 5, `${count} of ${cost_ms} ms`);
+    assert.ok(spent < 0.01 * now, `${spent} ms`);
+  }
 });
 
 Deno.test("report: 100,000 logged steps are drawn in a page of bounded size, spikes and all", () =>
