@@ -83,6 +83,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./watch.ts")).watchCommand(),
   },
   {
+    name: "inspect",
+    summary: "look into models, tensors, shards, tokenizers and configs",
+    load: async () => (await import("./inspect.ts")).inspectCommand(),
+  },
+  {
     name: "config",
     summary: "list, show and check configs",
     load: async () => (await import("./config.ts")).configCommand(),

@@ -140,6 +140,17 @@ export class SafetensorsFile implements Disposable {
     return new arrays[entry.dtype](bytes.buffer);
   }
 
+  /** The values of one tensor, some at a time, so that its size does not matter. */
+  *chunks(name: string, elements = 2 ** 18): Generator<TensorData> {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) throw broken(this.path, `there is no tensor named ${name}`);
+    const values = arrays[entry.dtype], bytes = elements * values.BYTES_PER_ELEMENT;
+    for (let at = entry.begin; at < entry.end; at += bytes) {
+      const length = Math.min(bytes, entry.end - at);
+      yield new values(readAt(this.path, this.#file, this.#dataStart + at, length).buffer);
+    }
+  }
+
   [Symbol.dispose](): void {
     this.#file.close();
   }

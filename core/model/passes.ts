@@ -1,7 +1,7 @@
 /** The way of a token through the layers: the same for whole rows and for new tokens. */
 
-import { add, mul } from "../../kernels/mod.ts";
-import { scope, type Tensor } from "../graph/mod.ts";
+import { add, meanLast, mul, rsqrt, sqrt, square, sub } from "../../kernels/mod.ts";
+import { reveal, scope, type Tensor } from "../graph/mod.ts";
 import type { Applied, Streams, TensorTree } from "../nn/mod.ts";
 import type { Parts, Pass } from "./bind.ts";
 import type { ModelTree, Told } from "./model.ts";
@@ -58,11 +58,23 @@ export function passLayers(
         return { streams: Object.assign({}, left, ...published) as Streams, told: parts };
       })
     )(streams);
-    streams = passed.streams;
     told.push(...passed.told);
+    const before = streams.x, after = passed.streams.x;
+    scope(
+      `layers.${pass.layer}`,
+      () => reveal("stream", { kind: "change", over: "tokens" }, () => changeOf(before, after)),
+    );
+    streams = passed.streams;
     outputs.push(streams.x);
   });
   return { x: streams.x, aux: meanOf(told, "aux"), metrics: meanOf(told, "metrics") };
+}
+
+const factor = { kind: "factor", over: "part" } as const;
+
+/** How much a pass changes the residual stream: √(mean (y − x)²) / √(mean x²) of each token. */
+function changeOf(x: Tensor, y: Tensor): Tensor {
+  return mul(sqrt(meanLast(square(sub(y, x)))), rsqrt(meanLast(square(x))));
 }
 
 /** The residual stream as a pass takes it up. */
@@ -74,7 +86,10 @@ function enter(
 ): Tensor {
   for (const { from, weights } of skips) {
     const { weight } = params.skips[weights] as { weight: Tensor };
-    x = scope(`skips.${weights}`, () => add(x, mul(weight, outputs[from])));
+    x = scope(`skips.${weights}`, () => {
+      reveal("weight", factor, () => weight);
+      return add(x, mul(weight, outputs[from]));
+    });
   }
   if (modulation === undefined) return x;
   const given = params.modulations[modulation] as { scale: Tensor; shift: Tensor };
@@ -83,6 +98,8 @@ function enter(
 
 /** What stands before a pass of its own: x · scale + shift, a channel each. */
 export function modulated(x: Tensor, { scale, shift }: { scale: Tensor; shift: Tensor }): Tensor {
+  reveal("scale", factor, () => scale);
+  reveal("shift", factor, () => shift);
   return add(mul(x, scale), shift);
 }
 

@@ -15,7 +15,7 @@ import {
   rmsNorm,
   sigmoid,
 } from "../../kernels/mod.ts";
-import { currentPath, scope, ShapeError, type Spec, type Tensor } from "../graph/mod.ts";
+import { currentPath, reveal, scope, ShapeError, type Spec, type Tensor } from "../graph/mod.ts";
 import { dropoutNoise, dropoutOption, dropped } from "./dropout.ts";
 import { fanBefore, fanConfig, type FanParams, throughFan } from "./fan.ts";
 import {
@@ -185,6 +185,7 @@ function openedGate(gate: Tensor, bias: Tensor | undefined, x: Tensor, heads: nu
   const [batch, time] = x.shape;
   return scope("gate", () => {
     const product = linear(x, gate), open = sigmoid(bias ? add(product, bias) : product);
+    reveal("output", { kind: "gate", over: "tokens" }, () => open);
     return reshape(open, [batch, time, heads, -1]);
   });
 }

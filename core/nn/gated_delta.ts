@@ -25,7 +25,7 @@ import {
   sumLast,
   toFloat,
 } from "../../kernels/mod.ts";
-import { remat, scope, type Spec, type Tensor } from "../graph/mod.ts";
+import { remat, reveal, scope, type Spec, type Tensor } from "../graph/mod.ts";
 import { type DeltaInputs, gatedDelta } from "./delta_rule.ts";
 import { dropoutNoise, dropoutOption, dropped } from "./dropout.ts";
 import { fanBefore, fanConfig, type FanParams, throughFan } from "./fan.ts";
@@ -97,8 +97,10 @@ function project(p: Projections<Tensor>, x: Tensor, c: Config, dims: Dims): Proj
   const [qkv, z, ba] = [projected("qkv"), projected("z"), projected("ba")];
   const { valueHeads } = sizesOf(c),
     [b, a] = [0, valueHeads].map((at) => slice(ba, 2, at, valueHeads));
-  const g = mul(neg(exp(p.A_log)), softplus(add(a, p.dt_bias)));
-  return { qkv, z, g, beta: sigmoid(b) };
+  const g = mul(neg(exp(p.A_log)), softplus(add(a, p.dt_bias))), beta = sigmoid(b);
+  reveal("state", { kind: "decay", over: "tokens" }, () => exp(g));
+  reveal("correction", { kind: "gate", over: "tokens" }, () => beta);
+  return { qkv, z, g, beta };
 }
 
 /** Convolved queries, keys and values as the rule reads them. */

@@ -4,8 +4,8 @@
  */
 
 import { z } from "zod";
-import { add, mul, silu, sub } from "../../kernels/mod.ts";
-import { scope, stopGradient, type Tensor } from "../graph/mod.ts";
+import { add, mul, reshape, silu, sub } from "../../kernels/mod.ts";
+import { reveal, scope, stopGradient, type Tensor } from "../graph/mod.ts";
 import { normConfig, norms } from "./norms.ts";
 import { bindFrom, type BoundPositionwise, type Dims, type ParamDescription } from "./part.ts";
 import type { TensorTree } from "./part.ts";
@@ -25,6 +25,8 @@ const gate: ParamDescription = {
   role: "gain",
   init: { kind: "constant", value: 0 },
 };
+
+const factor = { kind: "factor", over: "part" } as const;
 
 /** x · (1 − silu(gate)), whose gradient passes to x unscaled. */
 export function preservingScale(x: Tensor, gate: Tensor): Tensor {
@@ -46,7 +48,10 @@ export const gpas = {
         const p = params as Record<"mixer_norm" | "mlp_norm", TensorTree> & Record<string, Tensor>;
         const after = (half: "mixer" | "mlp", x: Tensor) => {
           const normed = scope(`${half}_norm`, () => norm.at(p[`${half}_norm`], x));
-          return preservingScale(add(x, branches[half](normed)), p.gate ?? p[`${half}_gate`]);
+          const gate = p.gate ?? p[`${half}_gate`];
+          const scale = () => reshape(sub(1, silu(gate)), [1]);
+          scope("residual", () => reveal(`scale after ${half}`, factor, scale));
+          return preservingScale(add(x, branches[half](normed)), gate);
         };
         return { ...streams, x: after("mlp", after("mixer", streams.x)) };
       },

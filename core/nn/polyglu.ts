@@ -7,6 +7,7 @@
 import { z } from "zod";
 import {
   add,
+  concat,
   div,
   exp,
   fill,
@@ -23,13 +24,14 @@ import {
   slice,
   sub,
   sumLast,
+  sumLeading,
   sumTo,
   toFloat,
   uniform,
   type Value,
   where,
 } from "../../kernels/mod.ts";
-import { currentPath, scope, type Spec, stopGradient, type Tensor } from "../graph/mod.ts";
+import { currentPath, reveal, scope, type Spec, stopGradient, type Tensor } from "../graph/mod.ts";
 import { scheduleOf } from "../optim/schedule.ts";
 import { type ActivationName, activationName, activations } from "./activations.ts";
 import { matrix, outputMatrix } from "./params.ts";
@@ -108,9 +110,11 @@ export interface Routing {
 }
 
 /** The pull of the net on each token, from means of `features` (see `featuresOf`). */
-function pullOf(router: Router, means: Tensor): Tensor {
+function pullOf(router: Router, means: Tensor, labels: readonly ActivationName[]): Tensor {
   const hidden = relu(add(means, router.hidden_bias));
-  return mul(router.beta, add(linear(hidden, router.out), router.out_bias));
+  const scores = add(linear(hidden, router.out), router.out_bias);
+  reveal("scores", { kind: "scores", over: "tokens", labels }, () => scores);
+  return mul(router.beta, scores);
 }
 
 /** The net's first layer, which is linear, stands before the mean: fewer numbers are to be summed. */
@@ -196,6 +200,28 @@ function metricsOf(alpha: Tensor, pull: Tensor, layer: number, [batch, time]: re
   );
 }
 
+/** What units choose by themselves, and on the tokens at hand (as they mix, without noise). */
+function revealRouting(
+  alpha: Tensor,
+  pull: Tensor,
+  { config: { activations: labels }, tau }: Pick<Settings, "config" | "tau">,
+): void {
+  const [units, kinds] = alpha.shape, about = { kind: "shares", over: "units", labels } as const;
+  const ofUnits = (weights: readonly Tensor[]) =>
+    concat(
+      weights.map((weight) => {
+        const tokens = weight.shape[0] * weight.shape[1];
+        return mul(reshape(sumLeading(reshape(weight, [tokens, units])), [units, 1]), 1 / tokens);
+      }),
+      1,
+    );
+  const none = () => fill([1, 1, kinds], 0);
+  reveal("static", about, () => ofUnits(routingWeights({ alpha, pull: none(), tau: 1 })));
+  reveal("dynamic", about, () => ofUnits(routingWeights({ alpha, pull, tau })));
+  const undecided = { kind: "entropy", over: "tokens", most: Math.log(kinds) } as const;
+  reveal("dynamic", undecided, () => mul(sumLast(routingEntropy(alpha, pull)), 1 / units));
+}
+
 interface Settings {
   readonly config: PolygluConfig;
   readonly tau: Value;
@@ -221,7 +247,12 @@ export function routingPull(
 ): Tensor {
   return scope(
     "router",
-    () => pullOf(router, pooled(featuresOf(router, x), segment_ids, config.pooling)),
+    () =>
+      pullOf(
+        router,
+        pooled(featuresOf(router, x), segment_ids, config.pooling),
+        config.activations,
+      ),
   );
 }
 
@@ -232,6 +263,7 @@ export function applyPolyglu(
   settings: Settings & { readonly segment_ids: Tensor | undefined; readonly layer: number },
 ): Applied {
   const pull = routingPull(p, x, settings), { layer } = settings;
+  scope("router", () => revealRouting(p.router.alpha, pull, settings));
   return {
     out: outputOf(p, x, pull, settings),
     metrics: scope("router", () => metricsOf(p.router.alpha, pull, layer, x.shape)),
@@ -281,7 +313,7 @@ export const polyglu = definePart({
     const means = config.pooling === "causal"
       ? div(running, add(reshape(toFloat(positions), [batch, time, 1]), 1))
       : div(after, reshape(maximum(tokensAfter(ctx), 1), [batch, 1, 1]));
-    const pull = scope("router", () => pullOf(p.router, means));
+    const pull = scope("router", () => pullOf(p.router, means, config.activations));
     const settings = { config, tau: scalars.tau, noise: drawn(noise, config) };
     return { out: outputOf(p, x, pull, settings), state: { sums: after } };
   },

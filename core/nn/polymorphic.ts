@@ -5,7 +5,7 @@
 
 import { z } from "zod";
 import { add, mul, slice } from "../../kernels/mod.ts";
-import { scope, type Tensor } from "../graph/mod.ts";
+import { reveal, scope, type Tensor } from "../graph/mod.ts";
 import { nonnegativeSchedule, scheduleOf } from "../optim/schedule.ts";
 import { branchConfig, branches } from "./branches.ts";
 import {
@@ -71,12 +71,16 @@ export function applyRouted(
   router: SoftRouter<Tensor>,
   x: Tensor,
   run: () => readonly Tensor[],
-  { tau, auxWeight, forced, config, layer }: RoutingSettings & {
+  { tau, auxWeight, forced, config, layer, labels }: RoutingSettings & {
     readonly config: Pick<PolymorphicConfig, "entropy_of" | "aux_over_layers">;
     readonly layer: number;
+    /** What the branches are called. */
+    readonly labels?: readonly string[];
   },
 ): Applied {
   const weights = scope("router", () => branchWeights(router, x, tau)), outputs = run();
+  const about = { kind: "shares", over: "tokens", labels } as const;
+  scope("router", () => reveal("branches", about, () => weights));
   const aux = config.aux_over_layers === "mean" ? "router_entropy" : `router_entropy.${layer}`;
   return {
     out: weighBranches(forced ? withForced(weights, forced) : weights, outputs),
@@ -86,6 +90,13 @@ export function applyRouted(
       "router.entropy_norm": normalizedEntropy(weights),
     },
   };
+}
+
+/** A kind that comes twice is told apart by its place. */
+function labelsOf({ branches }: PolymorphicConfig): string[] {
+  return branches.map(({ kind }, i) =>
+    branches.filter((other) => other.kind === kind).length > 1 ? `${i} ${kind}` : kind
+  );
 }
 
 function routerSize({ router_size }: PolymorphicConfig, { hidden_size }: Dims): number {
@@ -125,6 +136,7 @@ export const polymorphic: Part<typeof config> = {
           forced,
           config,
           layer: dims.layer,
+          labels: labelsOf(config),
         });
       },
       state: (room): SpecTree => ({ branches: bound.map((branch) => branch.state(room)) }),

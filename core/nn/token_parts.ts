@@ -14,7 +14,7 @@ import {
   slice,
   sub,
 } from "../../kernels/mod.ts";
-import { scope, type Spec, type Tensor } from "../graph/mod.ts";
+import { reveal, scope, type Spec, type Tensor } from "../graph/mod.ts";
 import { gain, matrix } from "./params.ts";
 import type { Dims, ParamDescription, StepContext } from "./part.ts";
 import { tailState, withTail } from "./state.ts";
@@ -127,6 +127,7 @@ export function smearGate({ hidden_size }: Dims): ParamDescription {
 export function smeared(gate: Tensor, x: Tensor, segment_ids: Tensor | undefined): Tensor {
   return scope("smear", () => {
     const g = reshape(sigmoid(gate), [1, gate.shape[0]]);
+    reveal("previous token", { kind: "gate", over: "part" }, () => reshape(g, gate.shape));
     return causalConv(x, concat([g, sub(1, g)], 0), segment_ids);
   });
 }

@@ -12,7 +12,7 @@ import {
   sub,
   sumLast,
 } from "../../kernels/mod.ts";
-import { currentPath, scope, ShapeError, type Tensor } from "../graph/mod.ts";
+import { currentPath, reveal, scope, ShapeError, type Tensor } from "../graph/mod.ts";
 import type { ParamDescription, RunContext } from "./part.ts";
 
 export const valueOptions = {
@@ -68,6 +68,8 @@ export function mixedValues(
       `value_residual: values [${own.shape}] cannot be mixed with the first layer's [${first.shape}] at ${currentPath()}`,
     );
   }
+  const labels = ["of first values", "of own"], mix = p.value_mix;
+  reveal("value mix", { kind: "factor", over: "part", labels }, () => mix);
   return {
     v: add(mul(element(p.value_mix, 0), first), mul(element(p.value_mix, 1), own)),
     streams: {},

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { add, mul } from "../../kernels/mod.ts";
-import { scope, type Tensor } from "../graph/mod.ts";
+import { reveal, scope, type Tensor } from "../graph/mod.ts";
 import { normConfig, norms } from "./norms.ts";
 import { gain } from "./params.ts";
 import {
@@ -51,6 +51,15 @@ export const x0Mix = {
           const normed = scope(`${half}_norm`, () => norm.at(p[`${half}_norm`], x));
           return mul(p[`${half}_scale`], branches[half](normed));
         };
+        const factors = {
+          "of x": p.mix.x,
+          "of x0": p.mix.x0,
+          mixer: p.mixer_scale,
+          mlp: p.mlp_scale,
+        };
+        for (const [name, value] of Object.entries(factors)) {
+          scope("residual", () => reveal(name, { kind: "factor", over: "part" }, () => value));
+        }
         const start = add(mul(p.mix.x, streams.x), mul(p.mix.x0, streams.x0));
         const mixed = add(start, branch("mixer", start));
         return { ...streams, x: add(mixed, branch("mlp", parallel ? start : mixed)) };
