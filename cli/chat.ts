@@ -26,8 +26,10 @@ In a pipe: each line of stdin is a message, or a command, and answers go to stdo
 {"role": "assistant", "content", "reason", "seed", …} for each.
 Keys and values are kept from turn to turn: only what is new is read. The first answer draws with the seed
 that is told, each further one with the next.
+--penalty repetition=1.2, presence=0.5 or frequency=0.5 makes tokens of the answer less likely that it has
+used; counted=all counts those of the conversation, too.
 With --context slide a full context forgets its oldest turns, whole, until half of it is free, and keeps the
-system's message; with stop the answer ends there, and is said to.
+system's message; with stop the answer ends there, which is said.
 The form of conversations comes with the model, as its chat template; a model without one was never taught
 turns. --template says which it learned all the same.
 

@@ -214,6 +214,26 @@ Deno.test("replay: nanochat 581: a chat whose context is full says so, and goes 
   assert.equal(text, last.at(-1)!.content);
 });
 
+// nanochat 581, swarmllm 31: a crash where the prompt fills the context, or nearly.
+Deno.test("replay: swarmllm 31: conversations of context − 1, context and context + 1 tokens", async () => {
+  await using opened = await openTinyChat("recycled-core-tiny", 120);
+  const { chat } = opened, around = encodePrompt(chatml, bytes, [{ role: "user", content: "" }]);
+  const message = (tokens: number) => "x".repeat(tokens - around.length);
+  for (const context of ["stop", "slide"] as const) {
+    for (const short of [1, 0]) {
+      chat.begin();
+      const { answer } = await listen(chat.say(message(120 - short), options(1, { context })));
+      assert.equal(answer.promptTokens, 120 - short);
+      assert.deepEqual([answer.reason, answer.tokens], ["context", short + 1]);
+    }
+    chat.begin();
+    const said = listen(chat.say(message(121), options(1, { context })));
+    await assert.rejects(said, /the message comes to 121 tokens, but .* ends at 120/);
+    assert.equal(chat.conversation.turns.length, 0);
+    assert.equal((await listen(chat.say("On", options(1)))).answer.tokens, 16);
+  }
+});
+
 Deno.test("chat: a long answer lets turns go on its way, and ends where there are none", async () => {
   await using opened = await openTinyChat("veronica-tiny", 160);
   const { chat } = opened, { sampling } = options(3);
