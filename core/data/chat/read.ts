@@ -27,7 +27,7 @@ export interface ConversationReading {
   readonly shape?: ShapeName | "auto" | undefined;
   /** What the shape's fields are called in the data. */
   readonly fields?: FieldMap | undefined;
-  /** Fields of a turn that mean nothing here; others that are not known are errors. */
+  /** Fields of a turn, or `tools` of a record, that mean nothing here; others that are not known are errors. */
   readonly ignore?: readonly string[] | undefined;
   /** Put in front of conversations that have no system message. */
   readonly system?: string | undefined;

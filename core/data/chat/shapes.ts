@@ -40,17 +40,21 @@ interface Fields extends TurnContext {
 
 const shapes: Record<ShapeName, Shape> = {
   messages: {
-    fields: ["messages", "role?", "content?"],
+    fields: ["messages", "role?", "content?", "tools?"],
     isRecognised: true,
-    messages: (record) => messagesOf(record.get("messages"), "messages", record),
+    messages: (record) => {
+      requireNoTools(record);
+      return messagesOf(record.get("messages"), "messages", record);
+    },
   },
   sharegpt: {
-    fields: ["conversations", "from?", "value?", "system?"],
+    fields: ["conversations", "from?", "value?", "system?", "tools?"],
     isRecognised: true,
-    messages: (record) => [
-      ...systemOf(record),
-      ...sharegptMessages(record.get("conversations"), "conversations", record),
-    ],
+    messages: (record) => {
+      requireNoTools(record);
+      const turns = sharegptMessages(record.get("conversations"), "conversations", record);
+      return [...systemOf(record), ...turns];
+    },
   },
   prompt_completion: {
     fields: ["prompt", "completion", "system?", "role?", "content?"],
@@ -156,6 +160,19 @@ function plain(field: string): string {
 
 function exchange(user: string, assistant: string): Message[] {
   return [{ role: "user", content: user }, { role: "assistant", content: assistant }];
+}
+
+/** A list of tools would have to be written into the prompt, and nothing here does. */
+function requireNoTools(record: Fields): void {
+  const tools = record.get("tools"), { ignore, where } = record;
+  const isEmpty = tools === undefined || tools === "" ||
+    (Array.isArray(tools) && tools.length === 0);
+  if (isEmpty || ignore.includes("tools")) return;
+  throw recordFault(
+    'the field "tools" lists tools, which no template is told of',
+    where,
+    "write them into the system message and say ignore: [tools]",
+  );
 }
 
 function systemOf(record: Fields): Message[] {
