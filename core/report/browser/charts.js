@@ -203,7 +203,7 @@ globalThis.quernCharts = (() => {
   function mount(below, states = {}) {
     for (const figure of below.querySelectorAll("figure[data-chart]")) {
       const { chart } = figure.dataset;
-      if (chart === "lines") drawLines(figure, states[figure.ariaLabel]);
+      if (chart === "lines") drawLines(figure, states[figure.getAttribute("aria-label")]);
       if (chart === "heat") followHeat(figure);
     }
   }
@@ -212,7 +212,7 @@ globalThis.quernCharts = (() => {
   function unmount(below) {
     const states = {};
     for (const figure of below.querySelectorAll('figure[data-chart="lines"]')) {
-      states[figure.ariaLabel] = stateOf(figure);
+      states[figure.getAttribute("aria-label")] = stateOf(figure);
       drop(figure);
     }
     return states;
