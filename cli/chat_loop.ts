@@ -44,9 +44,10 @@ export async function chatBy(
   if (system !== undefined) chat.instruct(system);
   const state: ChatState = { model, chat, settings, note: (text) => noteFolded(text) };
   for (;;) {
-    const next = nextMessage(lines);
+    const said = new AbortController();
+    const next = nextMessage(lines).finally(() => said.abort());
     // who sits at a terminal thinks and types meanwhile
-    const settled = lines.kind === "terminal" ? turn().then(chat.settle) : undefined;
+    const settled = lines.kind === "terminal" && turn().then(() => chat.settle(said.signal));
     const [message] = await Promise.all([next, settled]);
     if (!message) return;
     await lines.remember(message.text);

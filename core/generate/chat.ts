@@ -66,8 +66,8 @@ export interface Chat extends Disposable {
   /** Goes on with another conversation; left out: with none, under the same system's message. */
   begin(messages?: readonly Message[]): void;
   instruct(system: string | undefined): void;
-  /** Reads what was said last while nobody waits, as far as the model must: see `openSession`. */
-  settle(): Promise<void>;
+  /** Reads what was said last while nobody waits for an answer: see `Session.settle`. */
+  settle(signal: AbortSignal): Promise<void>;
 }
 
 export function openChat(model: ChatModel): Chat {
@@ -119,9 +119,7 @@ export function openChat(model: ChatModel): Chat {
     instruct(system) {
       conversation = withSystem(conversation, system);
     },
-    async settle() {
-      if (read.length > 0 && model.decoder.sums.length > 0) await session.read(read);
-    },
+    settle: (signal) => session.settle(read, signal),
     [Symbol.dispose]: () => session[Symbol.dispose](),
   };
 }

@@ -13,6 +13,11 @@ export interface Session extends Disposable {
   readonly decoder: Decoder;
   /** Makes the device ready to go on after `ids`, of which there is one at least. */
   read(ids: readonly number[]): Promise<Reading>;
+  /**
+   * Reads what of `ids` would have to be read again with a text that goes on from them, in pieces, so
+   * that the caller's other work is not kept waiting for long; until it is asked to stop.
+   */
+  settle(ids: readonly number[], signal: AbortSignal): Promise<void>;
   /** Up to `count` steps after what was read: see `Decoder.steps`. */
   steps(count: number, sampling: Sampling, done?: number): AsyncGenerator<DecodedStep, void>;
   /** Forgets what was read, as after an error. */
@@ -21,6 +26,9 @@ export interface Session extends Disposable {
 
 /** Host memory for snapshots. The oldest go first: what they were for is then read again. */
 const SNAPSHOT_BYTES = 2 ** 28;
+
+/** Tokens of a piece: a tenth of a second's work for 100 million parameters on a few cores. */
+const PIECE = 32;
 
 /**
  * Keys and values go back to any beginning of the text. State that is a sum (a delta rule's matrix,
@@ -33,11 +41,13 @@ export function openSession(decoder: Decoder): Session {
   const claim = decoder.claim(), hasSums = decoder.sums.length > 0;
   let known: number[] = []; // what the places hold, from the first on
   let pending = 0; // the last token, which the next step reads
-  let snapshots: { length: number; values: Snapshot }[] = []; // of beginnings of `known`, the longest last
+  let snapshots: Kept[] = []; // of beginnings of `known`, the longest last
 
-  const keep = async (length: number) => {
+  const keep = async (length: number, isPassing: boolean) => {
     if (snapshots.at(-1)?.length === length) return;
-    snapshots.push({ length, values: await decoder.snapshot() });
+    const values = await decoder.snapshot();
+    if (snapshots.at(-1)?.isPassing) snapshots.pop();
+    snapshots.push({ length, values, isPassing });
     const bytes = snapshots.map(({ values }) => bytesOf(values));
     let total = bytes.reduce((sum, each) => sum + each, 0);
     for (let i = 0; i < bytes.length - 1 && total > SNAPSHOT_BYTES; i++) {
@@ -46,20 +56,34 @@ export function openSession(decoder: Decoder): Session {
     }
   };
 
+  const read = async (ids: readonly number[], isPassing = false) => {
+    const last = ids.length - 1, common = commonLength(known, ids, last);
+    snapshots = snapshots.filter(({ length }) => length <= common);
+    const before = snapshots.at(-1), kept = hasSums ? before?.length ?? 0 : common;
+    known = known.slice(0, kept); // should reading fail
+    if (before) decoder.restore(before.values);
+    await decoder.read([ids], [0], kept);
+    if (hasSums && last > 0) await keep(last, isPassing);
+    known = ids.slice(0, last);
+    pending = ids[last];
+    return { kept, read: last - kept };
+  };
+
   return {
     decoder,
-    async read(ids) {
-      const last = ids.length - 1;
-      const common = commonLength(known, ids, last);
-      snapshots = snapshots.filter(({ length }) => length <= common);
-      const before = snapshots.at(-1), kept = hasSums ? before?.length ?? 0 : common;
-      known = known.slice(0, kept); // should reading fail
-      if (before) decoder.restore(before.values);
-      await decoder.read([ids], [0], kept);
-      if (hasSums && last > 0) await keep(last);
-      known = ids.slice(0, last);
-      pending = ids[last];
-      return { kept, read: last - kept };
+    read: (ids) => read(ids),
+    async settle(ids, signal) {
+      while (hasSums && !signal.aborted) {
+        const done = snapshots.findLast(({ length }) =>
+          length < ids.length && commonLength(known, ids, length) === length
+        )?.length ?? 0;
+        if (done >= ids.length - 1) {
+          return;
+        }
+        const end = Math.min(ids.length, done + 1 + PIECE);
+        await read(ids.slice(0, end), end < ids.length);
+        await decoder.device.idle();
+      }
     },
     async *steps(count, sampling, done) {
       for await (const step of decoder.steps(count, sampling, done)) {
@@ -74,6 +98,14 @@ export function openSession(decoder: Decoder): Session {
     },
     [Symbol.dispose]: () => claim[Symbol.dispose](),
   };
+}
+
+interface Kept {
+  /** Tokens that it stands behind. */
+  readonly length: number;
+  readonly values: Snapshot;
+  /** Whether the next one takes its place. */
+  readonly isPassing: boolean;
 }
 
 /** How many of the first `most` ids are the same. */

@@ -93,7 +93,7 @@ for (const name of tinyNames) {
     const first = await turn("Hello", 1);
     assert.equal(first.readTokens, first.promptTokens);
     await turn("What is 3 + 4?", 2);
-    await chat.settle();
+    await chat.settle(new AbortController().signal);
     const third = await turn("And 4 + 3?", 3);
     assert.ok(third.readTokens < third.promptTokens / 2);
     assert.equal(chat.undo(), "And 4 + 3?");

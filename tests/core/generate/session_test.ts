@@ -134,6 +134,25 @@ async function checkTurns(name: string, device: "cpu" | "webgpu", count: number)
   }
 }
 
+Deno.test("session: what settles is read in pieces, until it is asked to stop", async () => {
+  await using tiny = await openTiny("veronica-tiny", { capacity: 300 });
+  using session = openSession(tiny.decoder);
+  const prompt = someIds(20, 1), text = [...prompt, ...someIds(100, 2)];
+  await session.read(prompt);
+  const before = tiny.prefills(), controller = new AbortController();
+  setImmediate(() => controller.abort()); // comes between two pieces
+  await session.settle(text, controller.signal);
+  assert.equal(tiny.prefills(), before + 1);
+  const { signal } = new AbortController(), longer = [...text, ...someIds(10, 3)];
+  await session.settle(text, signal);
+  assert.equal(tiny.prefills(), before + 4); // 100 tokens are pieces of 32, 32, 32 and 4
+  await session.settle(text, signal);
+  assert.equal(tiny.prefills(), before + 4);
+  assert.deepEqual(await session.read(longer), { kept: 119, read: 10 });
+  // the text before is still known
+  assert.deepEqual(await session.read([...prompt, 1, 2]), { kept: 19, read: 2 });
+});
+
 for (const name of [...tinyNames, "shakespeare-char"]) {
   Deno.test(`${name}: a text that grows, and is taken back, goes on as it would alone`, () =>
     checkTurns(name, "cpu", 20));
