@@ -37,22 +37,40 @@ export interface Span {
   readonly answer: number;
 }
 
-/** The answers that are found; an error where one of those that are required is not. */
+/** The answers, as far as they are found; an error where one of those that are required is not. */
 export function findAnswers(
   writing: Writing,
   whole: string,
   required: readonly number[],
 ): Span[] {
   return answersOf(writing.messages).flatMap((answer) => {
-    try {
-      const span = answerSpan(writing, whole, answer);
-      if (required.includes(answer)) requireWhole(writing.messages, whole, span);
-      return [span];
-    } catch (error) {
-      if (error instanceof UserError && !required.includes(answer)) return [];
-      throw error;
-    }
+    if (!required.includes(answer)) return readAnswer(writing, whole, answer);
+    const span = answerSpan(writing, whole, answer);
+    requireWhole(writing.messages, whole, span);
+    return [span];
   });
+}
+
+/** Of an answer that is only read its beginning counts, where its ids are cut off from those of its prompt. */
+function readAnswer(
+  { messages, secret, turnEnds, write }: Writing,
+  whole: string,
+  answer: number,
+): Span[] {
+  try {
+    const prompt = write(messages.slice(0, answer), true);
+    if (!whole.startsWith(prompt)) return [];
+    const pieces = secret.cut(whole.slice(prompt.length));
+    const end = pieces.findIndex(({ text, isControl }) => isControl && turnEnds.includes(text));
+    const length = pieces.slice(0, Math.max(0, end) + 1).reduce(
+      (sum, { text }) => sum + text.length,
+      0,
+    );
+    return [{ start: prompt.length, end: prompt.length + length, answer }];
+  } catch (error) {
+    if (error instanceof UserError) return [];
+    throw error;
+  }
 }
 
 /** The assistant's messages, by index. */

@@ -9,8 +9,10 @@ import {
   type Message,
 } from "../../../../core/text/chat/mod.ts";
 import { withSpecialTokens } from "../../../../core/text/special_tokens.ts";
+import { parseTokenizer } from "../../../../core/text/load.ts";
 import { byteTokenizer } from "../../../../core/text/tokenizer.ts";
 import { marked, talk } from "./marked.ts";
+import { chatBpe } from "./tokenizers.ts";
 
 const template = (source: string, namedTokens = {}, specialTokens: string[] = []) =>
   jinjaTemplate(source, { name: "t.jinja", namedTokens, specialTokens });
@@ -171,6 +173,26 @@ Deno.test("jinja: an answer whose thinking the history leaves out is refused, un
     await show(thinking, thoughtful, { loss: "last" }),
     "<|s|>user\na<|e|>\n<|s|>assistant\nb<|e|>\n<|s|>user\nc<|e|>\n<|s|>assistant\n⟦<think>\nd</think>e<|e|>⟧\n",
   );
+});
+
+Deno.test("jinja: a prompt is where the last answer begins, whatever the history leaves out", async () => {
+  const tokenizer = await parseTokenizer(JSON.stringify(chatBpe()), "tokenizer.json");
+  const full = await withSpecialTokens(tokenizer, thinking.controlTokens);
+  const content = fc.array(
+    fc.constantFrom("\n", "a", " user", "<think>\n", "</think>\n\n", "<|e|>"),
+  )
+    .map((parts) => parts.join(""));
+  const exchange = fc.tuple(content, content).map(([user, assistant]): Message[] => [
+    { role: "user", content: user },
+    { role: "assistant", content: assistant },
+  ]);
+  fc.assert(fc.property(fc.array(exchange, { minLength: 1, maxLength: 3 }), (exchanges) => {
+    const messages = exchanges.flat(), options = { loss: "last" as const };
+    const prompt = encodePrompt(thinking, full, messages.slice(0, -1));
+    const { ids, weights } = encodeConversation(thinking, full, messages, options);
+    assert.deepEqual(ids.subarray(0, prompt.length), prompt);
+    assert.equal(weights.findIndex((weight) => weight > 0), prompt.length);
+  }));
 });
 
 Deno.test("jinja: an answer behind another text than its prompt is refused", async () => {
