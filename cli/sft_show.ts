@@ -147,7 +147,10 @@ function textOf(
   return isCut && !isControl ? tokenizer.decode(ids.subarray(start, end)) : text;
 }
 
-/** A text with names of special tokens told from the tokens, and nothing in it that would move the cursor. */
+/**
+ * A text with names of special tokens told from the tokens, and nothing in it that would move the
+ * cursor.
+ */
 function visible(text: string, { specialTokens }: Tokenizer): string {
   const sections = sectionSplitter([...specialTokens.keys()])(text);
   return sections.map((section, i) => i % 2 === 1 ? `\\${section}` : section).join("")

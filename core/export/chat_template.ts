@@ -6,8 +6,8 @@ import { type ChatTemplate, encodePrompt, findChatTemplate } from "../text/chat/
 import { specialName } from "./tokenizer.ts";
 
 /**
- * The field `chat_template`. Here a conversation begins with the token that begins each document; other programs begin it
- * with what the template writes, so the template is made to write it.
+ * The field `chat_template`. Here a conversation begins with the token that begins each document;
+ * other programs begin it with what the template writes, so the template is made to write it.
  */
 export async function templateField(
   { folder, tokenizer, beginning }: OpenedModel,

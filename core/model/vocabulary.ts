@@ -9,7 +9,9 @@ import { type NamedParam, namedParams } from "./params.ts";
 export interface VocabularyGrowth {
   /** So many ids, from 0 on, were those of the tokenizer that the model learned with. */
   readonly known: number;
-  /** The new ones; a model with more rows than its tokenizer has ids may have rows for them already. */
+  /**
+   * The new ones; a model with more rows than its tokenizer has ids may have rows for them already.
+   */
   readonly fresh: readonly number[];
 }
 
@@ -18,7 +20,10 @@ export function withVocabulary<C extends CompleteModelConfig>(config: C, vocabSi
   return { ...config, vocab_size: Math.max(config.vocab_size, vocabSize) };
 }
 
-/** The paths of the parameters that have a row for each token: embeddings, a head of its own, and the like. */
+/**
+ * The paths of the parameters that have a row for each token: embeddings, a head of its own, and
+ * the like.
+ */
 export function tokenTables(config: CompleteModelConfig): ReadonlySet<string> {
   const params = (extra: number) =>
     namedParams(buildModel({ ...config, vocab_size: config.vocab_size + extra }).params);
@@ -30,8 +35,9 @@ export function tokenTables(config: CompleteModelConfig): ReadonlySet<string> {
 }
 
 /**
- * A table's values after the growth; `old` are those before, row by row. A row that is new begins as the mean of those
- * that were learned: its token is then as likely as an average one, and no other's logit moves.
+ * A table's values after the growth; `old` are those before, row by row. A row that is new begins
+ * as the mean of those that were learned: its logit is then the mean of theirs, and none of theirs
+ * moves.
  */
 export function grownTable(
   { shape }: Pick<NamedParam, "shape">,

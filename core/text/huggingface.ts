@@ -129,7 +129,10 @@ function withoutPrefix(file: TokenizerFile): TokenizerFile {
   return { ...file, normalizer: mend(normalizer), pre_tokenizer: mend(pre_tokenizer) };
 }
 
-/** Builds the library's object of a file whose special tokens it does not get to see, but for the sentinel. */
+/**
+ * Builds the library's object of a file whose special tokens it does not get to see, but for the
+ * sentinel.
+ */
 function openLibrary(file: TokenizerFile, where: string): Library {
   const shown = {
     id: tokensById(file).length,

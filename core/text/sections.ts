@@ -5,8 +5,8 @@
  */
 
 /**
- * Cuts a text before and after these names; the longest counts where several begin. Texts and names take turns, beginning
- * and ending with a text, which may be empty.
+ * Cuts a text before and after these names; the longest counts where several begin. Texts and names
+ * take turns, beginning and ending with a text, which may be empty.
  */
 export function sectionSplitter(names: readonly string[]): (text: string) => string[] {
   if (names.length === 0) return (text) => [text];

@@ -8,8 +8,9 @@ import { parseTokenizer } from "./load.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /**
- * The tokenizer with all these special tokens. Those that it has keep their ids; new ones follow its last id, in order. A
- * name that is an ordinary token becomes a special one. Texts keep their ids.
+ * The tokenizer with all these special tokens. Those that it has keep their ids; new ones follow
+ * its last id, in order. A name that is an ordinary token becomes a special one. Texts keep their
+ * ids.
  */
 export async function withSpecialTokens(
   tokenizer: Tokenizer,

@@ -39,8 +39,8 @@ export interface Tokenizer {
 }
 
 /**
- * Where a text stands: at the start unless given, behind a special token, or behind other text that is encoded on its own. Some
- * tokenizers put a space in front of a text, depending on it.
+ * Where a text stands: at the start unless given, behind a special token, or behind other text that
+ * is encoded on its own. Some tokenizers put a space in front of a text, depending on it.
  */
 export type TextPlace = "start" | "behind_special" | "behind_text";
 
@@ -82,8 +82,8 @@ function namedFrom(endOfText: number, special: readonly string[]): ReadonlyMap<s
 
 /**
  * Every character (Unicode code point) of a given set is a token, in the order of their code
- * points; one more ends a text, and further special tokens follow. A character outside the set is an
- * error: there is no id for it.
+ * points; one more ends a text, and further special tokens follow. A character outside the set is
+ * an error: there is no id for it.
  */
 export function characterTokenizer(
   characters: Iterable<string>,

@@ -11,7 +11,10 @@ export const readingFields = {
   shape: z.enum(["auto", ...shapeNames]).default("auto"),
   /** What the shape's fields are called in the data: `{question: problem, answer: solution}`. */
   fields: z.record(name, name).default({}),
-  /** Fields of a turn, or `tools` of a record, that mean nothing here; others that are not known are errors. */
+  /**
+   * Fields of a turn, or `tools` of a record, that mean nothing here; others that are not known are
+   * errors.
+   */
   ignore: z.array(name).default([]),
   /** A system message for conversations that have none. */
   system: z.string().min(1).optional(),

@@ -1,5 +1,6 @@
 /**
- * Conversations from jsonl and parquet files, one at a time; every fault is named by file and line or row.
+ * Conversations from jsonl and parquet files, one at a time; every fault is named by file and line
+ * or row.
  *
  * @module
  */
@@ -27,7 +28,10 @@ export interface ConversationReading {
   readonly shape?: ShapeName | "auto" | undefined;
   /** What the shape's fields are called in the data. */
   readonly fields?: FieldMap | undefined;
-  /** Fields of a turn, or `tools` of a record, that mean nothing here; others that are not known are errors. */
+  /**
+   * Fields of a turn, or `tools` of a record, that mean nothing here; others that are not known are
+   * errors.
+   */
   readonly ignore?: readonly string[] | undefined;
   /** Put in front of conversations that have no system message. */
   readonly system?: string | undefined;
@@ -57,8 +61,8 @@ interface Unread {
 export type ConversationAttempt = () => Conversation;
 
 /**
- * The conversations of files, read in this order (`-` is standard input); one record, of parquet one row group, is
- * held at a time.
+ * The conversations of files, read in this order (`-` is standard input); one record, of parquet
+ * one row group, is held at a time.
  */
 export async function* conversationsOf(
   files: readonly string[],

@@ -101,7 +101,10 @@ export function fieldsOf(shape: ShapeName, map: FieldMap = {}): string[] {
   return shapes[shape].fields.map((field) => plain(field)).map((field) => map[field] ?? field);
 }
 
-/** An error for a map that names a field which the shape does not have; any shape's where none is given. */
+/**
+ * An error for a map that names a field which the shape does not have; any shape's where none is
+ * given.
+ */
 export function checkFieldMap(shape: ShapeName | undefined, map: FieldMap): void {
   const known = (shape === undefined ? shapeNames : [shape])
     .flatMap((name) => shapes[name].fields.map(plain));

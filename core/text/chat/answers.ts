@@ -1,8 +1,9 @@
 /**
  * Where answers lie in a conversation that a Jinja template wrote.
  *
- * An answer is what the whole text holds behind the prompt for it, up to its end of turn. Prompts are rendered one by
- * one, and each must be how the whole text begins: else a model would be trained behind another text than it is given.
+ * An answer is what the whole text holds behind the prompt for it, up to its end of turn. Prompts
+ * are rendered one by one, and each must be how the whole text begins: else a model would be
+ * trained behind another text than it is given.
  *
  * @module
  */
@@ -21,7 +22,9 @@ export interface GivenMessage {
 export interface Writing {
   readonly messages: readonly GivenMessage[];
   readonly secret: Disguise;
-  /** What ends an answer in a conversation's last turn, and in the others if that is another token. */
+  /**
+   * What ends an answer in a conversation's last turn, and in the others if that is another token.
+   */
   readonly turnEnds: readonly string[];
   /** The text of some messages, with or without the prompt for an answer behind them. */
   write(messages: readonly GivenMessage[], prompt: boolean): string;
@@ -51,7 +54,10 @@ export function findAnswers(
   });
 }
 
-/** Of an answer that is only read its beginning counts, where its ids are cut off from those of its prompt. */
+/**
+ * Of an answer that is only read its beginning counts, where its ids are cut off from those of its
+ * prompt.
+ */
 function readAnswer(
   { messages, secret, turnEnds, write }: Writing,
   whole: string,
@@ -96,8 +102,8 @@ function ownTurn({ messages, isPrompted, write }: Writing, whole: string, answer
 }
 
 /**
- * The turn of an answer that the template writes otherwise once other messages follow, as without its thinking: it ends
- * with the first token that ends turns, before the next answer's prompt does.
+ * The turn of an answer that the template writes otherwise once other messages follow, as without
+ * its thinking: it ends with the first token that ends turns, before the next answer's prompt does.
  */
 function inHistory({ messages, secret, turnEnds, write }: Writing, rest: string, answer: number) {
   const next = messages.findIndex(({ role }, index) => role === "assistant" && index > answer);

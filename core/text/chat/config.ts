@@ -59,7 +59,10 @@ function parseFile<S extends z.ZodType>(schema: S, text: string, where: string):
   throw new UserError(`not a ${basename(where)}: ${field}${message}`, { where });
 }
 
-/** The tokens that the file names: those with a use, as a template's variables, and all that are special. */
+/**
+ * The tokens that the file names: those with a use, as a template's variables, and all that are
+ * special.
+ */
 export function knownTokens(config: TokenizerConfig) {
   const { bos_token, eos_token, pad_token, unk_token } = config;
   const named: NamedTokens = Object.fromEntries(

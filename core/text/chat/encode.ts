@@ -1,9 +1,10 @@
 /**
  * Conversations as token ids, with a loss weight for each.
  *
- * The weights come from the pieces that a template writes, never from the ids. A text between special
- * tokens is encoded as one, as by the tokenizer alone, but for one cut: where an answer begins. There a
- * model starts to write, behind a prompt that is whole, so no token may lie across that place.
+ * The weights come from the pieces that a template writes, never from the ids. A text between
+ * special tokens is encoded as one, as by the tokenizer alone, but for one cut: where an answer
+ * begins. There a model starts to write, behind a prompt that is whole, so no token may lie across
+ * that place.
  *
  * @module
  */
@@ -14,7 +15,9 @@ import type { ChatTemplate, Piece } from "./template.ts";
 
 /** How a conversation is encoded. */
 export interface ConversationOptions {
-  /** Loss on every answer, each with its message's weight, or on the last alone. All unless given. */
+  /**
+   * Loss on every answer, each with its message's weight, or on the last alone. All unless given.
+   */
   readonly loss?: "all" | "last";
   /** A token to put in front, such as the one that begins each document in training. */
   readonly beginning?: number | undefined;
@@ -62,7 +65,9 @@ export function encodeConversation(
   return encodePieces(tokenizer, template, pieces, { weightOf, beginning });
 }
 
-/** Its first tokens, nothing in place of what is cut off: an answer that is cut has no end of turn. */
+/**
+ * Its first tokens, nothing in place of what is cut off: an answer that is cut has no end of turn.
+ */
 export function cutConversation(
   { ids, weights, pieces }: EncodedConversation,
   tokens: number,

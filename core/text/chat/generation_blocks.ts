@@ -15,8 +15,8 @@ export function hasGenerationBlocks(source: string): boolean {
 export const markNames = { start: "generation_start_", end: "generation_end_" } as const;
 
 /**
- * The source with a mark written where a block starts and where it ends. White space around the tags goes as around all
- * others: before a tag on its line, and the line feed behind it.
+ * The source with a mark written where a block starts and where it ends. White space around the
+ * tags goes as around all others: before a tag on its line, and the line feed behind it.
  */
 export function withBlockMarks(source: string): string {
   const tag = /(^[ \t]*)?\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}(\r?\n)?/gm;
@@ -27,7 +27,10 @@ export function withBlockMarks(source: string): string {
   });
 }
 
-/** The text without marks, and the blocks in it, one for each answer; an error where they do not fit but must. */
+/**
+ * The text without marks, and the blocks in it, one for each answer; an error where they do not fit
+ * but must.
+ */
 export function readBlocks(
   marked: string,
   { start, end }: { readonly start: string; readonly end: string },

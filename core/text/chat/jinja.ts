@@ -85,7 +85,9 @@ export function jinjaTemplate(source: string, settings: JinjaSettings): ChatTemp
   };
 }
 
-/** Each beginning of a conversation is written once; a key is enough, as all are of the same one. */
+/**
+ * Each beginning of a conversation is written once; a key is enough, as all are of the same one.
+ */
 function remembering(write: Write): Writing["write"] {
   const written = new Map<string, string>();
   return (messages, prompt) => {
@@ -117,7 +119,10 @@ function cutPieces(secret: Disguise, whole: string, spans: readonly Span[]): Pie
 /** Characters that no template holds, as contents. */
 const sampleContents = ["\u{10fffd}", "\u{10fffc}", "\u{10fffb}", "\u{10fffa}"];
 
-/** A short conversation as it is written, cut at its four contents; with the prompt for its last answer. */
+/**
+ * A short conversation as it is written, cut at its four contents; with the prompt for its last
+ * answer.
+ */
 function sampleOf(write: Write): { readonly parts: readonly string[]; readonly prompt: string } {
   const turns = sampleContents.map((content, i) => ({
     role: ["user", "assistant"][i % 2],
@@ -135,8 +140,8 @@ function sampleOf(write: Write): { readonly parts: readonly string[]; readonly p
 }
 
 /**
- * The special token that stands directly behind the last answer, and behind one before it if that is another: not one that
- * begins the next turn, which would stand before the first turn, too.
+ * The special token that stands directly behind the last answer, and behind one before it if that
+ * is another: not one that begins the next turn, which would stand before the first turn, too.
  */
 function turnEndsOf(
   { parts }: ReturnType<typeof sampleOf>,

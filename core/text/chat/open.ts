@@ -18,7 +18,10 @@ import type { ChatTemplate } from "./template.ts";
 
 /** What a template is told besides its file. */
 export interface ChatTemplateOptions {
-  /** Values of the template's own variables, such as `enable_thinking: false`; they stay with the template. */
+  /**
+   * Values of the template's own variables, such as `enable_thinking: false`; they stay with the
+   * template.
+   */
   readonly variables?: Readonly<Record<string, boolean | number | string>>;
   /** Names of special tokens, where the template's file does not say that they are such. */
   readonly specialTokens?: readonly string[];
@@ -27,8 +30,8 @@ export interface ChatTemplateOptions {
 }
 
 /**
- * The template of a name (`chatml`) or of a file: a Jinja file, a `tokenizer_config.json`, or the folder of one, as of a
- * run or a model. `file#name` is one of several that a file holds.
+ * The template of a name (`chatml`) or of a file: a Jinja file, a `tokenizer_config.json`, or the
+ * folder of one, as of a run or a model. `file#name` is one of several that a file holds.
  */
 export async function openChatTemplate(
   nameOrPath: string,

@@ -11,8 +11,8 @@ export interface Piece {
   /** Whether it is a special token of this name; all else is text, whatever it spells. */
   readonly isControl: boolean;
   /**
-   * The index of the message whose answer this is a part of: what a model is to write itself, end of
-   * turn included. Undefined for all that it is given.
+   * The index of the message whose answer this is a part of: what a model is to write itself, end
+   * of turn included. Undefined for all that it is given.
    */
   readonly answer?: number | undefined;
 }
@@ -22,8 +22,8 @@ export interface RenderOptions {
   /** Whether the text ends with what an answer follows, as when a model is to write one. */
   readonly prompt: "none" | "assistant";
   /**
-   * The assistant's messages, by index, whose answers must be told apart; an error where the template does not let
-   * that be done. The others' answers are told apart where it does.
+   * The assistant's messages, by index, whose answers must be told apart; an error where the
+   * template does not let that be done. The others' answers are told apart where it does.
    */
   readonly required: readonly number[];
   /** Names of all special tokens of the tokenizer. */

@@ -1,6 +1,7 @@
 /**
- * Names of special tokens that someone typed, hidden while a template is rendered: what it writes itself is a special
- * token, what stands in a message is text. All else of a message is as it was, so a template may look at it and cut it.
+ * Names of special tokens that someone typed, hidden while a template is rendered: what it writes
+ * itself is a special token, what stands in a message is text. All else of a message is as it was,
+ * so a template may look at it and cut it.
  *
  * @module
  */

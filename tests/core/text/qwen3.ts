@@ -1,6 +1,6 @@
 /**
- * Qwen3's tokenizer files, from a package that deno.json and the lock do not name: whoever runs quern from its sources
- * would have to fetch its 84 MB.
+ * Qwen3's tokenizer files, from a package that deno.json and the lock do not name: whoever runs
+ * quern from its sources would have to fetch its 84 MB.
  *
  * @module
  */

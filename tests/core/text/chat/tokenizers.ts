@@ -1,5 +1,6 @@
 /**
- * A small byte-level tokenizer with tokens that span the line feeds of a chat, and ChatML's special tokens.
+ * A small byte-level tokenizer with tokens that span the line feeds of a chat, and ChatML's special
+ * tokens.
  *
  * @module
  */

@@ -1,5 +1,6 @@
 /**
- * Conversations against @huggingface/tokenizers, given the whole rendered text with its special tokens.
+ * Conversations against @huggingface/tokenizers, given the whole rendered text with its special
+ * tokens.
  *
  * @module
  */
@@ -18,7 +19,10 @@ import { withSpecialTokens } from "../../../../core/text/special_tokens.ts";
 import { byteFallbackBpe, byteLevelBpe, unigram, wordPiece } from "../fixtures.ts";
 import { chatBpe } from "./tokenizers.ts";
 
-/** Knows all letters that a template writes: what is unknown is one token with its unknown neighbours. */
+/**
+ * Knows all letters that a template writes: what is unknown is one token with its unknown
+ * neighbours.
+ */
 const metaspace = (prepend_scheme: string) => {
   const file = unigram(), stage = { ...file.pre_tokenizer, prepend_scheme };
   const letters = [..."acdfghijklmnpqrsuvwxyz.\n"].map((letter): [string, number] => [letter, -20]);
