@@ -27,6 +27,9 @@ export const hasScript = Deno.build.os === "linux" &&
   (await new Deno.Command("sh", { args: ["-c", "command -v script"], stdout: "null" }).output())
     .success;
 
+/** Whatever the tests themselves run in. */
+const xterm = { TERM: "xterm", NO_COLOR: "", COLUMNS: "" };
+
 /** What a terminal of so many columns is sent; that tests run in a CI, or within tmux, is not told. */
 export async function onTerminal(
   line: string,
@@ -34,8 +37,7 @@ export async function onTerminal(
 ) {
   await writeLine(line, { cwd, columns });
   const { stdout } = await sh(`script -qec 'sh line.sh' /dev/null`, cwd, {
-    TERM: "xterm",
-    NO_COLOR: "",
+    ...xterm,
     ...env,
   });
   return stdout.replaceAll("\r\n", "\n");
@@ -66,7 +68,7 @@ export async function typeOnTerminal(
   const child = new Deno.Command("script", {
     args: ["-qec", "sh line.sh", "/dev/null"],
     cwd: options.cwd,
-    env: { TERM: "xterm", NO_COLOR: "", ...options.env },
+    env: { ...xterm, ...options.env },
     stdin: "piped",
     stdout: "piped",
     stderr: "inherit",
