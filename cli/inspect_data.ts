@@ -6,7 +6,7 @@
 import { plural, significant } from "../core/io/words.ts";
 import type { SplitStats } from "../core/inspect/shards.ts";
 import type { InspectOptions, View } from "./inspect.ts";
-import { lines, pageOf, type Section } from "./inspect_model.ts";
+import { lines, pageOf, type Section } from "./inspect_sections.ts";
 import { formatBytes, formatCount } from "./ui/numbers.ts";
 import { bar, type Cell, escaped, oneLine } from "./ui/table.ts";
 

@@ -14,7 +14,8 @@ import type { InspectOptions, View } from "./inspect.ts";
 import { loadNamed } from "./named_config.ts";
 import { formatCount, formatQuantity } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
-import { type Cell, textTable } from "./ui/table.ts";
+import { lines, pageOf, type Section } from "./inspect_sections.ts";
+import type { Cell } from "./ui/table.ts";
 
 /** A run, a checkpoint, a Hugging Face folder or an artifact. */
 export async function viewModel(path: string, options: InspectOptions): Promise<View> {
@@ -133,13 +134,6 @@ async function vocabOf(
     where: `${path}: data ${folder}`,
     hint: "say it: --set model.vocab_size=50257",
   });
-}
-
-/** One table. */
-export interface Section {
-  readonly title: string;
-  readonly header: readonly string[];
-  readonly rows: readonly (readonly Cell[])[];
 }
 
 async function factsOf(model: OpenedModel["model"], config: PretrainConfig | undefined) {
@@ -331,36 +325,3 @@ function tensorJson({ nonFinite, ...stats }: TensorStats) {
 
 const bad = (stats: readonly TensorStats[]) =>
   stats.filter(({ nonFinite }) => nonFinite > 0).map(({ name }) => name);
-
-/** Tables below each other; the first has no header. */
-export function lines(about: Section, sections: readonly Section[]): string {
-  const width = Math.max(...about.rows.map(([name]) => String(name).length));
-  return [
-    about.title,
-    ...about.rows.map(([name, value]) => `  ${String(name).padEnd(width)}  ${value}`),
-    ...sections.flatMap(({ title, header, rows }) => ["", title, ...textTable(header, rows)]),
-  ].join("\n");
-}
-
-/** The same as a page. */
-export async function pageOf(
-  title: string,
-  about: Section,
-  sections: readonly Section[],
-  further: readonly import("../core/report/mod.ts").Section[] = [],
-): Promise<string> {
-  const { markup, page, table } = await import("../core/report/mod.ts");
-  const cells = (rows: Section["rows"]) => rows.map((row) => [...row]);
-  return page({
-    title,
-    lead: markup`<div class="scroll">${table(["", ""], cells(about.rows))}</div>`,
-    sections: [
-      ...sections.map(({ title, header, rows }, i) => ({
-        id: `part-${i}`,
-        title,
-        content: markup`<div class="scroll">${table([...header], cells(rows))}</div>`,
-      })),
-      ...further,
-    ],
-  });
-}

@@ -95,7 +95,7 @@ function entropyLines(
   const most = Math.max(...all.map(({ most }) => most));
   return [
     "",
-    `how undecided routers are, in nats; all even is ${most.toFixed(3)}`,
+    `entropy of routers, how undecided they are, in nats; all even is ${most.toFixed(3)}`,
     ...textTable(["layer", ...names.flatMap((name) => [name, ""])], rows),
   ];
 }

@@ -60,16 +60,15 @@ export interface Undecided {
 export function undecided(findings: readonly Finding[]): Undecided[] {
   return kinds(findings, "shares", "entropy").flatMap((finding) => {
     const { kind, over, name, labels, all, most = NaN } = finding, layer = layerOf(finding);
-    const column = `${name} entropy`;
-    if (kind === "entropy") return [{ layer, column, value: all.mean[0], most }];
+    if (kind === "entropy") return [{ layer, column: name, value: all.mean[0], most }];
     const { mean, ofMean } = all.entropy!, even = Math.log(labels.length);
     // on the texts, the part itself tells of its units' entropies, token by token
     if (over === "units") {
-      return name === "static" ? [{ layer, column, value: mean, most: even }] : [];
+      return name === "static" ? [{ layer, column: name, value: mean, most: even }] : [];
     }
     return [
-      { layer, column: `${column}, of a token`, value: mean, most: even },
-      { layer, column: `${column}, of the mean`, value: ofMean, most: even },
+      { layer, column: `${name}, of a token`, value: mean, most: even },
+      { layer, column: `${name}, of the mean`, value: ofMean, most: even },
     ];
   });
 }

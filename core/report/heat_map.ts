@@ -65,7 +65,9 @@ export function heatMap(map: HeatMap): Markup {
     y,
     wide: true,
     legend: painted,
-    picture: markup`<div class="heat"><div class="rows">${places(rowNames, 32, "top")}</div>
+    picture: markup`<div class="heat"><div class="rows" style="min-width: ${
+      Math.min(20, Math.max(...rowNames.map(({ length }) => length)))
+    }ch">${places(rowNames, 32, "top")}</div>
 <img class="map${
       columns > 1200 && " fine"
     }" width="${columns}" height="${rows}" alt="${described}; the numbers stand below" style="height: ${height}rem" src="data:image/png;base64,${png}">
