@@ -151,7 +151,7 @@ async function contentsOf(run: string): Promise<Record<string, string>> {
       const path = join(folder, name), key = prefix + name;
       if (isDirectory) await collect(path, `${key}/`);
       else if (key === "metrics.jsonl") contents[key] = withoutSpeed(await Deno.readTextFile(path));
-      else if (key !== "manifest.json") { // it lists the processes
+      else if (key !== "manifest.json" && key !== "report.html") { // they tell of the processes
         contents[key] = createHash("sha256").update(await Deno.readFile(path)).digest("hex");
       }
     }
