@@ -8,6 +8,15 @@ import { Command, type CommandUnknownOpts, Option } from "@commander-js/extra-ty
 import { UserError } from "../core/io/errors.ts";
 import { plural, shellWord } from "../core/io/words.ts";
 import type { OpenedModel } from "../core/open/mod.ts";
+import { blasOption, deviceOption, threadsOption } from "./device_options.ts";
+import {
+  addArtifactOptions,
+  type ArtifactChoice,
+  artifactExamples,
+  artifactHelp,
+  givenArtifactOption,
+  writeArtifact,
+} from "./export_artifact.ts";
 import { parseBytes, parsePath } from "./options.ts";
 import { formatCount } from "./ui/numbers.ts";
 import { printFolded } from "./ui/terminal.ts";
@@ -23,16 +32,20 @@ bring a PyTorch module along (modeling_quern.py), with which they generate and t
 gguf: a file for llama.cpp, of models as plain as Llama, Qwen2 or Qwen3 with a byte-level tokenizer. q8_0 is for
 matrices whose rows are whole blocks of 32; others stay f16, vectors f32.
 
+${artifactHelp}
+
 Examples:
   quern export runs/shakespeare exported/shakespeare
   quern export runs/neollm exported/neollm --dtype bf16 --average ema
   quern export runs/llama exported/llama --module --shard-size 2GB
-  quern export runs/llama llama.gguf --to gguf --dtype q8_0`;
+  quern export runs/llama llama.gguf --to gguf --dtype q8_0
+${artifactExamples}`;
 
 /** What a format stores weights as, its own choice first. Held against core/export by a test: the help must not load it. */
 export const exportDtypeNames = {
   hf: ["f32", "bf16", "f16"],
   gguf: ["f16", "q8_0", "bf16", "f32"],
+  artifact: [],
 } as const;
 type Format = keyof typeof exportDtypeNames;
 
@@ -41,10 +54,11 @@ interface Settings {
   readonly average: string | undefined;
   readonly shardSize: number | undefined;
   readonly module: boolean;
+  readonly artifact: ArtifactChoice;
 }
 
 /** What a format wrote, for people and for scripts. */
-interface Result {
+export interface Result {
   readonly lines: readonly string[];
   readonly record: object;
   /** A command to go on with. */
@@ -54,12 +68,16 @@ interface Result {
 const writers: Record<
   Format,
   (opened: OpenedModel, out: string, settings: Settings) => Promise<Result>
-> = { hf: writeHuggingface, gguf: writeGguf };
+> = {
+  hf: writeHuggingface,
+  gguf: writeGguf,
+  artifact: (opened, out, { artifact }) => writeArtifact(opened, out, artifact),
+};
 
 /** The command with its options. */
 export function exportCommand(): CommandUnknownOpts {
   const formats = Object.keys(exportDtypeNames) as [Format];
-  return new Command("export")
+  const command = new Command("export")
     .summary("write a trained model for other programs")
     .description("Writes a trained model in files that other programs read.")
     .argument("<run>", modelArgument)
@@ -78,14 +96,21 @@ export function exportCommand(): CommandUnknownOpts {
       new Option("--shard-size <bytes>", "hf: files of weights hold at most so much (default: 5GB)")
         .argParser(parseBytes),
     )
-    .option("--module", "hf: the PyTorch module even where a standard class would do", false)
+    .option("--module", "hf: the PyTorch module even where a standard class would do", false);
+  addArtifactOptions(command);
+  return command.optionsGroup("Device and output:")
+    .addOption(deviceOption())
+    .addOption(blasOption())
+    .addOption(threadsOption())
     .option("--json", "print the result as one JSON object", false)
     .option("--quiet", "say nothing but errors", false)
     .addHelpText("after", help)
     .action(async (run, out, { to, checkpoint, json, quiet, ...rest }) => {
       const { dtype, average, shardSize, module } = rest;
-      const settings = { dtype, average, shardSize, module };
-      requireFormat(to, settings);
+      // more options in one command than its types can follow
+      const artifact = command.opts() as unknown as ArtifactChoice;
+      const settings = { dtype, average, shardSize, module, artifact };
+      requireFormat(to, settings, givenArtifactOption(command));
       const { openAny } = await import("../core/open/mod.ts");
       using opened = await openAny(run, { average, checkpoint });
       const { lines, record, next } = await writers[to](opened, parsePath(out), settings);
@@ -98,10 +123,19 @@ export function exportCommand(): CommandUnknownOpts {
 }
 
 /** An option that a format has not would do nothing. */
-function requireFormat(to: Format, { dtype, shardSize, module }: Settings): void {
+function requireFormat(
+  to: Format,
+  { dtype, shardSize, module }: Settings,
+  ofArtifact: string | undefined,
+): void {
   const known: readonly string[] = exportDtypeNames[to];
   if (dtype !== undefined && !known.includes(dtype)) {
-    throw new UserError(`${to} has no --dtype ${dtype}`, { hint: `it has ${known.join(", ")}` });
+    throw new UserError(`${to} has no --dtype ${dtype}`, {
+      hint: known.length > 0 ? `it has ${known.join(", ")}` : "leave it out",
+    });
+  }
+  if (ofArtifact !== undefined && to !== "artifact") {
+    throw new UserError(`${ofArtifact} is for --to artifact`, { hint: "leave it out" });
   }
   if (to === "hf") return;
   const given = shardSize !== undefined ? "--shard-size" : module ? "--module" : undefined;

@@ -50,3 +50,26 @@ Deno.test("quern export: train, export, generate from the folder, bring it back,
     assert.match(slip.stderr, /--tokenizer needs --config/);
   });
 });
+
+Deno.test("quern export --to artifact: packs within a budget, says what it costs, and what it wrote generates", async () => {
+  await withTempDir(async (dir) => {
+    await makeProject(dir);
+    await run(dir, "pretrain", "tiny.yaml", "--out", "runs/a", "--quiet");
+    const packed = ["export", "runs/a", "small", "--to", "artifact", "--small", "64"];
+    const { stdout } = await run(dir, ...packed, "--budget", "8KB", "--measure", "data");
+    assert.match(stdout, /^part +numbers +stored as +about +error +bits\/byte\n/);
+    assert.match(stdout, /\nsmall\/model\.quern: [\d,]+ bytes by (zstd|lzma)/);
+    assert.match(stdout, /\n[\d,]+ of a budget of 8,000 bytes \(\d\d\.\d %\)\n/);
+    assert.match(stdout, /\nbits per byte \d\.\d{4} before, \d\.\d{4} after: [+−]\d+\.\d\d %\n/);
+    const text = await run(dir, "generate", "small", "Once", "--seed", "1", "--weights", "int8");
+    assert.ok(text.stdout.length > 0);
+    const again = await attempt(dir, ...packed);
+    assert.equal(again.code, 2);
+    assert.match(again.stderr, /small: it exists already/);
+    const over = await attempt(dir, "export", "runs/a", "b", "--to", "artifact", "--budget", "1KB");
+    assert.equal(over.code, 1);
+    assert.match(over.stderr, /more than the budget of 1000 B/);
+    const slip = await attempt(dir, "export", "runs/a", "b", "--budget", "16MB");
+    assert.match(slip.stderr, /--budget is for --to artifact/);
+  });
+});
