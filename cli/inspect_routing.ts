@@ -20,8 +20,10 @@ const readTokens = 512;
 export async function viewRouting(path: string, options: InspectOptions): Promise<View> {
   const { openAny } = await import("../core/open/mod.ts");
   const { dominant, halfLife, lookInside } = await import("../core/inspect/insides.ts");
-  const { layerOf, routingPage, undecided } = await import("../core/inspect/routing_page.ts");
-  const helpers = { dominant, halfLife, layerOf, undecided };
+  const { layerOf, meanUndecided, routingPage, undecided } = await import(
+    "../core/inspect/routing_page.ts"
+  );
+  const helpers = { dominant, halfLife, layerOf, meanUndecided, undecided };
   const { placedTexts } = await import("../core/inspect/texts.ts");
   const { checkpoint, average, limit, maxTokens = readTokens, categoryField } = options;
   const fields = options.field ?? defaultFields;
@@ -39,14 +41,17 @@ export async function viewRouting(path: string, options: InspectOptions): Promis
   const title = `${opened.checkpoint} (step ${formatCount(opened.step)})`;
   return {
     text: () => describe(title, found, helpers),
-    json: () => jsonOf(opened.checkpoint, opened.step, found, dominant),
+    json: () => jsonOf(opened.checkpoint, opened.step, found, helpers),
     html: () => Promise.resolve(routingPage(title, found)),
   };
 }
 
 type Helpers =
   & Pick<typeof import("../core/inspect/insides.ts"), "dominant" | "halfLife">
-  & Pick<typeof import("../core/inspect/routing_page.ts"), "layerOf" | "undecided">;
+  & Pick<
+    typeof import("../core/inspect/routing_page.ts"),
+    "layerOf" | "meanUndecided" | "undecided"
+  >;
 
 function describe(title: string, found: Insides, helpers: Helpers): string {
   const { findings, categories } = found;
@@ -78,20 +83,21 @@ const of = (findings: readonly Finding[], ...kinds: Finding["kind"][]) =>
 function entropyLines(
   findings: readonly Finding[],
   columns: number,
-  { undecided }: Helpers,
+  { meanUndecided, undecided }: Helpers,
 ): string[] {
   const all = undecided(findings);
   if (all.length === 0) return [];
   const names = [...new Set(all.map(({ column }) => column))];
   const taken = names.reduce((n, name) => n + Math.max(5, name.length) + 4, 10);
   const width = barWidth(columns, taken, names.length);
+  const cells = (found: { value: number; most: number } | undefined) =>
+    found ? [found.value, bar(found.value / found.most, width)] : [undefined, ""];
   const rows = [...Map.groupBy(all, ({ layer }) => layer)].map(([layer, own]): Cell[] => [
     layer,
-    ...names.flatMap((name) => {
-      const found = own.find(({ column }) => column === name);
-      return [found?.value, found ? bar(found.value / found.most, width) : ""];
-    }),
+    ...names.flatMap((name) => cells(own.find(({ column }) => column === name))),
   ]);
+  const means = meanUndecided(all);
+  if (rows.length > 1) rows.push(["all", ...names.flatMap((name) => cells(means.get(name)))]);
   const most = Math.max(...all.map(({ most }) => most));
   return [
     "",
@@ -306,7 +312,7 @@ function jsonOf(
   checkpoint: string,
   step: number,
   { findings, categories }: Insides,
-  dominant: Helpers["dominant"],
+  { dominant, meanUndecided, undecided }: Helpers,
 ) {
   const measured = ({ units: _, entropy, ...rest }: Measured) => ({
     ...rest,
@@ -319,6 +325,12 @@ function jsonOf(
     checkpoint,
     step,
     categories,
+    entropies: Object.fromEntries(
+      [...meanUndecided(undecided(findings))].map(([name, { value, most }]) => [
+        name,
+        { mean: value, most, normalized: value / most },
+      ]),
+    ),
     findings: findings.map((finding) => ({
       path: finding.path,
       name: finding.name,

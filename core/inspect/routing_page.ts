@@ -73,6 +73,20 @@ export function undecided(findings: readonly Finding[]): Undecided[] {
   });
 }
 
+/** Of each column the mean over layers. */
+export function meanUndecided(
+  all: readonly Undecided[],
+): Map<string, { readonly value: number; readonly most: number }> {
+  const mean = (own: readonly Undecided[], of: (one: Undecided) => number) =>
+    own.reduce((sum, one) => sum + of(one), 0) / own.length;
+  return new Map(
+    [...Map.groupBy(all, ({ column }) => column)].map(([column, own]) => [
+      column,
+      { value: mean(own, ({ value }) => value), most: mean(own, ({ most }) => most) },
+    ]),
+  );
+}
+
 function entropies(findings: readonly Finding[]): Markup[] {
   const all = undecided(findings), groups = [...new Set(all.map(({ column }) => column))];
   if (all.length === 0) return [];

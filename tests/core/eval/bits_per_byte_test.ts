@@ -154,6 +154,32 @@ Deno.test("bits per byte: rows side by side count each target with its row's tok
   assert.equal(some.targets, 3);
 });
 
+Deno.test("bits per byte: pieces, tokens and losses as recorded give what was recorded", async () => {
+  const recorded = readJson<{
+    pieces: { piece: string; kind: "normal" }[];
+    tokens: number[];
+    nll_nats: number[];
+    total_bytes: number;
+    val_loss: number;
+    bpb: number;
+  }>("spec/bits_per_byte.json");
+  const meter: LossMeter = {
+    async *score(batches) {
+      for await (const batch of batches) yield { batch, losses: recorded.nll_nats };
+    },
+  };
+  const pieces = recorded.pieces.map(({ piece, kind }) => ({ text: piece, kind }));
+  const sentencePiece = { ...tokenizer, bytesOf: undefined, pieces: () => pieces };
+  const split = splitOf([recorded.tokens]), length = recorded.nll_nats.length;
+  for (const counting of ["once", "challenge"] as const) {
+    const options = { length, rows: 1, packing: "stream", counting } as const;
+    const found = await bitsPerByte(meter, { split }, sentencePiece, options);
+    assert.equal(found.bytes, recorded.total_bytes);
+    assert.ok(Math.abs(found.loss - recorded.val_loss) < 1e-12);
+    assert.ok(Math.abs(found.bits_per_byte - recorded.bpb) < 1e-12);
+  }
+});
+
 Deno.test("sliding windows: the challenge's, as recorded, count the tail again", () => {
   const { sliding_windows: recorded } = readJson<{
     sliding_windows: {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { openDevice } from "../../../core/device/mod.ts";
 import { dominant, type Finding, halfLife, lookInside } from "../../../core/inspect/insides.ts";
 import { placedTexts } from "../../../core/inspect/texts.ts";
-import { undecided } from "../../../core/inspect/routing_page.ts";
+import { meanUndecided, undecided } from "../../../core/inspect/routing_page.ts";
 import { openAny, type OpenedModel } from "../../../core/open/mod.ts";
 import { withTempDir } from "../../support.ts";
 import { makeData, tinyConfig, train } from "../train/tiny_run.ts";
@@ -136,6 +136,15 @@ Deno.test("insides: texts are files, named files, records by category, or themse
     ]);
     await assert.rejects(placedTexts([" "], { fields }), /no text to read/);
   }));
+
+Deno.test("insides: entropies of layers are averaged by what they are of", () => {
+  const of = (layer: string, column: string, value: number) => ({ layer, column, value, most: 2 });
+  const all = [of("0", "static", 1), of("0", "dynamic", 0.25), of("1", "static", 2)];
+  assert.deepEqual([...meanUndecided(all)], [
+    ["static", { value: 1.5, most: 2 }],
+    ["dynamic", { value: 0.25, most: 2 }],
+  ]);
+});
 
 Deno.test("insides: after its half-life half of a state is left", () => {
   close(halfLife(0.5), 1);
