@@ -14,6 +14,8 @@ import quickstart from "../configs/quickstart.yaml" with { type: "text" };
 import recycledCoreB from "../configs/recycled-core-b.yaml" with { type: "text" };
 import recycledCoreTiny from "../configs/recycled-core-tiny.yaml" with { type: "text" };
 import recycledCore from "../configs/recycled-core.yaml" with { type: "text" };
+import sftChat from "../configs/sft-chat.yaml" with { type: "text" };
+import sftPolyglu from "../configs/sft-polyglu.yaml" with { type: "text" };
 import shakespeareChar from "../configs/shakespeare-char.yaml" with { type: "text" };
 import veronica24l from "../configs/veronica-24l.yaml" with { type: "text" };
 import veronicaTiny from "../configs/veronica-tiny.yaml" with { type: "text" };
@@ -35,6 +37,8 @@ const texts = {
   "recycled-core": recycledCore,
   "recycled-core-b": recycledCoreB,
   "recycled-core-tiny": recycledCoreTiny,
+  "sft-chat": sftChat,
+  "sft-polyglu": sftPolyglu,
   "shakespeare-char": shakespeareChar,
   "veronica-24l": veronica24l,
   "veronica-tiny": veronicaTiny,

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
+import { Argument, Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
 import { builtinConfig, builtinConfigs, noSuchConfig, summaryOf } from "./builtin_configs.ts";
-import { loadNamed } from "./named_config.ts";
+import { loadNamedAny } from "./named_config.ts";
 import { printFolded } from "./ui/terminal.ts";
 
 const help = `
@@ -15,7 +15,8 @@ Examples:
   quern config list
   quern config show shakespeare-char > my.yaml
   quern config check my.yaml
-  quern config schema > schema.json`;
+  quern config schema > schema.json
+  quern config schema sft > sft-schema.json`;
 
 /** The command with its own commands. */
 export function configCommand(): CommandUnknownOpts {
@@ -35,7 +36,9 @@ export function configCommand(): CommandUnknownOpts {
 function listCommand() {
   return new Command("list")
     .summary("list the configs that quern carries")
-    .description("Lists the configs that quern carries: quern pretrain takes their names.")
+    .description(
+      "Lists the configs that quern carries: quern pretrain and quern sft take their names.",
+    )
     .option("--json", "one JSON object a line", false)
     .action(({ json }) => {
       const width = Math.max(...builtinConfigs.map(({ name }) => name.length));
@@ -61,8 +64,8 @@ function showCommand() {
         return console.log(found.text.replace(/^# yaml-language-server:.*\n/, "").trimEnd());
       }
       const { parseConfig } = await import("../core/io/config.ts");
-      const { pretrainConfig } = await import("../core/train/mod.ts");
-      console.log(JSON.stringify(parseConfig(pretrainConfig, found)));
+      const { configKinds, kindOf } = await import("../core/train/mod.ts");
+      console.log(JSON.stringify(parseConfig(configKinds[kindOf(found.text)], found)));
     });
 }
 
@@ -72,14 +75,18 @@ function schemaCommand() {
     .description(
       "Prints the JSON schema (draft 2020-12) by which editors complete and check configs.",
     )
+    .addArgument(
+      new Argument("[command]", "the command that takes such configs").choices(["pretrain", "sft"])
+        .default("pretrain" as const),
+    )
     .addHelpText(
       "after",
       "\nWith it in a file, this first line of a config tells an editor:\n" +
         "  # yaml-language-server: $schema=schema.json",
     )
-    .action(async () => {
+    .action(async (command) => {
       const { configSchema } = await import("../core/train/mod.ts");
-      console.log(JSON.stringify(configSchema(), null, 2));
+      console.log(JSON.stringify(configSchema(command), null, 2));
     });
 }
 
@@ -115,7 +122,7 @@ async function check(file: string, isSilent: boolean): Promise<Checked> {
   const { doubtsOf } = await import("../core/train/mod.ts");
   try {
     const say = (line: string) => isSilent || console.error(line);
-    const config = await loadNamed(file, [], say);
+    const config = await loadNamedAny(file, say);
     return { file, valid: true, notes: doubtsOf(config).map((doubt) => `note: ${doubt}`) };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;

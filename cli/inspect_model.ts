@@ -9,7 +9,7 @@ import { plural } from "../core/io/words.ts";
 import type { ModelFacts } from "../core/inspect/model_facts.ts";
 import type { TensorStats } from "../core/inspect/tensors.ts";
 import type { OpenedModel } from "../core/open/mod.ts";
-import type { CheckpointState, PretrainConfig } from "../core/train/mod.ts";
+import type { AnyConfig, CheckpointState, PretrainConfig } from "../core/train/mod.ts";
 import type { InspectOptions, View } from "./inspect.ts";
 import { loadNamed } from "./named_config.ts";
 import { formatCount, formatQuantity } from "./ui/numbers.ts";
@@ -136,7 +136,7 @@ async function vocabOf(
   });
 }
 
-async function factsOf(model: OpenedModel["model"], config: PretrainConfig | undefined) {
+async function factsOf(model: OpenedModel["model"], config: AnyConfig | undefined) {
   const { modelFacts } = await import("../core/inspect/model_facts.ts");
   const { assumedLimits, webgpuTarget } = await import("../core/device/webgpu/mod.ts");
   // whose limits does not matter: the work is the same

@@ -38,6 +38,11 @@ const commands: readonly CommandEntry[] = [
     load: async () => (await import("./pretrain.ts")).pretrainCommand(),
   },
   {
+    name: "sft",
+    summary: "fine-tune a model on conversations",
+    load: async () => (await import("./sft.ts")).sftCommand(),
+  },
+  {
     name: "import",
     summary: "make a run of a published checkpoint",
     load: async () => (await import("./import.ts")).importCommand(),

@@ -9,10 +9,11 @@ import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import quickstartConfig from "../configs/quickstart.yaml" with { type: "text" };
 import type { HeldOutSum } from "../core/data/corpus.ts";
 import type { Device } from "../core/device/mod.ts";
+import type { BatchSizes } from "../core/train/mod.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { plural, shellWord } from "../core/io/words.ts";
 import { blasOption, deviceOption, openChosenDevice, threadsOption } from "./device_options.ts";
-import { type Conversation, showTraining } from "./pretrain_progress.ts";
+import { type Conversation, showTraining } from "./train_progress.ts";
 import { listenForInterrupt } from "./ui/interrupt.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { version } from "./version.ts";
@@ -185,12 +186,15 @@ async function train(
   { run, device, conversation, signal, ...from }: TrainingJob,
 ): Promise<Trained> {
   const { countAll, buildModel, namedParams } = await import("../core/model/mod.ts");
-  const { doubtsOf, newRun, openData } = await import("../core/train/mod.ts");
+  const { doubtsOf, newRun, openData, resolveConfig, shardData } = await import(
+    "../core/train/mod.ts"
+  );
   const { factsOf, resolveWithin } = await import("./run_memory.ts");
   const given = await readConfig(from.data, from.overrides), { target } = device;
   using data = await openData(given.data);
   const facts = factsOf(data, given.data.packing);
-  const { config } = await resolveWithin(given, { target, device, data: facts });
+  const resolve = (sizes?: BatchSizes) => resolveConfig(given, data.vocabSize, sizes);
+  const { config } = await resolveWithin(given, { target, device, data: facts, resolve });
   const parameters = countAll(namedParams(buildModel(config.model).params));
   if (!conversation.quiet) {
     for (const doubt of doubtsOf(config)) console.error(`note: ${doubt}`);
@@ -198,7 +202,7 @@ async function train(
   }
   const job = {
     config,
-    data,
+    data: shardData(data, config),
     device,
     beginning: newRun(run),
     session: { version, command: ["quern", ...Deno.args] },

@@ -8,13 +8,7 @@ import type { Device } from "../core/device/mod.ts";
 import { countTargets, type Packing } from "../core/data/batches.ts";
 import { UserError } from "../core/io/errors.ts";
 import type { Target } from "../core/plan/mod.ts";
-import type {
-  BatchSizes,
-  Memory,
-  OpenData,
-  PretrainConfig,
-  ResolvedConfig,
-} from "../core/train/mod.ts";
+import type { BatchSizes, GivenSizes, Memory, OpenData, RunConfig } from "../core/train/mod.ts";
 import { parseBytes } from "./options.ts";
 
 /** `--memory`: what the device has, or what a run may use of it. */
@@ -90,39 +84,37 @@ export function factsOf({ sources, vocabSize }: OpenData, packing: Packing): Dat
 }
 
 /** Whom sizes must fit. */
-export interface Surroundings extends RunMemory {
+export interface Surroundings<R extends RunConfig> extends RunMemory {
   readonly target: Target;
   readonly device: Device | undefined;
   readonly data: DataFacts;
+  /** The config with sizes filled in, those that it gives unless others are given. */
+  resolve(sizes?: BatchSizes): R;
 }
 
 /** A config with nothing left open, and what sizes that were `auto` were fitted to. */
-export interface Resolved {
-  readonly config: ResolvedConfig;
+export interface Resolved<R extends RunConfig = RunConfig> {
+  readonly config: R;
   readonly memory?: Memory;
 }
 
 /** Fills in what is left open: sizes that are `auto` fill the memory that there is. */
-export async function resolveWithin(
-  given: PretrainConfig,
-  { target, device, data, memory: size }: Surroundings,
-): Promise<Resolved> {
-  const { anyRows, fitSizes, hasAutoSizes, resolveConfig, roomOf } = await import(
-    "../core/train/mod.ts"
-  );
-  const { vocab_size, epochTargets } = data;
-  if (!hasAutoSizes(given)) return { config: resolveConfig(given, vocab_size) };
+export async function resolveWithin<R extends RunConfig>(
+  given: GivenSizes & { readonly sequence_length: number },
+  { target, device, data: { epochTargets }, resolve, memory: size }: Surroundings<R>,
+): Promise<Resolved<R>> {
+  const { anyRows, fitSizes, hasAutoSizes, roomOf } = await import("../core/train/mod.ts");
+  if (!hasAutoSizes(given)) return { config: resolve() };
   const memory = await freeMemory(target, device, size), room = roomOf(target, memory.bytes);
   const mostRows = epochTargets === undefined
     ? anyRows
     : Math.ceil(epochTargets.reduce((a, b) => a + b, 0) / given.sequence_length);
-  const resolve = (sizes: BatchSizes) => resolveConfig(given, vocab_size, sizes);
   return { config: fitSizes(given, { resolve, target, room, mostRows }), memory };
 }
 
 /** Refuses a run that takes more than `--memory` gives it. */
 export async function requireWithin(
-  config: ResolvedConfig,
+  config: RunConfig,
   target: Target,
   given: number | undefined,
 ): Promise<void> {

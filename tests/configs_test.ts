@@ -1,13 +1,23 @@
 import assert from "node:assert/strict";
 import { assumedLimits, webgpuTarget } from "../core/device/webgpu/mod.ts";
 import { loadConfig } from "../core/io/config.ts";
+import { sftConfig } from "../core/sft/mod.ts";
 import { configSchema, dryRun, pretrainConfig, resolveConfig } from "../core/train/mod.ts";
 import { root } from "./support.ts";
 
 const yamlFiles = [...Deno.readDirSync(`${root}configs`)].map(({ name }) => name)
   .filter((name) => name.endsWith(".yaml"));
 
-for (const name of yamlFiles) {
+const isTuning = (name: string) => name.startsWith("sft-");
+
+for (const name of yamlFiles.filter(isTuning)) {
+  Deno.test(`configs: ${name} is understood`, async () => {
+    const { kind, optimizer } = await loadConfig(sftConfig, `${root}configs/${name}`);
+    assert.ok(kind === "sft" && optimizer.freeze.length === 0);
+  });
+}
+
+for (const name of yamlFiles.filter((name) => !isTuning(name))) {
   Deno.test(`configs: ${name} is understood, and its run can be planned`, async () => {
     const config = await loadConfig(pretrainConfig, `${root}configs/${name}`);
     const found = dryRun(
@@ -24,18 +34,20 @@ Deno.test("configs: the recipe for tiny Shakespeare has nanoGPT's size, about 0.
   assert.ok(Math.abs(params / 800_000 - 1) < 0.02, `${params}`);
 });
 
-Deno.test("configs: schema.json is what `quern config schema` prints, and each config names it", async () => {
-  const stored = await Deno.readTextFile(`${root}configs/schema.json`);
-  assert.deepEqual(
-    JSON.parse(stored),
-    JSON.parse(JSON.stringify(configSchema())),
-    "run: quern config schema > configs/schema.json, then deno fmt",
-  );
-  for (const name of yamlFiles) {
-    const text = await Deno.readTextFile(`${root}configs/${name}`);
-    assert.match(text, /^# yaml-language-server: \$schema=schema\.json\n/, name);
-  }
-});
+for (const [kind, file] of [["pretrain", "schema.json"], ["sft", "sft-schema.json"]] as const) {
+  Deno.test(`configs: ${file} is what \`quern config schema ${kind}\` prints, and each config names it`, async () => {
+    const stored = await Deno.readTextFile(`${root}configs/${file}`);
+    assert.deepEqual(
+      JSON.parse(stored),
+      JSON.parse(JSON.stringify(configSchema(kind))),
+      `run: quern config schema ${kind} > configs/${file}, then deno fmt`,
+    );
+    for (const name of yamlFiles.filter((name) => isTuning(name) === (kind === "sft"))) {
+      const text = await Deno.readTextFile(`${root}configs/${name}`);
+      assert.ok(text.startsWith(`# yaml-language-server: $schema=${file}\n`), name);
+    }
+  });
+}
 
 Deno.test("configs: the schema refuses unknown keys, asks for what has no default, and takes a plain rate", () => {
   const schema = configSchema() as {

@@ -1,6 +1,6 @@
 /** Bits per byte of a model on a file or on shards: from paths to numbers. */
 
-import type { Packing } from "../data/batches.ts";
+import { type Packing, packings } from "../data/batches.ts";
 import type { ReadOptions } from "../data/documents.ts";
 import { expandInputs } from "../data/inputs.ts";
 import { isShards, openShards, requireTokenizer, type SplitReader } from "../data/shard_reader.ts";
@@ -87,7 +87,7 @@ function optionsOf({ config, model, tokenizer }: OpenedModel, job: BitsJob): Bit
   if (stride !== undefined && stride > length) {
     throw refuse("--stride", `windows of ${plural(length, "token")} would leave out some between`);
   }
-  const packing: Packing = config?.data.packing ??
+  const packing: Packing = packings.find((packing) => packing === config?.data.packing) ??
     (tokenizer.endOfText === undefined ? "stream" : "documents");
   const rows = job.rows ?? Math.max(1, Math.floor(tokensAtOnce / length));
   return {

@@ -189,3 +189,18 @@ async function syncFolder(folder: string): Promise<void> {
   using handle = await Deno.open(folder);
   await handle.sync();
 }
+
+/** A new folder beside `path`, gone when it is disposed of unless it was moved; left-overs are found as those of `path`. */
+export async function folderBeside(path: string): Promise<AsyncDisposable & { path: string }> {
+  await Deno.mkdir(dirname(path), { recursive: true });
+  const temporary = temporaryBeside(path);
+  await Deno.mkdir(temporary);
+  inProgress.add(temporary);
+  return {
+    path: temporary,
+    async [Symbol.asyncDispose]() {
+      if (await exists(temporary)) await Deno.remove(temporary, { recursive: true });
+      inProgress.delete(temporary);
+    },
+  };
+}

@@ -5,7 +5,7 @@ import { exists } from "../io/atomic.ts";
 import { UserError } from "../io/errors.ts";
 import { tokenizerConfigName } from "../text/chat/mod.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import type { PretrainConfig } from "../train/mod.ts";
+import { type AnyConfig, textBeginning } from "../train/mod.ts";
 import { isRecord, readJson } from "./json.ts";
 
 /**
@@ -15,7 +15,7 @@ import { isRecord, readJson } from "./json.ts";
 export async function beginningOf(
   folder: string,
   tokenizer: Tokenizer,
-  config: PretrainConfig | undefined,
+  config: AnyConfig | undefined,
 ): Promise<number | undefined> {
   const path = join(folder, tokenizerConfigName);
   const { add_bos_token, bos_token } = await exists(path) ? await readJson(path) : {};
@@ -25,7 +25,7 @@ export async function beginningOf(
     if (id !== undefined) return id;
     throw new UserError(`add_bos_token is true, but ${name} is no special token`, { where: path });
   }
-  if (config) return config.data.packing === "documents" ? tokenizer.endOfText : undefined;
+  if (config) return textBeginning(config, tokenizer);
   return templateStart(JSON.parse(tokenizer.file), tokenizer);
 }
 

@@ -29,12 +29,8 @@ import {
   scalarValues,
 } from "../model/mod.ts";
 import { loadTokenizer, parseTokenizer, tokenizerFileName } from "../text/load.ts";
-import {
-  type PretrainConfig,
-  pretrainConfig,
-  type ResolvedConfig,
-  timelineOf,
-} from "../train/mod.ts";
+import { type AnyConfig, pretrainConfig, type ResolvedConfig, timelineOf } from "../train/mod.ts";
+import { sftConfig } from "../sft/config.ts";
 import { beginningOf } from "./beginning.ts";
 import { isRecord, readJson } from "./json.ts";
 import type { OpenedModel } from "./open.ts";
@@ -102,7 +98,7 @@ export async function openFolder(
 /** What quern export adds to a config.json, of the run that it comes from. */
 const ownSchema = z.object({
   step: z.int().nonnegative().default(0),
-  config: pretrainConfig.optional(),
+  config: z.union([pretrainConfig, sftConfig]).optional(),
   /** The text of the run's tokenizer.json, where the one beside is made from it. */
   tokenizer: z.string().optional(),
 });
@@ -136,8 +132,8 @@ function modelIn(
 }
 
 /** What the run said of its model, which is more than others need, unless they have changed it since. */
-function asItWas(given: Model, config: PretrainConfig | undefined): Model {
-  if (!config) return given;
+function asItWas(given: Model, config: AnyConfig | undefined): Model {
+  if (!config?.model) return given;
   const { vocab_size, max_position_embeddings } = given.dims;
   const before = buildModel(completeModel(config.model, { vocab_size, max_position_embeddings }));
   const computed = ({ config }: Model) => {

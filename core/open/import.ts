@@ -6,12 +6,7 @@ import { exists, isTaken, writeFolderAtomic } from "../io/atomic.ts";
 import { UserError } from "../io/errors.ts";
 import { countAll } from "../model/mod.ts";
 import { tokenizerConfigName } from "../text/chat/mod.ts";
-import {
-  type PretrainConfig,
-  pretrainConfig,
-  saveWeights,
-  writeImportedRun,
-} from "../train/mod.ts";
+import { type AnyConfig, pretrainConfig, saveWeights, writeImportedRun } from "../train/mod.ts";
 import { openFolder } from "./huggingface.ts";
 import { readJson } from "./json.ts";
 import type { OpenedModel } from "./open.ts";
@@ -62,7 +57,7 @@ export function runConfigOf(
     OpenedModel,
     "config" | "model" | "beginning"
   >,
-): PretrainConfig {
+): AnyConfig {
   return config ?? pretrainConfig.parse({
     model,
     data: { path: "data", packing: beginning === undefined ? "stream" : "documents" },

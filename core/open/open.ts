@@ -15,15 +15,15 @@ import type { AverageKind } from "../optim/mod.ts";
 import { loadTokenizer, tokenizerFileName } from "../text/load.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import {
+  type AnyConfig,
   findCheckpoint,
   type FirstWeights,
   isCheckpoint,
   isRun,
   namedCheckpoint,
   openModelFile,
-  type PretrainConfig,
   readRunConfig,
-  type ResolvedConfig,
+  type RunConfig,
   runOf,
   timelineOf,
 } from "../train/mod.ts";
@@ -36,7 +36,7 @@ export interface OpenedModel extends FirstWeights {
   /** The folder with `tokenizer.json` and, where there is one, `tokenizer_config.json` (which has the chat template). */
   readonly folder: string;
   /** The config of the run that it comes from; undefined where nothing says it. */
-  readonly config: PretrainConfig | undefined;
+  readonly config: AnyConfig | undefined;
   readonly model: Model;
   readonly tokenizer: Tokenizer;
   /** The weights by the model's paths, f32, read when they are asked for. */
@@ -78,7 +78,7 @@ async function openRun(path: string, { average, checkpoint }: WhichWeights): Pro
   const folder = await checkpointOf(path, checkpoint), run = await runOf(folder);
   const config = await readRunConfig(run), tokenizer = await loadTokenizer(run);
   const model = buildModel(
-    completeModel(config.model, {
+    completeModel(config.model!, {
       vocab_size: tokenizer.vocabSize,
       max_position_embeddings: config.sequence_length,
     }),
@@ -93,7 +93,7 @@ async function openRun(path: string, { average, checkpoint }: WhichWeights): Pro
       exitCode: exitCodes.failed,
     });
   }
-  const scalars = scalarValues(model, timelineOf(config as ResolvedConfig), step);
+  const scalars = scalarValues(model, timelineOf(config as RunConfig), step);
   const beginning = await beginningOf(run, tokenizer, config);
   const owned = stack.move();
   return {

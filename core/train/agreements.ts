@@ -2,7 +2,13 @@
 
 import { plural } from "../io/words.ts";
 import { ShapeError } from "../graph/mod.ts";
-import { buildModel, completeModel, type Model, qatParams } from "../model/mod.ts";
+import {
+  buildModel,
+  completeModel,
+  type Model,
+  type ModelConfig,
+  qatParams,
+} from "../model/mod.ts";
 import {
   learningRates,
   misplacedPoint,
@@ -12,8 +18,8 @@ import {
   type Schedule,
   type Span,
 } from "../optim/mod.ts";
-import type { PretrainConfig } from "./config.ts";
-import { dataFault, restFault } from "./data_config.ts";
+import type { PretrainConfig, TrainingConfig } from "./config.ts";
+import { dataFault, restFault, type WeighedSources } from "./data_config.ts";
 import { healthSchedules } from "./router_health.ts";
 import { changed, type TimelineConfig, timelineOf } from "./timeline.ts";
 
@@ -31,7 +37,11 @@ export function disagreements(config: PretrainConfig): Disagreement[] {
     return [{ path: ["steps"], message }];
   }
   const [path, message] = dataFault(config.data);
-  if (message) return [{ path, message }];
+  return message ? [{ path, message }] : trainingDisagreements(config);
+}
+
+/** Of any training; what depends on its length is left out while `epochs` alone says it. */
+export function trainingDisagreements(config: AnyTraining): Disagreement[] {
   const { early_stop, validation, checkpoint: { every, keep_best } } = config;
   if (early_stop && validation.every === 0 && (every === 0 || keep_best === 0)) {
     const message = "the loss is measured at the end only: give validation.every";
@@ -49,16 +59,26 @@ function hasLength({ steps, max_tokens, max_minutes }: PretrainConfig): boolean 
   return steps !== undefined || max_tokens !== undefined || max_minutes > 0;
 }
 
-/** The config's timeline needs numbers; while some are `auto` there is none. */
-function numbersOf(config: PretrainConfig): TimelineConfig | undefined {
-  const { batch_size, accumulation } = config;
+/** What all trainings say; of some the model and the sizes are found later. */
+export interface AnyTraining extends Omit<TrainingConfig, "stages"> {
+  readonly model?: ModelConfig | undefined;
+  readonly data: WeighedSources;
+  readonly stages: readonly (Partial<TrainingConfig["stages"][number]> & { readonly from: Span })[];
+  readonly epochs?: number | undefined;
+}
+
+/** The config's timeline needs numbers; while some are `auto`, or the length is not known, there is none. */
+function numbersOf(config: AnyTraining): TimelineConfig | undefined {
+  const { batch_size, accumulation, epochs, steps } = config;
   if (batch_size === "auto" || accumulation === "auto") return undefined;
+  if (epochs !== undefined && steps === undefined) return undefined;
   return { ...config, batch_size, accumulation };
 }
 
 /** Rows, parts and positions, of the run and of each of its stages. */
-function ofSizes(config: PretrainConfig): Disagreement[] {
-  const { sequence_length, batch_size, accumulation, model: { max_position_embeddings } } = config;
+function ofSizes(config: AnyTraining): Disagreement[] {
+  const { sequence_length, batch_size, accumulation, model } = config;
+  const max_position_embeddings = model?.max_position_embeddings;
   const found: Disagreement[] = [];
   let sizes = { sequence_length, batch_size, accumulation };
   if (batch_size === "auto" && accumulation === "auto") {
@@ -86,12 +106,12 @@ function ofSizes(config: PretrainConfig): Disagreement[] {
   return found;
 }
 
-function sizesIn({ from: _, ...sizes }: Partial<PretrainConfig["stages"][number]>) {
+function sizesIn({ from: _, ...sizes }: Partial<TrainingConfig["stages"][number]>) {
   return sizes;
 }
 
 /** Stages, points and everything else in time. */
-function ofTimes(config: PretrainConfig, numbers: TimelineConfig): Disagreement[] {
+function ofTimes(config: AnyTraining, numbers: TimelineConfig): Disagreement[] {
   const timeline = timelineOf(numbers);
   if (timeline.steps === Infinity) {
     const endless = ofEndless(config);
@@ -116,31 +136,31 @@ function ofTimes(config: PretrainConfig, numbers: TimelineConfig): Disagreement[
 const noLength = "this needs the length of the run: give steps or max_tokens besides max_minutes";
 
 /** Where only time ends the run: everything that depends on its length. */
-function ofEndless(config: PretrainConfig): Disagreement[] {
+function ofEndless(config: AnyTraining): Disagreement[] {
   const schedules = schedulesOf(config).filter(({ schedule }) => needsLength(schedule));
   const spans = spansIn(config).filter(({ span }) => parseSpan(span).unit === "part");
   return [...schedules, ...spans].map(({ path }) => ({ path, message: noLength }));
 }
 
 /** Every schedule of a config, with its place. */
-function schedulesOf({ model, optimizer, data: { sources = [] }, router_health }: PretrainConfig) {
+function schedulesOf({ model, optimizer, data: { sources = [] }, router_health }: AnyTraining) {
   const health = router_health ? healthSchedules(router_health) : [];
   return [
     ...health.map(({ path, schedule }) => ({ path: ["router_health", ...path], schedule })),
-    ...modelSchedules(model),
+    ...model ? modelSchedules(model) : [],
     ...optimizerSchedules(optimizer).map(({ path, schedule }) => ({
       path: ["optimizer", ...path],
       schedule,
     })),
     ...sources.map(({ weight }, i) => ({
       path: ["data", "sources", i, "weight"],
-      schedule: weight,
+      schedule: weight ?? 1,
     })),
   ];
 }
 
 /** Those that the model's parts read; where in the config they stand is found by looking for them. */
-function modelSchedules(model: PretrainConfig["model"]): PlacedSchedule[] {
+function modelSchedules(model: ModelConfig): PlacedSchedule[] {
   const { scalars = [] } = modelOf({ model }) ?? {};
   return scalars.flatMap(({ schedule }) => {
     const path = typeof schedule === "number" ? undefined : placeOf(schedule, model, ["model"]);
@@ -148,8 +168,9 @@ function modelSchedules(model: PretrainConfig["model"]): PlacedSchedule[] {
   });
 }
 
-/** The model, for a vocabulary that does not matter; undefined where it is none. */
-function modelOf({ model }: Pick<PretrainConfig, "model">): Model | undefined {
+/** The model, for a vocabulary that does not matter; undefined where it is none, or not yet known. */
+function modelOf({ model }: { readonly model?: ModelConfig | undefined }): Model | undefined {
+  if (model === undefined) return undefined;
   try {
     return buildModel(completeModel(model, { vocab_size: 1, max_position_embeddings: 1 }));
   } catch (error) {
@@ -174,7 +195,7 @@ interface PlacedSchedule {
 }
 
 /** The spans outside schedules, with their places. */
-function spansIn(config: PretrainConfig): { path: Path; span: Span }[] {
+function spansIn(config: AnyTraining): { path: Path; span: Span }[] {
   const { validation, checkpoint, samples, log_every, stages, optimizer, qat } = config;
   return [
     ...qat ? [{ path: ["qat", "from"], span: qat.from }] : [],
@@ -190,7 +211,7 @@ function spansIn(config: PretrainConfig): { path: Path; span: Span }[] {
 }
 
 /** What a config says that its author may not have meant. */
-export function doubtsOf(config: PretrainConfig): string[] {
+export function doubtsOf(config: AnyTraining): string[] {
   const numbers = numbersOf(config);
   if (!numbers) return []; // the resolved config is asked again
   const timeline = timelineOf(numbers), { steps, end } = timeline, doubts: string[] = [];

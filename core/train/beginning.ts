@@ -5,8 +5,9 @@ import { UserError } from "../io/errors.ts";
 import { lockFolder } from "../io/lock.ts";
 import type { Tensors } from "../io/tensors.ts";
 import { findCheckpoint, newestCheckpoint, refuseImported } from "./checkpoint.ts";
-import type { PretrainConfig } from "./config.ts";
-import { configFile, isRun, removeBrokenCheckpoints, runOf } from "./run_folder.ts";
+import type { GivenSizes } from "./config.ts";
+import { configFile } from "./run_files.ts";
+import { isRun, removeBrokenCheckpoints, runOf } from "./run_folder.ts";
 
 /** A run's folder and where in it training begins. Holds the lock of a folder that is there already. */
 export interface Beginning extends Disposable {
@@ -104,7 +105,7 @@ async function lockedBeginning(
 }
 
 /** A config to go on with: sizes that it leaves to the device are those that the run began with. */
-export function withSizesOf(before: PretrainConfig, config: PretrainConfig): PretrainConfig {
+export function withSizesOf<C extends GivenSizes>(before: GivenSizes, config: C): C {
   const { batch_size, accumulation } = config;
   return {
     ...config,

@@ -107,6 +107,9 @@ export const trainingFields = {
   seed: z.int().min(0).max(0xffffffff).default(0),
 };
 
+const _training = z.strictObject(trainingFields);
+export type TrainingConfig = z.output<typeof _training>;
+
 const forms = z.strictObject({ model: modelConfig, data: dataConfig, ...trainingFields });
 
 export type PretrainConfig = z.output<typeof forms>;
@@ -147,12 +150,12 @@ export interface RunConfig extends Omit<ResolvedConfig, "data"> {
 }
 
 /** The command that makes such runs. */
-export function verbOf({ kind }: Pick<RunConfig, "kind">): "pretrain" | "sft" {
-  return kind ?? "pretrain";
+export function verbOf(config: object): "pretrain" | "sft" {
+  return "kind" in config && config.kind === "sft" ? "sft" : "pretrain";
 }
 
 /** The command line by which a run goes on. */
-export function resumeCommand(config: Pick<RunConfig, "kind">, run: string): string {
+export function resumeCommand(config: object, run: string): string {
   return `quern ${verbOf(config)} --resume ${shellWord(run)}`;
 }
 
@@ -252,8 +255,9 @@ function lengthInSteps({ steps, max_tokens }: PretrainConfig, resolved: Resolved
   return [{ name: "steps", value: timeline.steps, rule }];
 }
 
-function autoNumbers(
-  config: PretrainConfig,
+/** Sizes that were `auto`. */
+export function autoNumbers(
+  config: GivenSizes,
   { batch_size, accumulation }: BatchSizes,
   memory: Memory | undefined,
 ): DerivedNumber[] {

@@ -11,8 +11,15 @@ import { openShards, type ShardReader } from "../data/shard_reader.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { Checkpoint, CheckpointState } from "./checkpoint.ts";
-import type { ResolvedConfig } from "./config.ts";
-import { type DataConfig, dataPaths, sharesOf, sharesOfRun } from "./data_config.ts";
+import type { RunConfig } from "./config.ts";
+import {
+  type DataConfig,
+  dataPaths,
+  type DataPlaces,
+  sharesOf,
+  sharesOfRun,
+  type WeighedSources,
+} from "./data_config.ts";
 import { timelineOf } from "./timeline.ts";
 
 /** One folder of a run's data. */
@@ -94,14 +101,16 @@ export function firstDataCursor({ sources, isMixture }: OpenData, packing: Packi
 }
 
 /** What names the data in a checkpoint: one hash, or of a mixture each source's. */
-export function fingerprintOf({ sources, isMixture }: OpenData): CheckpointState["data_sha256"] {
-  const hashes = sources.map(({ path, shards: { hash } }) => ({ path, sha256: hash }));
-  return isMixture ? hashes : hashes[0].sha256;
+export function fingerprintOf(
+  hashes: readonly { readonly path: string; readonly sha256: string }[],
+  isMixture: boolean,
+): CheckpointState["data_sha256"] {
+  return isMixture ? hashes.map(({ path, sha256 }) => ({ path, sha256 })) : hashes[0].sha256;
 }
 
-/** Targets that each source gave, by its name; undefined where there is one folder. */
+/** Tokens that each source gave, by its name; undefined where there is one. */
 export function tokensBySource(
-  { sources }: OpenData,
+  sources: readonly { readonly name: string }[],
   cursor: DataCursor,
 ): Record<string, number> | undefined {
   if (!("sources" in cursor)) return undefined;
@@ -122,9 +131,12 @@ export interface SourcePlan {
   readonly epochs: number | undefined;
 }
 
+/** A config that leaves nothing open, and says what its sources are. */
+export type PlannedConfig = RunConfig & { readonly data: DataPlaces & WeighedSources };
+
 /** What each source will give, in order. `epochTargets`: of each, the targets of an epoch. */
 export function planSources(
-  config: ResolvedConfig,
+  config: PlannedConfig,
   epochTargets: readonly number[] | undefined,
 ): SourcePlan[] {
   const { data } = config, timeline = timelineOf(config), { end, tokensAt } = timeline;
@@ -145,21 +157,30 @@ export function planSources(
   });
 }
 
-/** Refuses data that are not those of a checkpoint. Folders may have moved, and weights may differ. */
-export function requireSameData({ path, state }: Checkpoint, data: OpenData): void {
-  const before = state.data_sha256, now = data.sources.map(({ shards }) => shards);
+/** A source of data that is here: what names its contents, and where it lies. */
+export interface NamedData {
+  readonly hash: string;
+  readonly where: string;
+}
+
+/** Refuses data that are not those of a checkpoint. They may have moved, and weights may differ. */
+export function requireSameData(
+  { path, state }: Checkpoint,
+  now: readonly NamedData[],
+  isMixture: boolean,
+): void {
+  const before = state.data_sha256;
   const refuse = (what: string, where: string, hint: string): never => {
     throw new UserError(what, { where, hint, exitCode: exitCodes.failed });
   };
-  const belongs = (hash: string) =>
-    `${path} belongs to an index.json with the hash ${hash.slice(0, 12)}`;
+  const belongs = (hash: string) => `${path} belongs to data with the hash ${hash.slice(0, 12)}`;
   const other = "the run was trained on other data than are there now";
   if (typeof before === "string") {
-    if (data.isMixture) refuse("the run was trained on one folder", "data", "go on with data.path");
-    if (now[0].hash !== before) refuse(other, now[0].folder, belongs(before));
+    if (isMixture) refuse("the run was trained on one source", "data", "go on with data.path");
+    if (now[0].hash !== before) refuse(other, now[0].where, belongs(before));
     return;
   }
-  if (!data.isMixture) {
+  if (!isMixture) {
     refuse("the run was trained on several sources", "data", "go on with data.sources");
   }
   const hashes = before.map(({ sha256 }) => sha256);
@@ -169,11 +190,11 @@ export function requireSameData({ path, state }: Checkpoint, data: OpenData): vo
     const { path } = gone ?? before[now.length];
     refuse(`the source ${path} of the run is missing`, "data.sources", keep);
   }
-  for (const [i, { folder, hash }] of now.entries()) {
+  for (const [i, { where, hash }] of now.entries()) {
     if (hash === hashes[i]) continue;
-    if (hashes.includes(hash)) refuse("the run has it at another place", folder, keep);
-    if (i >= hashes.length) refuse("the run began without this source", folder, keep);
-    refuse(other, folder, belongs(hashes[i]));
+    if (hashes.includes(hash)) refuse("the run has it at another place", where, keep);
+    if (i >= hashes.length) refuse("the run began without this source", where, keep);
+    refuse(other, where, belongs(hashes[i]));
   }
 }
 

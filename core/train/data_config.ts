@@ -2,14 +2,21 @@
 
 import { z } from "zod";
 import { packings } from "../data/batches.ts";
-import { type Clock, type Curve, curveOf, knotsOf, scheduleOf } from "../optim/mod.ts";
+import {
+  type Clock,
+  type Curve,
+  curveOf,
+  knotsOf,
+  type Schedule,
+  scheduleOf,
+} from "../optim/mod.ts";
 
 import type { Timeline } from "./timeline.ts";
 
 const folder = z.string().min(1);
 
 /** The part of the rows that come from a source: its weight over the sum of all at the step. 0 gives none. */
-const weight = scheduleOf(z.number().nonnegative());
+export const weight = scheduleOf(z.number().nonnegative());
 
 export const dataConfig = z.strictObject({
   /** A folder that `quern tokenize` wrote, or one of NAME_train_*.bin and NAME_val_*.bin as modded-nanogpt writes them. */
@@ -40,8 +47,13 @@ export function dataFault({ path, sources }: DataConfig): [string[], string | un
   return [["data"], isMissing ? missing : undefined];
 }
 
+/** Sources with weights, whatever they are sources of; one that has no weight has as much as 1. */
+export interface WeighedSources {
+  readonly sources?: readonly { readonly weight?: Schedule | undefined }[] | undefined;
+}
+
 /** Says at which step no source has a weight, if there is one. */
-export function restFault(data: DataConfig, clock: Clock): string | undefined {
+export function restFault(data: WeighedSources, clock: Clock): string | undefined {
   const weights = weightsOf(data, clock), last = clock.steps - 1;
   // between two knots a weight rises, falls or stays: what is 0 there is 0 beside a knot, too
   const steps = knotsOfAll(data, clock).flatMap((knot) => [knot - 1, knot, knot + 1]);
@@ -52,16 +64,16 @@ export function restFault(data: DataConfig, clock: Clock): string | undefined {
   return resting === undefined ? undefined : `every weight is 0 at step ${resting}`;
 }
 
-function weightsOf({ sources }: DataConfig, clock: Clock): Curve[] {
-  return sources?.map(({ weight }) => curveOf(weight, clock)) ?? [() => 1];
+function weightsOf({ sources }: WeighedSources, clock: Clock): Curve[] {
+  return sources?.map(({ weight = 1 }) => curveOf(weight, clock)) ?? [() => 1];
 }
 
-function knotsOfAll({ sources = [] }: DataConfig, clock: Clock): number[] {
-  return sources.flatMap(({ weight }) => knotsOf(weight, clock));
+function knotsOfAll({ sources = [] }: WeighedSources, clock: Clock): number[] {
+  return sources.flatMap(({ weight = 1 }) => knotsOf(weight, clock));
 }
 
 /** The sources' shares of the rows of a step, counted from 0; they sum to 1. */
-export function sharesOf(data: DataConfig, clock: Clock): (step: number) => number[] {
+export function sharesOf(data: WeighedSources, clock: Clock): (step: number) => number[] {
   const weights = weightsOf(data, clock);
   return (step) => {
     const now = weights.map((weight) => weight(step)), sum = now.reduce((a, b) => a + b, 0);
@@ -76,7 +88,7 @@ const looks = 1024;
  * The sources' shares of what a whole run trains on. Of a run that only time ends nobody knows how long its weights stay as
  * they are at last: these are its shares.
  */
-export function sharesOfRun(data: DataConfig, timeline: Timeline): number[] {
+export function sharesOfRun(data: WeighedSources, timeline: Timeline): number[] {
   const { end, tokensAt, stages } = timeline, sharesAt = sharesOf(data, timeline);
   const changes = [...knotsOfAll(data, timeline), ...stages.map(({ from }) => from)];
   if (end === Infinity) return sharesAt(Math.max(...changes));
@@ -96,9 +108,21 @@ export function sharesOfRun(data: DataConfig, timeline: Timeline): number[] {
   return sums.map((sum) => sum / tokensAt(end));
 }
 
-/** The folders of a config, in order. */
-export function dataPaths({ path, sources }: DataConfig): string[] {
-  return sources?.map(({ path }) => path) ?? [path!];
+/** Where sources lie; one may lie at several places. */
+export interface DataPlaces {
+  readonly path?: string | readonly string[] | undefined;
+  readonly sources?: readonly { readonly path: string | readonly string[] }[] | undefined;
+}
+
+/** The places of each source of a config, in order. */
+export function placesOf({ path, sources }: DataPlaces): (readonly string[])[] {
+  const list = (path: string | readonly string[]) => typeof path === "string" ? [path] : path;
+  return sources?.map(({ path }) => list(path)) ?? [list(path!)];
+}
+
+/** Each source's place, in order; several of one as a text. */
+export function dataPaths(data: DataPlaces): string[] {
+  return placesOf(data).map((places) => places.join(" "));
 }
 
 /** The field that says the folder of a source: "data.path", "data.sources.1.path". */

@@ -31,7 +31,8 @@ import {
   saveCheckpoint,
 } from "./checkpoint.ts";
 import type { ResolvedConfig } from "./config.ts";
-import { readRunConfig, resumePoint, writeGrownRun } from "./run_folder.ts";
+import { readPretrainConfig } from "./run_config.ts";
+import { resumePoint, writeGrownRun } from "./run_folder.ts";
 import { timelineOf } from "./timeline.ts";
 
 export interface GrowJob {
@@ -66,7 +67,7 @@ export interface Grown {
 /** Writes the new run; whatever is at `out` already is an error. */
 export async function growRun(job: GrowJob): Promise<Grown> {
   const { run, checkpoint: path } = await resumePoint(job.from);
-  const config = await readRunConfig(run) as ResolvedConfig;
+  const config = await readPretrainConfig(run) as ResolvedConfig;
   using checkpoint = await openCheckpoint(path);
   const { step } = checkpoint.state, branch = newBranch(config.model, job, run);
   const grown = grownConfig(config, branch, step, job.alone);

@@ -15,6 +15,7 @@ export * from "./keeping.ts";
 export * from "./plans.ts";
 export * from "./pretrain.ts";
 export * from "./router_health.ts";
+export * from "./run_config.ts";
 export * from "./run_folder.ts";
 export * from "./sampler.ts";
 export * from "./schema.ts";

@@ -10,7 +10,6 @@ import {
   writeFileAtomic,
   writeFolderAtomic,
 } from "../io/atomic.ts";
-import { loadConfig } from "../io/config.ts";
 import { exitCodes, jsonFault, UserError } from "../io/errors.ts";
 import { type FolderLock, lockFolder, refuseLocked } from "../io/lock.ts";
 import { shellWord } from "../io/words.ts";
@@ -18,7 +17,8 @@ import { indexFileName } from "../data/shard_index.ts";
 import { tokenizerFileName } from "../text/load.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { checkpointsFolder, findCheckpoint, hasCheckpoint, isCheckpoint } from "./checkpoint.ts";
-import { type PretrainConfig, pretrainConfig, type RunConfig } from "./config.ts";
+import { type PretrainConfig, type RunConfig, verbOf } from "./config.ts";
+import { type AnyConfig, readRunConfig } from "./run_config.ts";
 import { dataPaths } from "./data_config.ts";
 import type { SampleEvent } from "./events.ts";
 import type { DataRecord } from "./shard_data.ts";
@@ -85,12 +85,19 @@ async function takenError(run: string): Promise<UserError> {
     {
       where: run,
       hint: isResumable
-        ? `go on with it: quern pretrain --resume ${shellWord(run)}; or choose another --out`
+        ? `go on with it: quern ${await verbIn(run)} --resume ${
+          shellWord(run)
+        }; or choose another --out`
         : isBegun
         ? begun
         : "choose another --out",
     },
   );
+}
+
+/** The command that a run goes on with. */
+async function verbIn(run: string) {
+  return verbOf(await readRunConfig(run).catch(() => ({}))); // what is wrong with it is said then
 }
 
 /** The files that a run begins with. */
@@ -136,7 +143,7 @@ export async function reopenRun(
 /** The files of a run that holds imported weights; its checkpoint is the caller's. */
 export async function writeImportedRun(
   folder: string,
-  config: PretrainConfig,
+  config: AnyConfig,
   tokenizer: Tokenizer,
   session: Omit<Session, "device"> & { readonly imported: unknown },
 ): Promise<void> {
@@ -230,19 +237,6 @@ export async function findData(run: string, { data }: PretrainConfig): Promise<s
 /** Whether a folder is a run's. */
 export async function isRun(folder: string): Promise<boolean> {
   return await exists(join(folder, configFile));
-}
-
-/** The config of a run, with overrides. */
-export async function readRunConfig(
-  run: string,
-  overrides: readonly string[] = [],
-): Promise<PretrainConfig> {
-  const path = join(run, configFile);
-  if (await exists(path)) return await loadConfig(pretrainConfig, path, overrides);
-  throw new UserError("not a run folder: it has no config.yaml", {
-    where: run,
-    exitCode: exitCodes.usage,
-  });
 }
 
 /** Removes what a killed process left of checkpoints that it was writing, and names it. */

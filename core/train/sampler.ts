@@ -2,14 +2,18 @@
 
 import type { Device, StateStore } from "../device/types.ts";
 import { Decoder } from "../generate/decoder.ts";
-import { generate, requirePrompts } from "../generate/generate.ts";
+import { type ChatModel, openChat } from "../generate/chat.ts";
+import { generate, type GenerateOptions, requirePrompts } from "../generate/generate.ts";
 import type { TextModel } from "../generate/open.ts";
 import { hasPenalties } from "../generate/penalties.ts";
 import { type Layout, traceDecode, tracePrefill } from "../generate/programs.ts";
 import { philox, streamOf } from "../graph/mod.ts";
 import { type Model, scalarValues } from "../model/mod.ts";
 import { type Plan, planGraph, type Target } from "../plan/mod.ts";
-import type { RunConfig } from "./config.ts";
+import { UserError } from "../io/errors.ts";
+import { plural } from "../io/words.ts";
+import { type ChatTemplate, encodePrompt } from "../text/chat/mod.ts";
+import { type RunConfig, verbOf } from "./config.ts";
 import type { SampleEvent } from "./events.ts";
 import type { SamplesConfig } from "./samples_config.ts";
 import { timelineOf } from "./timeline.ts";
@@ -27,43 +31,47 @@ function layoutOf(model: Model, { penalty }: SamplesConfig): Layout {
 
 /** What is planned for samples besides training: the state that they need, and for a dry run their memory. None if they are off. */
 export function samplingPlans<L>(
-  { samples }: RunConfig,
+  config: RunConfig,
   model: Model,
   target: Target<L>,
 ): Plan<L>[] {
+  const { samples } = config;
   if (samples.every === 0) return [];
   const layout = layoutOf(model, samples);
-  // no tokenizer makes more tokens than bytes; one more begins a document
+  // no tokenizer makes more tokens than bytes; more begin a document, or a turn
   const longest = Math.max(...samples.prompts.map((text) => new TextEncoder().encode(text).length));
-  const chunk = Decoder.chunkFor(Math.min(longest + 1, layout.capacity));
+  const around = verbOf(config) === "sft" ? turnTokens : 1;
+  const chunk = Decoder.chunkFor(Math.min(longest + around, layout.capacity));
   return [traceDecode(model, layout), tracePrefill(model, layout, chunk)].map((graph) =>
     planGraph(graph, target)
   );
 }
 
-/** Continues a config's prompts with the weights that a store holds at the time. */
+/** About so many tokens a template has around what a user says. */
+const turnTokens = 16;
+
+/** Continues a config's prompts, or where texts are conversations answers them, with the weights that a store holds at the time. */
 export class Sampler implements Disposable {
   private constructor(
     readonly config: RunConfig,
-    readonly open: TextModel,
+    readonly open: TextModel & { readonly template?: ChatTemplate | undefined },
   ) {}
 
   /** Undefined where the config wants no samples. A prompt that the model cannot read is an error. */
   static async create(
     config: RunConfig,
-    { tokenizer, beginning }: Pick<TrainingData, "tokenizer" | "beginning">,
+    { tokenizer, beginning, template }: Pick<TrainingData, "tokenizer" | "beginning" | "template">,
     { model, device, state }: { model: Model; device: Device; state: StateStore },
   ): Promise<Sampler | undefined> {
     const { samples } = config;
     if (samples.every === 0) return undefined;
     const decoder = await Decoder.over(state, model, device, layoutOf(model, samples));
-    const open = { tokenizer, decoder, beginning };
+    const open = { tokenizer, decoder, beginning, template };
     using stack = new DisposableStack();
     stack.use(decoder);
-    requirePrompts(
-      open,
-      samples.prompts.map((text, i) => ({ text, where: `samples.prompts[${i}]` })),
-    );
+    const prompts = samples.prompts.map((text, i) => ({ text, where: `samples.prompts[${i}]` }));
+    if (!template) requirePrompts(open, prompts);
+    else for (const prompt of prompts) requireQuestion({ ...open, template }, prompt);
     stack.move();
     return new Sampler(config, open);
   }
@@ -82,17 +90,43 @@ export class Sampler implements Disposable {
       const seed = (first + i) >>> 0;
       const sampling = { temperature, topK, topP, minP, seed, penalties: penalty };
       const options = { maxTokens: samples.max_tokens, sampling, stops: stop };
-      let text = "";
-      for await (const event of generate(this.open, prompt, options)) {
-        text += event.text;
-        if (event.kind !== "end") continue;
-        const { reason, tokens } = event;
-        yield { kind: "sample", step, prompt, text, reason, tokens, seed };
-      }
+      yield { kind: "sample", step, prompt, ...await this.#textAfter(prompt, options), seed };
     }
+  }
+
+  async #textAfter(
+    prompt: string,
+    options: GenerateOptions,
+  ): Promise<Pick<SampleEvent, "text" | "reason" | "tokens">> {
+    const { template } = this.open;
+    using chat = template && openChat({ ...this.open, template });
+    let text = "";
+    for await (
+      const event of chat ? chat.say(prompt, options) : generate(this.open, prompt, options)
+    ) {
+      text += event.text;
+      if (event.kind !== "end" && event.kind !== "answer") continue;
+      const { reason, tokens } = event;
+      return { text, reason, tokens };
+    }
+    throw new Error("the text has no end");
   }
 
   [Symbol.dispose](): void {
     this.open.decoder[Symbol.dispose]();
   }
+}
+
+/** Refuses a question that leaves no room for an answer. */
+function requireQuestion(
+  { tokenizer, template, beginning, decoder }: ChatModel,
+  { text, where }: { readonly text: string; readonly where: string },
+): void {
+  const question = [{ role: "user", content: text }] as const;
+  const { length } = encodePrompt(template, tokenizer, question, { beginning });
+  if (decoder.roomAfter(length) > 0) return;
+  throw new UserError(
+    `it comes to ${plural(length, "token")}, but the context ends at ${decoder.room.capacity}`,
+    { where, hint: "shorten it" },
+  );
 }

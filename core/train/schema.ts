@@ -1,19 +1,28 @@
-/** The JSON schema of a pretraining config, for editors. */
+/** The JSON schemas of configs, for editors. */
 
 import { z } from "zod";
-import { pretrainConfig } from "./config.ts";
+import { conversationConfig } from "../sft/config.ts";
 import { dataConfig } from "./data_config.ts";
+import { type ConfigKind, configKinds } from "./run_config.ts";
+
+const titles: Readonly<Record<ConfigKind, string>> = {
+  pretrain: "A pretraining config of quern",
+  sft: "A fine-tuning config of quern",
+};
+
+/** Where a file says what the data are: one of two keys. */
+const choices: readonly unknown[] = [dataConfig, conversationConfig];
 
 /**
  * Draft 2020-12, of what a file may say: defaults may be left out. That sizes fit each other is beyond what it
  * can tell; `quern config check` does.
  */
-export function configSchema(): Record<string, unknown> {
-  const { $schema, ...schema } = z.toJSONSchema(pretrainConfig, {
+export function configSchema(kind: ConfigKind = "pretrain"): Record<string, unknown> {
+  const { $schema, ...schema } = z.toJSONSchema(configKinds[kind], {
     io: "input",
     target: "draft-2020-12",
     override: ({ zodSchema, jsonSchema }) => {
-      if (zodSchema === dataConfig) {
+      if (choices.includes(zodSchema)) {
         jsonSchema.oneOf = [{ required: ["path"] }, { required: ["sources"] }];
       }
       // A whole number's limits are the language's, not the config's: an editor would show them at every size.
@@ -21,5 +30,5 @@ export function configSchema(): Record<string, unknown> {
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
     },
   });
-  return { $schema, title: "A pretraining config of quern", ...schema };
+  return { $schema, title: titles[kind], ...schema };
 }

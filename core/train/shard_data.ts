@@ -34,6 +34,7 @@ export function shardData(data: OpenData, config: ResolvedConfig): TrainingData 
   const sharesAt = sharesOf(config.data, timelineOf(config));
   const splits = sources.map(({ shards }) => shards.splits.train);
   const records = sources.map(recordOf);
+  const named = sources.map(({ shards: { folder, hash } }) => ({ hash, where: folder }));
   return {
     tokenizer,
     vocabSize: data.vocabSize,
@@ -42,16 +43,16 @@ export function shardData(data: OpenData, config: ResolvedConfig): TrainingData 
     next: (cursor, { step, shapes: [{ rows, length }] }) =>
       nextRows({ splits, rows, length, seed, sharesAt }, cursor as ShardCursor, step),
     isMixture,
-    tokensBySource: (cursor) => tokensBySource(data, cursor),
+    tokensBySource: (cursor) => tokensBySource(sources, cursor),
     heldOut: sources.filter(holdsOut).map((source) => heldOutOf(source, packing)),
-    fingerprint: fingerprintOf(data),
+    fingerprint: fingerprintOf(records, isMixture),
     record: isMixture ? { sources: records } : records[0],
     place: (folder) => {
       const { file } = sources[0].shards.index.tokenizer;
       return writeFileAtomic(join(folder, file), tokenizer.file);
     },
     requireSame(checkpoint) {
-      requireSameData(checkpoint, data);
+      requireSameData(checkpoint, named, isMixture);
       requireSamePacking(checkpoint, packing);
     },
     requireRows: (length) => requireAllTargets(data, packing, length),

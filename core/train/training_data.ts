@@ -2,6 +2,7 @@
 
 import type { Batch } from "../data/batches.ts";
 import type { DataCursor } from "../data/mixture.ts";
+import type { ChatTemplate } from "../text/chat/mod.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { Checkpoint, CheckpointState } from "./checkpoint.ts";
 import type { RowShape } from "./rows.ts";
@@ -20,6 +21,8 @@ export interface TrainingData {
   readonly vocabSize: number;
   /** The token before each text, which a prompt gets, too; undefined where there is none. */
   readonly beginning: number | undefined;
+  /** Where texts are conversations: how they are written. */
+  readonly template?: ChatTemplate | undefined;
   /** The cursor that a run begins with. */
   readonly first: DataCursor;
   /** The rows at a cursor, and the cursor behind them: the same each time. */

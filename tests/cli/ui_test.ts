@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { secondsLeft } from "../../cli/pretrain_progress.ts";
+import { secondsLeft } from "../../cli/train_progress.ts";
 import { explainError } from "../../cli/ui/errors.ts";
 import { formatBytes, formatCount, formatDuration, formatQuantity } from "../../cli/ui/numbers.ts";
 import {

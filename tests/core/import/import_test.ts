@@ -26,7 +26,7 @@ import {
   modelOf,
   openModelFile,
   pretrainConfig,
-  readRunConfig,
+  readPretrainConfig,
   type ResolvedConfig,
   timelineOf,
 } from "../../../core/train/mod.ts";
@@ -54,7 +54,7 @@ async function logitsOf(
   step: number,
   ids: Original["recorded"],
 ): Promise<Float64Array> {
-  const config = await readRunConfig(run) as ResolvedConfig, model = modelOf(config, 0);
+  const config = await readPretrainConfig(run) as ResolvedConfig, model = modelOf(config, 0);
   const { file } = await openModelFile(join(run, "checkpoints", checkpointName(step)));
   using weights = file;
   const given = new Map<Tensor, ArrayLike<number>>();

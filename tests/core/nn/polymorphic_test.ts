@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { RouterStory } from "../../../cli/pretrain_router.ts";
+import { RouterStory } from "../../../cli/train_router.ts";
 import * as k from "../../../kernels/mod.ts";
 import { mapTree, type Tensor } from "../../../core/graph/mod.ts";
 import {

@@ -7,15 +7,15 @@ import type {
   EndReason,
   Measured,
   Measuring,
-  PretrainJob,
   SampleEvent,
   StepEvent,
   Timeline,
   TrainEvent,
+  TrainJob,
 } from "../core/train/mod.ts";
 import { plural } from "../core/io/words.ts";
-import { RouterStory } from "./pretrain_router.ts";
-import { givenText } from "./pretrain_sources.ts";
+import { RouterStory } from "./train_router.ts";
+import { givenText } from "./train_sources.ts";
 import { formatBytes, formatCount, formatDuration } from "./ui/numbers.ts";
 import { type Progress, progressLine } from "./ui/progress.ts";
 
@@ -43,16 +43,16 @@ export interface Ending {
 
 /** Trains, and follows the run to its end. */
 export async function showTraining(
-  job: PretrainJob,
+  job: TrainJob,
   { json, quiet, summary }: Conversation,
 ): Promise<Ending> {
   const progress = progressLine(quiet || json ? "quiet" : "normal");
-  const { pretrain, timelineOf, timesOf } = await import("../core/train/mod.ts");
+  const { timelineOf, timesOf, train } = await import("../core/train/mod.ts");
   const measurements = (from: number) => timesOf(job.config, from).validations;
   const story = new Story(job, timelineOf(job.config), measurements);
   const onMeasuring = (at: Measuring) => story.measuring(at, progress);
   try {
-    for await (const event of pretrain({ ...job, onMeasuring })) {
+    for await (const event of train({ ...job, onMeasuring })) {
       if (json) console.log(JSON.stringify(jsonOf(event)));
       story.tell(event, progress);
     }
@@ -119,7 +119,7 @@ class Story {
   #measured = { count: 0, seconds: 0, began: 0 };
 
   constructor(
-    readonly job: PretrainJob,
+    readonly job: TrainJob,
     timeline: Timeline,
     readonly measurementsAfter: (step: number) => number,
   ) {

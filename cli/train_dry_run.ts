@@ -1,5 +1,5 @@
 /**
- * `quern pretrain --dry-run`: what a run takes, on a device that need not be here.
+ * `--dry-run` of what trains: what a run takes, on a device that need not be here.
  *
  * @module
  */
@@ -11,41 +11,30 @@ import type { Target } from "../core/plan/mod.ts";
 import type {
   DryRun,
   DryStage,
+  GivenSizes,
   Memory,
-  PretrainConfig,
-  ResolvedConfig,
+  PlannedConfig,
   SourcePlan,
   TimeEstimate,
 } from "../core/train/mod.ts";
 import { type DeviceChoice, openChosenDevice } from "./device_options.ts";
-import { describeData, namesOfSource } from "./pretrain_sources.ts";
-import {
-  type DataFacts,
-  memoryOf,
-  type Resolved,
-  resolveWithin,
-  type RunMemory,
-} from "./run_memory.ts";
+import { describeData, namesOfSource } from "./train_sources.ts";
+import { memoryOf, resolveWithin, type RunMemory } from "./run_memory.ts";
+import type { Looked } from "./train_run.ts";
 import { formatBytes, formatCount, formatDuration, formatQuantity } from "./ui/numbers.ts";
 import { printFolded } from "./ui/terminal.ts";
 
 /** What a run would be made from. */
 export interface DryJob {
-  readonly given: PretrainConfig;
-  readonly data: DataFacts;
+  readonly given: GivenSizes & { readonly sequence_length: number };
+  readonly looked: Looked;
   /** Its folder. */
   readonly run: string;
-  /** What is said of a config that leaves nothing open. */
-  readonly notesOn: (
-    given: PretrainConfig,
-    resolved: Resolved,
-    data: DataFacts,
-  ) => Promise<string[]>;
 }
 
 /** Plans the run and prints its sizes. Throws after that if the device or the disk cannot hold it. */
 export async function printDryRun(
-  { given, data, run, notesOn }: DryJob,
+  { given, looked, run }: DryJob,
   choice: DeviceChoice & RunMemory & { readonly form: "json" | "text" },
 ): Promise<void> {
   const { diskShortage, dryRun, estimateTime, planSources, roomOf, tooLarge, withFittingSizes } =
@@ -54,8 +43,9 @@ export async function printDryRun(
     );
   const { freeBytesAt } = await import("../core/io/disk.ts");
   await using place = await findPlace(choice);
-  const { target, device, limitsOf } = place;
-  const resolved = await resolveWithin(given, { target, device, data, memory: choice.memory });
+  const { target, device, limitsOf } = place, { facts: data } = looked, { memory: size } = choice;
+  const resolve = looked.resolve.bind(looked);
+  const resolved = await resolveWithin(given, { target, device, data, resolve, memory: size });
   const { config } = resolved;
   const found = orElse(
     () => dryRun(config, target),
@@ -82,7 +72,7 @@ export async function printDryRun(
     freeBytes,
   };
   if (choice.form === "json") console.log(JSON.stringify(namesOf(report)));
-  else printFolded([...describe(report), ...await notesOn(given, resolved, data)].join("\n"));
+  else printFolded([...describe(report), ...await looked.notes(resolved)].join("\n"));
   if (fits === false) throw tooLarge(found.totalBytes, memory!, config, target);
   if (shortage) {
     throw new UserError(shortage.message, { hint: shortage.hint, exitCode: exitCodes.failed });
@@ -139,7 +129,7 @@ async function openHere(choice: DeviceChoice & RunMemory): Promise<Device | unde
 
 /** What is printed. */
 interface Report {
-  readonly config: ResolvedConfig;
+  readonly config: PlannedConfig;
   readonly sources: readonly SourcePlan[];
   readonly found: DryRun;
   readonly target: Target;

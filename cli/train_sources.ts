@@ -3,13 +3,13 @@
  *
  * @module
  */
-import type { DataConfig, SourcePlan } from "../core/train/mod.ts";
+import type { PlannedConfig, SourcePlan } from "../core/train/mod.ts";
 import { formatCount, formatQuantity } from "./ui/numbers.ts";
 
 /** Shares and epochs over the run, for the dry run. */
 export function describeData(
   sources: readonly SourcePlan[],
-  { sources: mixed, packing }: Pick<DataConfig, "sources" | "packing">,
+  { sources: mixed, packing }: PlannedConfig["data"],
 ): string[] {
   const epochs = ({ epochs, path }: SourcePlan) => {
     if (epochs === undefined) return `${path} is not here`;
