@@ -55,6 +55,10 @@ const benches: Readonly<Record<string, Bench>> = {
     what: "byte-level BPE beside @huggingface/tokenizers; learning a vocabulary",
     run: script("tokenize"),
   },
+  artifact: {
+    what: "bits per byte that a small model costs once packed; under 1 % more is asked of int6",
+    run: script("artifact"),
+  },
   tiny: {
     what:
       "the small siblings of the published models, each trained to the loss that its config states",
