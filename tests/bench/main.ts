@@ -1,6 +1,6 @@
 /**
  * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision] [polyglu] [router]
- * [start] [tokenize] [tiny] [chat] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines
+ * [start] [tokenize] [artifact] [tiny] [chat] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines
  * differ, and are shared.
  */
 
