@@ -87,8 +87,12 @@ export function inspectCommand(): CommandUnknownOpts {
     .option("--json", "print everything as one JSON object", false)
     .option("--quiet", "show no progress", false)
     .addHelpText("after", help)
-    .action(async (path, options) => {
-      const view = await viewOf(path, options);
+    .action(async (path, options, command) => {
+      const view = await viewOf(
+        path,
+        options,
+        (name) => command.getOptionValueSource(name as keyof typeof options) === "cli",
+      );
       if (options.html !== undefined) {
         const { writeFileAtomic } = await import("../core/io/atomic.ts");
         await writeFileAtomic(options.html, await view.html());
@@ -137,15 +141,40 @@ export interface InspectOptions {
   readonly quiet: boolean;
 }
 
-async function viewOf(path: string, options: InspectOptions): Promise<View> {
+/** What options are for; of the subjects of `recognise`, `routing` being a model that reads. */
+const meant: Readonly<Record<string, { readonly of: readonly string[]; readonly is: string }>> = {
+  checkpoint: { of: ["model", "routing"], is: "runs" },
+  average: { of: ["model", "routing"], is: "runs" },
+  set: { of: ["config"], is: "configs" },
+  each: { of: ["model", "tensors"], is: "models and files of tensors" },
+  text: { of: ["model", "tokenizer"], is: "models and tokenizers" },
+  samples: { of: ["shards"], is: "token shards" },
+  seed: { of: ["shards"], is: "token shards" },
+  maxTokens: { of: ["shards", "routing"], is: "token shards and --routing" },
+  routing: { of: ["routing"], is: "models" },
+  categoryField: { of: ["routing"], is: "--routing" },
+  field: { of: ["routing"], is: "--routing" },
+  limit: { of: ["routing"], is: "--routing" },
+};
+
+/** Refuses options that would do nothing. */
+function refuseUnmeant(view: string, given: (name: string) => boolean, where: string): void {
+  for (const [name, { of, is }] of Object.entries(meant)) {
+    if (!given(name) || of.includes(view)) continue;
+    const flag = name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    throw new UserError(`--${flag} is for ${is}`, { where });
+  }
+}
+
+async function viewOf(
+  path: string,
+  options: InspectOptions,
+  given: (name: string) => boolean,
+): Promise<View> {
   const { recognise } = await import("../core/inspect/recognise.ts");
   const subject = await recognise(path);
-  const only = (name: string, is: string) =>
-    new UserError(`--${name} is for ${is}`, { where: path });
-  if (options.routing && subject !== "model") throw only("routing", "a model");
-  if (options.text !== undefined && subject !== "model" && subject !== "tokenizer") {
-    throw only("text", "a tokenizer");
-  }
+  const view = subject === "model" && options.routing ? "routing" : subject ?? "config";
+  refuseUnmeant(view, given, path);
   switch (subject) {
     case "model": {
       if (options.routing) {

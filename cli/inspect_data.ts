@@ -6,9 +6,9 @@
 import { plural, significant } from "../core/io/words.ts";
 import type { SplitStats } from "../core/inspect/shards.ts";
 import type { InspectOptions, View } from "./inspect.ts";
-import { lines, pageOf, type Section } from "./inspect_sections.ts";
+import { encodedSections, lines, pageOf, type Section } from "./inspect_sections.ts";
 import { formatBytes, formatCount } from "./ui/numbers.ts";
-import { bar, type Cell, escaped, oneLine } from "./ui/table.ts";
+import { bar, type Cell, oneLine, quoted } from "./ui/table.ts";
 
 /** Tokens of a split that are counted unless the user says otherwise: a minute's reading at most. */
 const countedTokens = 100_000_000, shownTokens = 60, common = 12, barWidth = 24;
@@ -110,7 +110,7 @@ function sectionsOf(name: string, files: number, stats: SplitStats): Section[] {
       title: `${name}: the most common tokens${of}`,
       header: ["token", "id", "count", "share", ""],
       rows: stats.common.map(({ id, text, count }) => [
-        shown(text),
+        quoted(text),
         id,
         count,
         `${(100 * count / counted).toFixed(2)} %`,
@@ -128,14 +128,13 @@ function sectionsOf(name: string, files: number, stats: SplitStats): Section[] {
 }
 
 const short = (n: number) => n < 1000 ? significant(n) : formatCount(n);
-const shown = (text: string) => `"${escaped(text)}"`;
 
 /** A tokenizer's file, or a folder with one. */
 export async function viewTokenizer(path: string, { text }: InspectOptions): Promise<View> {
   const { loadTokenizer } = await import("../core/text/load.ts");
-  const { tokenizerFacts } = await import("../core/inspect/tokenizer_facts.ts");
-  const tokenizer = await loadTokenizer(path), facts = tokenizerFacts(tokenizer, text);
-  const { kind, vocabSize, bytes, longest, specials, encoded } = facts;
+  const { encodedText, tokenizerFacts } = await import("../core/inspect/tokenizer_facts.ts");
+  const tokenizer = await loadTokenizer(path), facts = tokenizerFacts(tokenizer);
+  const { kind, vocabSize, bytes, longest, specials } = facts;
   const about: Section = {
     title: path,
     header: ["", ""],
@@ -151,15 +150,7 @@ export async function viewTokenizer(path: string, { text }: InspectOptions): Pro
     ],
   };
   const sections: Section[] = [
-    ...encoded
-      ? [{
-        title: `${shown(text!)}: ${plural(encoded.length, "token")}, ${
-          plural(facts.textBytes!, "byte")
-        }${facts.isLossless ? "" : "; decoded it is another text"}`,
-        header: ["place", "id", "token"],
-        rows: encoded.map(({ id, text }, i): Cell[] => [i, id, shown(text)]),
-      }]
-      : [],
+    ...await encodedSections(tokenizer, text),
     ...bytes
       ? [{
         title: "tokens by bytes",
@@ -181,7 +172,7 @@ export async function viewTokenizer(path: string, { text }: InspectOptions): Pro
     {
       title: "the longest tokens",
       header: ["token", "id"],
-      rows: longest.map(({ id, text }): Cell[] => [shown(text), id]),
+      rows: longest.map(({ id, text }): Cell[] => [quoted(text), id]),
     },
   ];
   return {
@@ -195,7 +186,7 @@ export async function viewTokenizer(path: string, { text }: InspectOptions): Pro
       special_tokens: specials,
       bytes: bytes ?? null,
       longest,
-      ...encoded && { text, encoded, lossless: facts.isLossless },
+      ...text !== undefined && { text, encoded: encodedText(tokenizer, text) },
     }),
     html: () => pageOf(path, about, sections),
   };

@@ -14,7 +14,7 @@ import type { InspectOptions, View } from "./inspect.ts";
 import { loadNamed } from "./named_config.ts";
 import { formatCount, formatQuantity } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
-import { lines, pageOf, type Section } from "./inspect_sections.ts";
+import { encodedSections, lines, pageOf, type Section } from "./inspect_sections.ts";
 import type { Cell } from "./ui/table.ts";
 
 /** A run, a checkpoint, a Hugging Face folder or an artifact. */
@@ -28,7 +28,10 @@ export async function viewModel(path: string, options: InspectOptions): Promise<
   const state = await stateOf(opened);
   const about = aboutModel(opened, state);
   const { tokenizer } = opened;
+  const { encodedText } = await import("../core/inspect/tokenizer_facts.ts");
+  const encoded = await encodedSections(tokenizer, options.text);
   const sections = [
+    ...encoded,
     ...factSections(facts),
     ...await tensorSections(stats, options.each),
   ];
@@ -48,6 +51,10 @@ export async function viewModel(path: string, options: InspectOptions): Promise<
       tokenizer: { kind: tokenizer.kind, vocab_size: tokenizer.vocabSize, sha256: tokenizer.hash },
       ...factsJson(facts),
       tensors: stats.map(tensorJson),
+      ...options.text !== undefined && {
+        text: options.text,
+        encoded: encodedText(tokenizer, options.text),
+      },
     }),
     html: () => pageOf(opened.checkpoint, about, sections),
     nonFinite: bad(stats),

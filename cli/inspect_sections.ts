@@ -3,7 +3,9 @@
  *
  * @module
  */
-import { type Cell, textTable } from "./ui/table.ts";
+import { plural } from "../core/io/words.ts";
+import type { Tokenizer } from "../core/text/tokenizer.ts";
+import { type Cell, quoted, textTable } from "./ui/table.ts";
 
 /** One table. */
 export interface Section {
@@ -39,4 +41,21 @@ export async function pageOf(
       content: markup`<div class="scroll">${table(header, cells(rows))}</div>`,
     })),
   });
+}
+
+/** How a tokenizer encodes a text, where one is given. */
+export async function encodedSections(
+  tokenizer: Tokenizer,
+  text: string | undefined,
+): Promise<Section[]> {
+  if (text === undefined) return [];
+  const { encodedText } = await import("../core/inspect/tokenizer_facts.ts");
+  const { tokens, bytes, isLossless } = encodedText(tokenizer, text);
+  return [{
+    title: `${quoted(text)}: ${plural(tokens.length, "token")}, ${plural(bytes, "byte")}${
+      isLossless ? "" : "; decoded it is another text"
+    }`,
+    header: ["place", "id", "token"],
+    rows: tokens.map(({ id, text }, i): Cell[] => [i, id, quoted(text)]),
+  }];
 }

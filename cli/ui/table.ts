@@ -64,7 +64,10 @@ export function oneLine(text: string, columns: number): string {
   return cutToWidth(escaped(text), columns);
 }
 
+/** In quotes, line ends and what is not printed as escapes. */
+export const quoted = (text: string): string => `"${escaped(text)}"`;
+
 /** As JSON writes it, without the quotes. */
-export function escaped(text: string): string {
+function escaped(text: string): string {
   return JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"');
 }

@@ -25,6 +25,11 @@ export async function placedTexts(
       texts.push(...await textsIn(named, name, options));
     } else if (await isFile(argument)) {
       texts.push(...await textsIn(argument, nameOf(argument), options));
+    } else if (looksLikeFile(named ?? argument)) {
+      throw new UserError("there is no such file", {
+        where: named ?? argument,
+        hint: "a text that looks like a file's name is taken as one: put a space behind it",
+      });
     } else if (argument.trim() !== "") {
       literal++;
       texts.push({ category: literal === 1 ? "text" : `text ${literal}`, text: argument });
@@ -33,6 +38,9 @@ export async function placedTexts(
   if (texts.length > 0) return texts;
   throw new UserError("there is no text to read", { hint: "give a text, or a file with one" });
 }
+
+/** `novel.txt`, `a/b.jsonl.gz`: a slip must not be read as a text. */
+const looksLikeFile = (text: string) => /^\S*\w\.[a-z]\w{0,6}(\.(gz|zst))?$/i.test(text);
 
 async function isFile(path: string): Promise<boolean> {
   if (path.length > 4096 || path.includes("\n")) return false; // no system has such paths

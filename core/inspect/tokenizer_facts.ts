@@ -21,22 +21,16 @@ export interface TokenizerFacts {
     readonly histogram: readonly { readonly bytes: number; readonly tokens: number }[];
   } | undefined;
   readonly longest: readonly Token[];
-  /** A text's tokens, where one is given. */
-  readonly encoded?: readonly Token[];
-  readonly textBytes?: number;
-  /** Whether they are decoded to the same text. */
-  readonly isLossless?: boolean;
 }
 
 const shownLongest = 10;
 
-export function tokenizerFacts(tokenizer: Tokenizer, text?: string): TokenizerFacts {
+export function tokenizerFacts(tokenizer: Tokenizer): TokenizerFacts {
   const { kind, vocabSize, endOfText, specialTokens } = tokenizer;
   const special = new Set(specialTokens.values());
   const texts = Array.from({ length: vocabSize }, (_, id) => tokenText(tokenizer, id));
   const ids = texts.map((_, id) => id).filter((id) => !special.has(id));
   const ordered = ids.sort((a, b) => [...texts[b]].length - [...texts[a]].length || a - b);
-  const encoded = text === undefined ? undefined : [...tokenizer.encode(text)];
   return {
     kind,
     vocabSize,
@@ -44,11 +38,23 @@ export function tokenizerFacts(tokenizer: Tokenizer, text?: string): TokenizerFa
     specials: [...specialTokens].map(([name, id]) => ({ name, id })),
     bytes: bytesOf(tokenizer),
     longest: ordered.slice(0, shownLongest).map((id) => ({ id, text: texts[id] })),
-    ...encoded && {
-      encoded: encoded.map((id) => ({ id, text: texts[id] })),
-      textBytes: utf8Length(text!),
-      isLossless: tokenizer.decode(encoded) === text,
-    },
+  };
+}
+
+export interface EncodedText {
+  readonly tokens: readonly Token[];
+  /** Of the text. */
+  readonly bytes: number;
+  /** Whether the tokens are decoded to the same text. */
+  readonly isLossless: boolean;
+}
+
+export function encodedText(tokenizer: Tokenizer, text: string): EncodedText {
+  const ids = [...tokenizer.encode(text)];
+  return {
+    tokens: ids.map((id) => ({ id, text: tokenText(tokenizer, id) })),
+    bytes: utf8Length(text),
+    isLossless: tokenizer.decode(ids) === text,
   };
 }
 

@@ -70,6 +70,9 @@ Deno.test("quern inspect: runs, configs, tensors, shards and tokenizers, each re
       broken.stderr,
       /bad\.safetensors: 1 tensor with numbers that are not finite: layers/,
     );
+    const unmeant = await attempt(dir, "inspect", "bad.safetensors", "--samples", "2");
+    assert.equal(unmeant.code, 2);
+    assert.match(unmeant.stderr, /bad\.safetensors: --samples is for token shards/);
     const none = await attempt(dir, "inspect", "polyglu-0.7b");
     assert.equal(none.code, 2);
     assert.match(none.stderr, /there is nothing here, .* \(did you mean "polyglu-0\.6b"\?\)/);

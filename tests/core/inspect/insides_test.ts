@@ -135,6 +135,10 @@ Deno.test("insides: texts are files, named files, records by category, or themse
       { category: "maths", text: "1 + 1" },
     ]);
     await assert.rejects(placedTexts([" "], { fields }), /no text to read/);
+    for (const slip of ["prsoe.txt", "novel=prsoe.txt", "a/b.jsonl.gz"]) {
+      await assert.rejects(placedTexts([slip], { fields }), /there is no such file/);
+    }
+    assert.equal((await placedTexts(["prsoe.txt "], { fields })).length, 1);
   }));
 
 Deno.test("insides: entropies of layers are averaged by what they are of", () => {

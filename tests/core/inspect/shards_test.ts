@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { openShards } from "../../../core/data/shard_reader.ts";
 import { splitStats } from "../../../core/inspect/shards.ts";
-import { tokenizerFacts } from "../../../core/inspect/tokenizer_facts.ts";
+import { encodedText, tokenizerFacts } from "../../../core/inspect/tokenizer_facts.ts";
 import { parseTokenizer } from "../../../core/text/load.ts";
 import { byteTokenizer } from "../../../core/text/tokenizer.ts";
 import { withTempDir } from "../../support.ts";
@@ -44,13 +44,13 @@ Deno.test("shards: lengths, common tokens and samples are the data's own", () =>
   }));
 
 Deno.test("tokenizers: special tokens, bytes, and a text's tokens", async () => {
-  const facts = tokenizerFacts(byteTokenizer(), "hé");
-  assert.deepEqual(facts.encoded!.map(({ id }) => id), [104, 195, 169]);
-  assert.ok(facts.isLossless);
+  const facts = tokenizerFacts(byteTokenizer()), text = encodedText(byteTokenizer(), "hé");
+  assert.deepEqual(text.tokens.map(({ id }) => id), [104, 195, 169]);
+  assert.ok(text.isLossless && text.bytes === 3);
   assert.deepEqual(facts.specials, [{ name: "<|endoftext|>", id: 256 }]);
   assert.deepEqual(facts.bytes!.histogram, [{ bytes: 1, tokens: 256 }]);
   const pieces = await parseTokenizer(JSON.stringify(byteFallbackBpe()), "tokenizer.json");
-  const { bytes, encoded } = tokenizerFacts(pieces, "a the");
-  assert.deepEqual(encoded!.map(({ text }) => text).join(""), "\u2581a\u2581the");
+  const { tokens } = encodedText(pieces, "a the"), { bytes } = tokenizerFacts(pieces);
+  assert.deepEqual(tokens.map(({ text }) => text).join(""), "\u2581a\u2581the");
   assert.equal(bytes!.most, 3);
 });
