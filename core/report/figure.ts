@@ -28,6 +28,8 @@ export interface Frame {
   /** Beside the title. */
   readonly tools?: Markup;
   readonly picture: Markup;
+  /** Below it, beside the x axis. */
+  readonly below?: Markup;
   /** The same as text. */
   readonly numbers: Markup;
   /** Takes the page's whole width. */
@@ -41,7 +43,7 @@ export function axisText({ label, unit }: Axis): string {
 
 /** A chart in its frame. */
 export function figure(frame: Frame): Markup {
-  const { kind, title, note, x, y, legend, tools, picture, numbers, wide } = frame;
+  const { kind, title, note, x, y, legend, tools, picture, below, numbers, wide } = frame;
   return markup`<figure class="chart${
     wide ? " wide" : ""
   }" data-chart="${kind}" aria-label="${title}">
@@ -49,7 +51,7 @@ export function figure(frame: Frame): Markup {
 ${legend}
 <div class="above"><div class="axis y">${axisText(y)}</div><span class="at"></span></div>
 ${picture}
-<div class="axis x">${axisText(x)}</div>
+<div class="below">${below}<div class="axis x">${axisText(x)}</div></div>
 <details class="numbers"><summary>Numbers</summary><div class="scroll">${numbers}</div></details>
 </figure>
 `;

@@ -71,15 +71,16 @@ export function heatMap(map: HeatMap): Markup {
 <img class="map${
       columns > 1200 && " fine"
     }" width="${columns}" height="${rows}" alt="${described}; the numbers stand below" style="height: ${height}rem" src="data:image/png;base64,${png}">
-<div class="ticks">${places(columnNames, 8, "left")}</div>
-<output></output></div>${embedJson("data", data)}`,
+<div class="ticks">${places(columnNames, 10, "left")}</div></div>${embedJson("data", data)}`,
+    below: markup`<output></output>`,
     numbers: "kinds" in scale ? kindsByRow(map, scale, rowNames) : meansByRow(map, rowNames),
   });
 }
 
-/** Some of the names, evenly, with their places. */
+/** Some of the names, evenly, with their places; those of numbered ones are round. */
 function sparse(names: readonly string[], most: number): (readonly [number, string])[] {
-  const every = Math.ceil(names.length / most);
+  const rough = Math.ceil(names.length / most), power = 10 ** Math.floor(Math.log10(rough));
+  const every = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough)!;
   return names.map((name, i) => [i, name] as const).filter(([i]) => i % every === 0);
 }
 
