@@ -64,6 +64,7 @@ export function quickstartCommand(): CommandUnknownOpts {
       using _lock = await lockFolder(out);
       const run = join(out, "model");
       const data = await makeData(out, text, say, signal);
+      await writeTask(out, heldOut);
       await using device = await openChosenDevice(choice);
       signal.throwIfAborted();
       const conversation = { json: false, quiet: quiet || json, summary: false };
@@ -162,6 +163,28 @@ async function makeData(
   );
   return data;
 }
+
+const taskFile = "sums.yaml", rowsFile = "sums.jsonl";
+
+/** The held-out sums as a task of `quern eval`, and an example of a task of one's own. */
+async function writeTask(out: string, sums: readonly HeldOutSum[]): Promise<void> {
+  const { writeFileAtomic } = await import("../core/io/atomic.ts");
+  const rows = sums.map((sum) => `${JSON.stringify(sum)}\n`).join("");
+  await writeFileAtomic(join(out, rowsFile), rows);
+  await writeFileAtomic(join(out, taskFile), sumsTask);
+}
+
+const sumsTask = `\
+# Sums that the model has never seen: the answer must be right to the last character.
+task: sums
+data_file: ${rowsFile}
+output_type: generate_until
+doc_to_text: "{{question}}"
+doc_to_target: "{{answer}}"
+target_delimiter: ""
+generation_kwargs: { max_gen_toks: 8 }
+metric_list: [{ metric: exact_match }]
+`;
 
 interface TrainingJob {
   readonly data: string;
