@@ -37,6 +37,7 @@ export class EvalStory {
         this.#last = event;
         return this.#progress.update(() => progressText(event, this.#known));
       case "unknown": {
+        this.#close();
         const count = [...event.characters.values()].reduce((sum, n) => sum + n, 0);
         const some = [...event.characters.keys()].slice(0, 8).map((c) => JSON.stringify(c));
         return this.note(

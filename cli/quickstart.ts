@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import quickstartConfig from "../configs/quickstart.yaml" with { type: "text" };
@@ -332,6 +332,7 @@ function describe(result: Result): string {
     "next:",
     `  quern generate ${shellWord(run)} "What is 12 + 34?" --temperature 0`,
     `  quern generate ${shellWord(run)} "One morning" --seed 7`,
+    `  quern eval ${shellWord(run)} --tasks ${shellWord(join(dirname(run), taskFile))}`,
     `  quern pretrain --resume ${shellWord(run)} --set steps=${2 * step}`,
     "  quern tokenize YOUR.txt --out data/yours --tokenizer character",
   ].join("\n");

@@ -23,10 +23,30 @@ async function readmeCommands(): Promise<string[]> {
     .filter((line) => line !== "");
 }
 
+const arcRow = {
+  question: "Which is warm?",
+  choices: { text: ["ice", "a fire"], label: ["A", "B"] },
+  answerKey: "B",
+};
+const jsonl = (row: object, count: number) =>
+  Array.from({ length: count }, (_, id) => `${JSON.stringify({ ...row, id })}\n`).join("");
+
 /** The repositories that README fetches from, small, on this machine. */
 const hubRepos = {
   "datasets/roneneldan/TinyStories": {
     files: { "TinyStories-valid.txt": { content: content("Once.\n<|endoftext|>\n"), lfs: true } },
+  },
+  "datasets/allenai/ai2_arc": {
+    files: Object.fromEntries(["test", "train"].map((split) => [
+      `ARC-Easy/${split}.jsonl`,
+      { content: content(jsonl(arcRow, 3)), lfs: true },
+    ])),
+  },
+  "datasets/baber/piqa": {
+    files: Object.fromEntries(["validation", "train"].map((split) => [
+      `${split}.jsonl`,
+      { content: content(jsonl({ goal: "Stay", sol1: "Sit.", sol2: "Go.", label: 0 }, 3)) },
+    ])),
   },
   "models/Qwen/Qwen3-0.6B": { files: { "tokenizer.json": { content: content("{}"), lfs: true } } },
 };
@@ -45,6 +65,15 @@ async function placeCheckpoint(cwd: string): Promise<void> {
       data: () => initialValues(param, 0),
     })),
   );
+}
+
+/** What a quickstart leaves, of fewer updates. */
+async function placeQuickstart(cwd: string): Promise<void> {
+  const less = ["steps=3", "batch_size=2", "validation.max_tokens=500"].flatMap((
+    x,
+  ) => ["--set", x]);
+  const { code, stderr } = await quern(["quickstart", ...less], { cwd });
+  assert.equal(code, 0, stderr);
 }
 
 /** A command line's words, quotes removed. */
@@ -79,6 +108,7 @@ Deno.test("README: its quern commands work, one after the other", async () => {
     await Deno.symlink(`${root}configs`, `${cwd}/configs`);
     await using hub = startHub(hubRepos);
     const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: `${cwd}/huggingface`, NO_PROXY: "127.0.0.1" };
+    await placeQuickstart(cwd);
     for (const line of ours) {
       const words = wordsOf(line.replace("polyglu-0.6b", "polyglu-tiny")).slice(1);
       if (words[0] === "import") await placeCheckpoint(cwd);
