@@ -7,6 +7,7 @@
 import { Argument, Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
 import type { Complete, RootCommand } from "@bomb.sh/tab";
 import { builtinConfigs } from "./builtin_configs.ts";
+import { builtinTasks } from "./builtin_tasks.ts";
 
 const help = `
 Put the line of your shell where it reads it at each start :
@@ -78,7 +79,10 @@ function describe(root: RootCommand, command: CommandUnknownOpts, path: string):
   const described = root.command(path, command.summary());
   for (const { long, description, required, optional, argChoices } of optionsOf(command)) {
     const name = long.slice(2);
-    if (required || optional) described.option(name, description, offering(argChoices));
+    const choices = name === "tasks"
+      ? ["list", ...builtinTasks.map(({ name }) => name)]
+      : argChoices;
+    if (required || optional) described.option(name, description, offering(choices));
     else described.option(name, description);
   }
   for (const argument of command.registeredArguments) {

@@ -42,6 +42,10 @@ Deno.test("quern complete: commands, options and their values", async () => {
     values: ["shakespeare-char"],
     files: false,
   });
+  assert.deepEqual(await complete("eval", "run", "--tasks", "hel"), {
+    values: ["hellaswag"],
+    files: false,
+  });
   assert.deepEqual(await complete("completions", "f"), { values: ["fish"], files: false });
 });
 
