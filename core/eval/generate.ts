@@ -7,10 +7,12 @@ import type { Device } from "../device/types.ts";
 import type { OpenedModel } from "../open/mod.ts";
 import type { GenerateAll, GenerateRequest } from "./types.ts";
 
-/** Rows at once: as many as multiplying gains from, and steps between which rows may change. */
-const rows = { cpu: 32, webgpu: 64 }, burst = { cpu: 4, webgpu: 32 };
-/** Bytes of the rows' states. */
-const stateBytes = 2 ** 29;
+/** Rows at once, as many as multiplying gains from; and steps between which rows may change. */
+const mostRows = { cpu: 32, webgpu: 64 }, burst = { cpu: 4, webgpu: 32 };
+/** Rows that a processor's arithmetic is used by; more gain only where weights come from memory. */
+const fewRows = 8;
+/** What a processor's cache holds, and what states may take of a device, in bytes. */
+const cacheBytes = 2 ** 23, stateBytes = 2 ** 29;
 /** Tokens in common that are worth remembering. */
 const leastShared = 16;
 
@@ -77,12 +79,18 @@ function push(row: Row, id: number): void {
 const isDone = ({ continuation, tokens, limit }: Row) =>
   continuation.ended !== undefined || tokens >= limit;
 
-/** As many rows as there is room for. */
+/**
+ * As many rows as there is room for. A processor whose cache holds the weights is slowed down by states that it does not
+ * hold, too.
+ */
 function batchFor({ model }: OpenedModel, { info }: Device): number {
+  const sum = (specs: unknown) =>
+    leavesOf<Spec>(specs).reduce((sum, { leaf }) => sum + bytesOf(leaf), 0);
   const capacity = model.dims.max_position_embeddings;
-  const bytes = leavesOf<Spec>(model.state({ batch: 1, capacity }))
-    .reduce((sum, { leaf }) => sum + bytesOf(leaf), 0);
-  return Math.max(1, Math.min(rows[info.kind], Math.floor(stateBytes / bytes)));
+  const row = sum(model.state({ batch: 1, capacity })), most = mostRows[info.kind];
+  const fitting = Math.max(1, Math.min(most, Math.floor(stateBytes / row)));
+  if (info.kind === "webgpu" || sum(model.params) > cacheBytes) return fitting;
+  return Math.min(fitting, Math.max(fewRows, Math.floor(cacheBytes / row)));
 }
 
 /**

@@ -69,6 +69,10 @@ const benches: Readonly<Record<string, Bench>> = {
       "a chat's tokens/s beside quern generate's; the next turn read with a kept cache, and anew",
     run: script("chat"),
   },
+  eval: {
+    what: "many prompts in the rows of one batch beside one after the other",
+    run: script("eval"),
+  },
   loader: {
     what: "making rows beside a training step on them; less than 1 % is asked",
     run: script("loader"),
