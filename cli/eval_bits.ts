@@ -8,7 +8,7 @@ import type { MeasuredBits } from "../core/eval/measure_bits.ts";
 import { plural, significant } from "../core/io/words.ts";
 import { type DeviceChoice, openChosenDevice } from "./device_options.ts";
 import { parsePath, parseText, wholeNumber } from "./options.ts";
-import { defaultFields, fieldOption } from "./reading_options.ts";
+import { fieldOption } from "./reading_options.ts";
 import { formatCount, formatDuration } from "./ui/numbers.ts";
 import { progressLine } from "./ui/progress.ts";
 import { printFolded } from "./ui/terminal.ts";
@@ -52,8 +52,8 @@ export function addBitsOptions(command: CommandUnknownOpts): void {
         .argParser(wholeNumber(1)),
     )
     .addOption(
-      new Option("--split <name>", "which part of token shards")
-        .choices(["val", "train"] as const).default("val" as const),
+      new Option("--split <name>", "which part of token shards (default: val)")
+        .choices(["val", "train"] as const),
     )
     .addOption(
       new Option("--max-tokens <n>", "measure the first so many alone (default: all)")
@@ -73,7 +73,7 @@ export interface BitsChoice extends DeviceChoice {
   readonly stride?: number | undefined;
   readonly counting: "once" | "challenge" | "harness";
   readonly context?: number | undefined;
-  readonly split: "val" | "train";
+  readonly split?: "val" | "train" | undefined;
   readonly maxTokens?: number | undefined;
   readonly batch?: number | undefined;
   readonly field?: readonly string[] | undefined;
@@ -98,12 +98,8 @@ export async function evaluateBits(path: string, choice: BitsChoice): Promise<vo
     {
       path: choice.bitsPerByte,
       split: choice.split,
-      reading: {
-        format: "auto",
-        fields: choice.field ?? defaultFields,
-        separator: choice.documentSeparator,
-        onError: "stop",
-      },
+      fields: choice.field,
+      separator: choice.documentSeparator,
       counting: choice.counting,
       stride: choice.stride,
       context: choice.context,

@@ -93,12 +93,6 @@ export async function writeArtifact(
   const options = packOptions(choice, await sizesOf(choice.countCode));
   await using device = measure === undefined ? undefined : await openChosenDevice(choice);
   const progress = progressLine(quiet || json ? "quiet" : "normal");
-  const reading = {
-    format: "auto",
-    fields: ["text"],
-    separator: undefined,
-    onError: "stop",
-  } as const;
   const report = await exportArtifact({
     opened,
     out,
@@ -106,7 +100,7 @@ export async function writeArtifact(
     options: { ...options, budget },
     measure: device && {
       device,
-      bits: { path: measure!, split: "val", reading, counting: "once" },
+      bits: { path: measure!, counting: "once" },
     },
     onPhase: (phase) => progress.update(() => phase),
   }).finally(() => progress.end());

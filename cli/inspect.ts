@@ -12,6 +12,7 @@ import { noSuchConfig } from "./builtin_configs.ts";
 import { parsePath, seedOption, wholeNumber } from "./options.ts";
 import { fieldOption } from "./reading_options.ts";
 import { printFolded } from "./ui/terminal.ts";
+import { averageOption, checkpointOption } from "./weights_options.ts";
 
 const help = `
 What is given is recognised: a run, one of its checkpoints, a Hugging Face folder or a packed model; a safetensors
@@ -42,15 +43,8 @@ export function inspectCommand(): CommandUnknownOpts {
       "Shows what is in a model, a file of tensors, token shards, a tokenizer or a config.",
     )
     .argument("<path>", "what is looked at; a config also by its name")
-    .option(
-      "--checkpoint <name>",
-      "which of a run's: latest, best or step-N (default: latest)",
-      parsePath,
-    )
-    .addOption(
-      new Option("--average <kind>", "an average of the weights, where the run keeps one")
-        .choices(["ema", "swa"] as const),
-    )
+    .addOption(checkpointOption())
+    .addOption(averageOption())
     .addOption(
       new Option("--set <path=value>", "override a field of a config; repeatable")
         .argParser((value: string, before: string[] | undefined) => [...before ?? [], value]),

@@ -1,7 +1,6 @@
 /** Bits per byte of a model on a file or on shards: from paths to numbers. */
 
 import { type Packing, packings } from "../data/batches.ts";
-import type { ReadOptions } from "../data/documents.ts";
 import { expandInputs } from "../data/inputs.ts";
 import { isShards, openShards, requireTokenizer, type SplitReader } from "../data/shard_reader.ts";
 import type { SplitName } from "../data/shard_index.ts";
@@ -24,10 +23,12 @@ import { readTexts } from "./texts.ts";
 export interface BitsJob {
   /** A folder of shards; else files, folders or patterns of text. */
   readonly path: string;
-  /** Of shards. */
-  readonly split: SplitName;
-  /** Of texts. */
-  readonly reading: ReadOptions;
+  /** Of shards; val unless given. */
+  readonly split?: SplitName | undefined;
+  /** Of records: those that hold the text, joined by a blank line; `text` unless given. */
+  readonly fields?: readonly string[] | undefined;
+  /** What stands between documents of a text file. */
+  readonly separator?: string | undefined;
   readonly counting: Counting;
   readonly stride?: number | undefined;
   /** Tokens of a row; the model's own unless given. */
@@ -108,18 +109,23 @@ interface Source extends Disposable {
 
 async function openSource(
   { tokenizer, beginning }: OpenedModel,
-  { path, split: name, reading }: BitsJob,
+  { path, split: given, fields, separator }: BitsJob,
 ): Promise<Source> {
+  const unmeant = (option: string, is: string) =>
+    new UserError(`${option} is for ${is}`, { where: path, hint: "leave it out" });
   if (!await isShards(path)) {
+    if (given) throw unmeant("--split", "token shards");
     const { split, words } = await readTexts(
       await expandInputs([path]),
-      reading,
+      { format: "auto", fields: fields ?? ["text"], separator, onError: "stop" },
       tokenizer,
       beginning,
     );
     return { split, words, documents: split.documents, [Symbol.dispose]: () => {} };
   }
-  const shards = await openShards(path), split = shards.splits[name];
+  if (fields) throw unmeant("--field", "texts");
+  if (separator !== undefined) throw unmeant("--document-separator", "texts");
+  const name = given ?? "val", shards = await openShards(path), split = shards.splits[name];
   using stack = new DisposableStack();
   stack.use(shards);
   requireTokenizer(shards, tokenizer);

@@ -8,11 +8,7 @@ import { openAny, type OpenedModel } from "../../../core/open/mod.ts";
 import { withTempDir } from "../../support.ts";
 import { makeData, tinyConfig, train } from "../train/tiny_run.ts";
 
-const job: Omit<BitsJob, "path"> = {
-  split: "val",
-  reading: { format: "auto", fields: ["text"], separator: "\n", onError: "stop" },
-  counting: "once",
-};
+const job: Omit<BitsJob, "path"> = { counting: "once" };
 
 /** Targets one at a time, each in a row of its own behind its window's tokens. */
 function rowOf(tokens: readonly number[], length: number): Batch {
@@ -44,6 +40,14 @@ Deno.test("bits per byte: a model's equal a loop over its targets, whatever the 
     await Deno.writeTextFile(path, lines.join("\n"));
     const same = (a: number, b: number) => assert.ok(Math.abs(a - b) < 1e-6, `${a} ${b}`);
 
+    await assert.rejects(
+      measureBits(opened, device, { ...job, path: data, separator: "\n" }),
+      /--document-separator is for texts/,
+    );
+    await assert.rejects(
+      measureBits(opened, device, { ...job, path, split: "train" }),
+      /--split is for token shards/,
+    );
     const plain = await measureBits(opened, device, { ...job, path: data });
     same(plain.bits_per_byte, measured.bitsPerByte);
     assert.equal(plain.targets, measured.targets);
@@ -68,7 +72,13 @@ Deno.test("bits per byte: a model's equal a loop over its targets, whatever the 
     }
     const bytes = new TextEncoder().encode(lines.join("")).length;
     for (const rows of [1, 3]) {
-      const found = await measureBits(opened, device, { ...job, path, stride, rows });
+      const found = await measureBits(opened, device, {
+        ...job,
+        path,
+        separator: "\n",
+        stride,
+        rows,
+      });
       same(found.bits_per_byte, nats / Math.LN2 / bytes);
       assert.equal(found.bytes, bytes);
       assert.equal(found.targets, documents.flat().length - lines.length);
