@@ -19,6 +19,11 @@ export interface StateStore extends Disposable {
   readonly entries: readonly NamedSpec[];
   readonly bytes: number;
   write(name: string, values: ArrayLike<number>): void;
+  /**
+   * Writes an entry of floats piece by piece: `give` is called with room for the values from element `at` on, once or more
+   * often. On the cpu device the room is the entry itself.
+   */
+  fill(name: string, give: (into: Float32Array, at: number) => void): void;
   read(name: string): Promise<HostArray>;
 }
 

@@ -1,7 +1,7 @@
 /** Weights in files of a size that others can carry. */
 
 import { join } from "node:path";
-import { bf16Bits } from "../graph/mod.ts";
+import { packHalves } from "../graph/mod.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import { tensorBytes, type TensorSource, writeSafetensors } from "../io/safetensors.ts";
 
@@ -11,7 +11,9 @@ export type ExportDtype = keyof typeof exportDtypes;
 /** Numbers as another type, to nearest even. f16 has no room beyond 65,504: such numbers are refused. */
 export function converted(values: Float32Array, dtype: ExportDtype, name: string): ArrayBufferView {
   if (dtype === "f32") return values;
-  if (dtype === "bf16") return Uint16Array.from(values, bf16Bits);
+  if (dtype === "bf16") {
+    return new Uint16Array(packHalves("bf16", values).buffer, 0, values.length);
+  }
   const halves = Float16Array.from(values), lost = halves.findIndex((x) => !Number.isFinite(x));
   if (lost < 0) return halves;
   throw new UserError(`${name} holds ${values[lost]}, which f16 cannot`, {

@@ -7,7 +7,7 @@ import type { Tensors } from "../io/tensors.ts";
 import { type Model, type ModelTree, namedParams } from "../model/mod.ts";
 import type { ParamDescription, TensorTree } from "../nn/mod.ts";
 import { type LevelBits, type Levels, toLevels } from "../quant/levels.ts";
-import { requireTensors } from "../train/trainer.ts";
+import { fillEntry, requireTensors } from "../train/trainer.ts";
 
 export const weightTypes = ["f32", "bf16", "int8", "int6", "int5"] as const;
 
@@ -66,7 +66,7 @@ export function fillStored(
   for (const param of params) {
     const { path } = param, attrs = levelAttrs(param, weights), to = `params.${path}`;
     if (!attrs) {
-      state.write(to, file.read(path) as Float32Array);
+      fillEntry(state, to, file, path);
       continue;
     }
     const { levels, scales } = levelsOf(file, path, attrs);

@@ -32,9 +32,21 @@ export function packHalves(
   if (dtype === "f16") new Float16Array(words.buffer).set(values);
   else {
     const halves = new Uint16Array(words.buffer);
-    for (let i = 0; i < values.length; i++) halves[i] = bf16Bits(values[i]);
+    if (values instanceof Float32Array) roundAll(values, halves);
+    else for (let i = 0; i < values.length; i++) halves[i] = bf16Bits(values[i]);
   }
   return words;
+}
+
+/** `bf16Bits` of each, by the bits that are in memory already: a few times as fast. */
+function roundAll(values: Float32Array, halves: Uint16Array): void {
+  const all = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < all.length; i++) {
+    const bits = all[i];
+    halves[i] = (bits & 0x7fffffff) > 0x7f800000
+      ? (bits >>> 16) | 0x40
+      : (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
+  }
 }
 
 /** Packed storage → `size` numbers. */

@@ -10,6 +10,10 @@ import type { Weights } from "./weights.ts";
 /** All f32. Closing them closes the weights. */
 export function mappedTensors({ origins }: Mapping, weights: Weights): Tensors {
   const byPath = new Map(origins.map((origin) => [origin.param.path, origin]));
+  const read = (name: string) => {
+    const { theirs, steps } = byPath.get(name)!, { shape } = weights.tensors.get(theirs)!;
+    return rearranged({ shape, data: weights.read(theirs) }, steps).data;
+  };
   return {
     path: weights.where,
     tensors: new Map(
@@ -18,9 +22,11 @@ export function mappedTensors({ origins }: Mapping, weights: Weights): Tensors {
         { dtype: "F32", shape },
       ]),
     ),
-    read(name) {
-      const { theirs, steps } = byPath.get(name)!, { shape } = weights.tensors.get(theirs)!;
-      return rearranged({ shape, data: weights.read(theirs) }, steps).data;
+    read,
+    readInto(name, into, at) {
+      const { theirs, steps } = byPath.get(name)!;
+      if (steps.length === 0) weights.readInto(theirs, into, at);
+      else into.set(read(name).subarray(at, at + into.length));
     },
     [Symbol.dispose]: () => weights[Symbol.dispose](),
   };

@@ -20,6 +20,8 @@ export interface Weights extends Disposable {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** A tensor's numbers as f32; what is not finite is refused. The last one read is kept. */
   read(name: string): Float32Array;
+  /** The same of those from element `at` on, as many as `into` holds, which is not kept. */
+  readInto(name: string, into: Float32Array, at: number): void;
 }
 
 const indexName = "model.safetensors.index.json", fileName = "model.safetensors";
@@ -45,6 +47,16 @@ export async function openWeights(path: string): Promise<Weights> {
     throw new UserError("it holds no tensors", { where: path, exitCode: exitCodes.failed });
   }
   let last: { readonly name: string; readonly data: Float32Array } | undefined;
+  const requireFinite = (
+    data: Float32Array,
+    { file, name }: { file: SafetensorsFile; name: string },
+  ) => {
+    if (isFiniteAll(data)) return;
+    throw new UserError(`${name} holds numbers that are not finite, or too large for f32`, {
+      where: file.path,
+      exitCode: exitCodes.failed,
+    });
+  };
   const owned = stack.move();
   return {
     where: path,
@@ -56,18 +68,24 @@ export async function openWeights(path: string): Promise<Weights> {
       if (last?.name === plain) return last.data;
       const { file, name } = places.get(plain)!;
       const data = asF32(file.read(name), file.tensors.get(name)!);
-      if (!isFiniteAll(data)) {
-        throw new UserError(`${name} holds numbers that are not finite, or too large for f32`, {
-          where: file.path,
-          exitCode: exitCodes.failed,
-        });
-      }
+      requireFinite(data, { file, name });
       last = { name: plain, data };
       return data;
+    },
+    readInto(plain, into, at) {
+      const place = places.get(plain)!;
+      for (let done = 0; done < into.length; done += looked) {
+        const piece = into.subarray(done, done + looked);
+        place.file.readInto(place.name, piece, at + done);
+        requireFinite(piece, place);
+      }
     },
     [Symbol.dispose]: () => owned.dispose(),
   };
 }
+
+/** Numbers that are looked at while the processor still has them. */
+const looked = 2 ** 18;
 
 function twice(name: string, file: string, other: { file: SafetensorsFile; name: string }) {
   return new UserError(`${name} comes twice: as ${other.name} in ${other.file.path}, and here`, {
@@ -76,10 +94,17 @@ function twice(name: string, file: string, other: { file: SafetensorsFile; name:
   });
 }
 
-/** A plain loop: `every` takes ten times as long. */
+/** x · 0 is 0, or NaN where x is not finite; four sums, as each waits for the one before. A plain `every` takes thirty times as long. */
 function isFiniteAll(data: Float32Array): boolean {
-  for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) return false;
-  return true;
+  let a = 0, b = 0, c = 0, d = 0, i = 0;
+  for (; i + 3 < data.length; i += 4) {
+    a += data[i] * 0;
+    b += data[i + 1] * 0;
+    c += data[i + 2] * 0;
+    d += data[i + 3] * 0;
+  }
+  for (; i < data.length; i++) a += data[i] * 0;
+  return a + b + c + d === 0;
 }
 
 function asF32(data: TensorData, { dtype }: TensorInfo): Float32Array {

@@ -127,17 +127,36 @@ export class SafetensorsFile implements Disposable {
     }
   }
 
-  /** The values of one tensor, read now into memory of their own. */
-  read(name: string): TensorData {
+  #entry(name: string): Entry {
     const entry = this.#entries.get(name);
     if (entry === undefined) throw broken(this.path, `there is no tensor named ${name}`);
-    const bytes = readAt(
-      this.path,
-      this.#file,
-      this.#dataStart + entry.begin,
-      entry.end - entry.begin,
-    );
-    return new arrays[entry.dtype](bytes.buffer);
+    return entry;
+  }
+
+  /** The values of one tensor, read now into memory of their own. */
+  read(name: string): TensorData {
+    const { begin, end, dtype } = this.#entry(name);
+    const bytes = readAt(this.path, this.#file, this.#dataStart + begin, end - begin);
+    return new arrays[dtype](bytes.buffer);
+  }
+
+  /** The values from element `at` on of a tensor of floats, as f32, as many as `into` holds. */
+  readInto(name: string, into: Float32Array, at: number): void {
+    const { begin, end, dtype } = this.#entry(name), width = arrays[dtype].BYTES_PER_ELEMENT;
+    if ((at + into.length) * width > end - begin) throw new RangeError(`${name} ends before`);
+    const first = this.#dataStart + begin + at * width;
+    const fill = (bytes: Uint8Array, from: number) =>
+      fillFrom(this.path, this.#file, first + from, bytes);
+    if (dtype === "F32") {
+      return fill(new Uint8Array(into.buffer, into.byteOffset, into.byteLength), 0);
+    }
+    const piece = new Uint8Array(width * Math.min(pieceLength, into.length));
+    for (let done = 0; done < into.length; done += pieceLength) {
+      const count = Math.min(pieceLength, into.length - done);
+      const bytes = piece.subarray(0, width * count);
+      fill(bytes, width * done);
+      widen(new arrays[dtype](bytes.buffer, 0, count), dtype, into.subarray(done, done + count));
+    }
   }
 
   /** The values of one tensor, some at a time, so that its size does not matter. */
@@ -271,13 +290,30 @@ function checkMetadata(path: string, metadata: unknown): Record<string, string> 
 
 function readAt(path: string, file: Deno.FsFile, position: number, length: number) {
   const bytes = new Uint8Array(length);
+  fillFrom(path, file, position, bytes);
+  return bytes;
+}
+
+/** Reads until memory, which may be shared, is full. */
+function fillFrom(path: string, file: Deno.FsFile, position: number, bytes: Uint8Array): void {
   file.seekSync(position, Deno.SeekMode.Start);
-  for (let done = 0; done < length;) {
+  for (let done = 0; done < bytes.length;) {
     const count = file.readSync(bytes.subarray(done));
     if (count === null) throw broken(path, `it ended while being read, at byte ${position + done}`);
     done += count;
   }
-  return bytes;
+}
+
+/** Elements that are converted at once: they are still in the processor's cache. */
+const pieceLength = 2 ** 16;
+
+function widen(values: TensorData, dtype: SafetensorsDtype, into: Float32Array): void {
+  if (dtype === "BF16") {
+    const bits = new Uint32Array(into.buffer, into.byteOffset, into.length);
+    const halves = values as Uint16Array;
+    for (let i = 0; i < halves.length; i++) bits[i] = halves[i] << 16;
+  } else if (dtype === "F16" || dtype === "F64") into.set(values as Float64Array);
+  else throw new RangeError(`${dtype} is no float`);
 }
 
 function broken(path: string, what: string): UserError {

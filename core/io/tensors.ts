@@ -9,4 +9,9 @@ export interface Tensors extends Disposable {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /** The values of one, as its dtype's array: see `TensorArray`. */
   read(name: string): TensorArray;
+  /**
+   * The values from element `at` on into memory of the caller's, as f32, as many as it holds: no second copy of the tensor
+   * is made. What lacks it is read whole.
+   */
+  readInto?(name: string, into: Float32Array, at: number): void;
 }

@@ -332,7 +332,13 @@ export function fillState(
   entries: readonly Entry[],
 ): void {
   requireTensors(file, entries);
-  for (const { name } of entries) state.write(prefix + name, file.read(name) as Float32Array);
+  for (const { name } of entries) fillEntry(state, prefix + name, file, name);
+}
+
+/** Copies one tensor into an entry, without a second copy on the way where the file can. */
+export function fillEntry(state: StateStore, entry: string, file: Tensors, name: string): void {
+  if (file.readInto) state.fill(entry, (into, at) => file.readInto!(name, into, at));
+  else state.write(entry, file.read(name) as Float32Array);
 }
 
 /** Refuses a file that has other tensors than these. */

@@ -1,6 +1,6 @@
 /**
  * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision] [polyglu] [router]
- * [start] [tokenize] [artifact] [tiny] [chat] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines
+ * [start] [tokenize] [artifact] [load] [tiny] [chat] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines
  * differ, and are shared.
  */
 
@@ -58,6 +58,10 @@ const benches: Readonly<Record<string, Bench>> = {
   artifact: {
     what: "bits per byte that a small model costs once packed; under 1 % more is asked of int6",
     run: script("artifact"),
+  },
+  load: {
+    what: "a file of 600 million parameters loaded onto the cpu device beside reading it",
+    run: script("load"),
   },
   tiny: {
     what:

@@ -302,3 +302,32 @@ Deno.test("half-precision state comes and goes as numbers", async () => {
     ]);
   }
 });
+
+Deno.test("state begins at 0, also where other state stood before", async () => {
+  await using device = await openCpu({ threads: 1, blas: "off" });
+  const count = 1000, first = device.createState([{ name: "a", ...f32(count) }]);
+  first.write("a", new Float32Array(count).fill(1));
+  first[Symbol.dispose]();
+  using second = device.createState([{ name: "a", ...f32(3 * count) }]);
+  assert.ok((await second.read("a")).every((x) => x === 0));
+});
+
+Deno.test("state is filled in place, halves piece by piece", async () => {
+  await using device = await openCpu({ threads: 1, blas: "off" });
+  const count = 2 ** 20 + 3;
+  using store = device.createState([
+    { name: "f32", ...f32(count) },
+    { name: "bf16", shape: [count], dtype: "bf16" },
+    { name: "i32", shape: [2], dtype: "i32" },
+  ]);
+  for (const name of ["f32", "bf16"]) {
+    const asked: number[] = [];
+    store.fill(name, (into, at) => {
+      asked.push(at, into.length);
+      for (let i = 0; i < into.length; i++) into[i] = (at + i) % 255;
+    });
+    assert.deepEqual(asked, name === "f32" ? [0, count] : [0, 2 ** 20, 2 ** 20, 3]);
+    assert.ok((await store.read(name)).every((x, i) => x === i % 255), name);
+  }
+  assert.throws(() => store.fill("i32", () => {}), /no filling i32/);
+});

@@ -278,3 +278,18 @@ webgpuTest("webgpu: every dispatch of a run can be timed", async () => {
   assert.ok(times.every(({ label, milliseconds }) => label.includes("(") && milliseconds >= 0));
   assert.deepEqual(Array.from(await state.read("count")), [2, 2, 2]);
 });
+
+webgpuTest("webgpu: state is filled piece by piece, halves too", async () => {
+  await using device = await openWebgpu();
+  using store = device.createState([
+    { name: "f32", ...spec([5]) },
+    { name: "bf16", ...spec([7], "bf16") },
+  ]);
+  for (const name of ["f32", "bf16"]) {
+    store.fill(name, (into, at) => into.forEach((_, i) => into[i] = at + i + 1));
+    assert.deepEqual(
+      Array.from(await store.read(name)),
+      name === "f32" ? [1, 2, 3, 4, 5] : [1, 2, 3, 4, 5, 6, 7],
+    );
+  }
+});

@@ -18,11 +18,17 @@ import {
 import { addressOf, type Blas, findBlas } from "./blas.ts";
 import { buildEntries } from "./entries.ts";
 import { everything, meetingsOf } from "./meetings.ts";
-import { ALIGNMENT, createSharedMemory, type Region, type SharedMemory } from "./memory.ts";
+import {
+  ALIGNMENT,
+  type Allocated,
+  createSharedMemory,
+  type Region,
+  type SharedMemory,
+} from "./memory.ts";
 import { gemmWith, type Pool, startPool } from "./pool.ts";
 import { makeWalk, type Program } from "./program.ts";
 import { type CpuLowered, cpuTarget, hasRelaxedSimd } from "./target.ts";
-import { type Placed, readAt, writeAt } from "./tensors.ts";
+import { fillAt, type Placed, readAt, writeAt } from "./tensors.ts";
 
 export interface CpuOptions {
   /** Members of the pool, the main thread among them; the machine's processors unless given. */
@@ -96,7 +102,7 @@ class CpuDevice {
   ) {}
 
   createState(entries: readonly NamedSpec[]): CpuState {
-    const { shared } = this, regions: Region[] = [];
+    const { shared } = this, regions: Allocated[] = [];
     const release = () => regions.splice(0).forEach((region) => shared.free(region));
     try {
       for (const entry of entries) {
@@ -106,7 +112,7 @@ class CpuDevice {
       release();
       throw error;
     }
-    for (const { offset, bytes } of regions) new Uint8Array(shared.buffer, offset, bytes).fill(0);
+    for (const { offset, stale } of regions) new Uint8Array(shared.buffer, offset, stale).fill(0);
     const places = new Map(
       entries.map((entry, i) => [entry.name, { offset: regions[i].offset, spec: entry }]),
     );
@@ -129,6 +135,7 @@ class CpuDevice {
         }
         writeAt(shared.buffer, place, values);
       },
+      fill: (name, give) => fillAt(shared.buffer, placeOf(name), give),
       read: (name) => Promise.resolve(readAt(shared.buffer, placeOf(name))),
       [Symbol.dispose]: release,
     };

@@ -16,10 +16,16 @@ export interface Region {
   readonly bytes: number;
 }
 
+/** A region that is given out. */
+export interface Allocated extends Region {
+  /** So many bytes from its start were given out before, and may hold anything; the rest is 0. */
+  readonly stale: number;
+}
+
 export interface SharedMemory {
   readonly memory: WebAssembly.Memory;
   readonly buffer: SharedArrayBuffer;
-  allocate(bytes: number, purpose: string): Region;
+  allocate(bytes: number, purpose: string): Allocated;
   free(region: Region): void;
   usedBytes(): number;
 }
@@ -30,7 +36,8 @@ export function createSharedMemory(): SharedMemory {
   const buffer = memory.buffer as unknown as SharedArrayBuffer;
   // Free parts in the order of their offsets, never adjacent.
   let free: Region[] = [{ offset: CONTROL_BYTES, bytes: buffer.byteLength - CONTROL_BYTES }],
-    used = 0;
+    used = 0,
+    touched = CONTROL_BYTES; // nothing beyond was ever given out
   return {
     memory,
     buffer,
@@ -55,7 +62,9 @@ export function createSharedMemory(): SharedMemory {
         ...part.bytes > bytes ? [{ offset: part.offset + bytes, bytes: part.bytes - bytes }] : [],
       );
       used += bytes;
-      return { offset: part.offset, bytes };
+      const stale = Math.min(bytes, Math.max(0, touched - part.offset));
+      touched = Math.max(touched, part.offset + bytes);
+      return { offset: part.offset, bytes, stale };
     },
     free(region) {
       used -= region.bytes;

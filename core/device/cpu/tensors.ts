@@ -42,6 +42,25 @@ export function writeAt(
   words.set(isHalf(dtype) ? packHalves(dtype, values) : values);
 }
 
+/** Elements of halves that are held as f32 on their way. */
+const PIECE = 2 ** 20;
+
+/** Lets `give` write the values: in place, or piece by piece where they are stored as halves. */
+export function fillAt(
+  buffer: SharedArrayBuffer,
+  placed: Placed,
+  give: (into: Float32Array, at: number) => void,
+): void {
+  const words = wordsAt(buffer, placed), { dtype, shape } = placed.spec, size = sizeOf(shape);
+  if (words instanceof Float32Array) return give(words, 0);
+  if (!isHalf(dtype)) throw new Error(`there is no filling ${dtype}`);
+  for (let at = 0; at < size; at += PIECE) {
+    const piece = new Float32Array(Math.min(PIECE, size - at));
+    give(piece, at);
+    words.set(packHalves(dtype, piece), at / 2);
+  }
+}
+
 /** A copy for the host. */
 export function readAt(buffer: SharedArrayBuffer, placed: Placed): HostArray {
   const words = wordsAt(buffer, placed), { dtype, shape } = placed.spec;

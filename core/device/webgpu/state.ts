@@ -9,6 +9,9 @@ import { decode } from "./readback.ts";
 /** Longest piece of a write or read: bounds the staging memory of both. */
 const PIECE_BYTES = 64 * 2 ** 20;
 
+/** Elements of a piece that `fill` asks for. */
+const FILL_ELEMENTS = PIECE_BYTES / 4;
+
 export class GpuStateStore implements StateStore {
   readonly entries: readonly NamedSpec[];
   readonly bytes: number;
@@ -61,6 +64,20 @@ export class GpuStateStore implements StateStore {
       if (bytes === PIECE_BYTES) queue.submit([]);
     }
     this.#device.wrote(words.byteLength);
+  }
+
+  fill(name: string, give: (into: Float32Array, at: number) => void): void {
+    const { spec, buffer } = this.#find(name),
+      size = sizeOf(spec.shape),
+      { queue } = this.#device.gpu;
+    for (let at = 0; at < size; at += FILL_ELEMENTS) {
+      const piece = new Float32Array(Math.min(FILL_ELEMENTS, size - at));
+      give(piece, at);
+      const words = encode(spec, piece), offset = isHalf(spec.dtype) ? 2 * at : 4 * at;
+      queue.writeBuffer(buffer, offset, words.buffer, words.byteOffset, words.byteLength);
+      if (piece.length === FILL_ELEMENTS) queue.submit([]); // as in `write`
+      this.#device.wrote(words.byteLength);
+    }
   }
 
   async read(name: string): Promise<HostArray> {

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import fc from "fast-check";
+import { packHalves } from "../../../core/graph/mod.ts";
 import {
   openSafetensors,
   type SafetensorsDtype,
@@ -131,4 +133,41 @@ testWithShared("safetensors: a file written by another program is read", [
   for (const [name, { shape }] of file.tensors) {
     assert.equal(file.read(name).length, shape.reduce((a, b) => a * b, 1));
   }
+});
+
+Deno.test("safetensors: floats of any width are read into memory of the caller's, from any element on", async () => {
+  await withTempDir(async (dir) => {
+    const path = join(dir, "some.safetensors"), count = 2 ** 16 + 3;
+    const values = Float32Array.from({ length: count }, (_, i) => i % 251 - 100);
+    const bits = new Uint16Array(packHalves("bf16", values).buffer, 0, count);
+    const forms = {
+      F32: values,
+      F64: Float64Array.from(values),
+      F16: Float16Array.from(values),
+      BF16: bits,
+    };
+    const tensors = Object.entries(forms).map(([dtype, data]) => ({
+      name: dtype,
+      dtype: dtype as keyof typeof forms,
+      shape: [count],
+      data: () => data,
+    }));
+    await writeSafetensors(path, [...tensors, {
+      name: "I32",
+      dtype: "I32",
+      shape: [1],
+      data: () => Int32Array.of(1),
+    }]);
+    using file = openSafetensors(path);
+    const shared = new Float32Array(new SharedArrayBuffer(4 * count + 64), 64, count);
+    for (const name of Object.keys(forms)) {
+      file.readInto(name, shared, 0);
+      assert.deepEqual(Float32Array.from(shared), values, name);
+      const few = new Float32Array(5);
+      file.readInto(name, few, count - 5);
+      assert.deepEqual(few, values.slice(-5), name);
+      assert.throws(() => file.readInto(name, few, count - 4), /ends before/);
+    }
+    assert.throws(() => file.readInto("I32", new Float32Array(1), 0), /no float/);
+  });
 });
