@@ -87,7 +87,7 @@ function describe(root: RootCommand, command: CommandUnknownOpts, path: string):
   }
   for (const argument of command.registeredArguments) {
     const choices = path === "config show"
-      ? builtinConfigs.map(({ name }) => name)
+      ? [...builtinConfigs, ...builtinTasks].map(({ name }) => name)
       : argument.argChoices;
     described.argument(argument.name(), offering(choices), argument.variadic);
   }

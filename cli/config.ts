@@ -16,7 +16,8 @@ Examples:
   quern config show shakespeare-char > my.yaml
   quern config check my.yaml
   quern config schema > schema.json
-  quern config schema sft > sft-schema.json`;
+  quern config schema sft > sft-schema.json
+  quern config show gsm8k > my_task.yaml`;
 
 /** The command with its own commands. */
 export function configCommand(): CommandUnknownOpts {
@@ -54,15 +55,17 @@ function showCommand() {
   return new Command("show")
     .summary("print one of them, comments and all")
     .description("Prints a config that quern carries, comments and all.")
-    .argument("<name>", "as quern config list says")
+    .argument("<name>", "as quern config list says, or the name of a task")
     .option("--json", "as it is understood, with all defaults, as one JSON object", false)
     .action(async (name, { json }) => {
-      const found = builtinConfig(name);
-      if (!found) throw noSuchConfig(name, "quern carries no such config");
+      const found = builtinConfig(name), task = found ? undefined : await builtinTask(name);
+      if (!found && !task) throw noSuchConfig(name, "quern carries no such config");
       // the schema lies beside the sources, not beside what is made from this
       if (!json) {
-        return console.log(found.text.replace(/^# yaml-language-server:.*\n/, "").trimEnd());
+        const { text } = (found ?? task)!;
+        return console.log(text.replace(/^# yaml-language-server:.*\n/, "").trimEnd());
       }
+      if (!found) return console.log(JSON.stringify(task!.config));
       const { parseConfig } = await import("../core/io/config.ts");
       const { configKinds, kindOf } = await import("../core/train/mod.ts");
       console.log(JSON.stringify(parseConfig(configKinds[kindOf(found.text)], found)));
@@ -76,8 +79,9 @@ function schemaCommand() {
       "Prints the JSON schema (draft 2020-12) by which editors complete and check configs.",
     )
     .addArgument(
-      new Argument("[command]", "the command that takes such configs").choices(["pretrain", "sft"])
-        .default("pretrain" as const),
+      new Argument("[command]", "the command that takes such configs").choices(
+        ["pretrain", "sft", "eval"] as const,
+      ).default("pretrain" as const),
     )
     .addHelpText(
       "after",
@@ -85,6 +89,10 @@ function schemaCommand() {
         "  # yaml-language-server: $schema=schema.json",
     )
     .action(async (command) => {
+      if (command === "eval") {
+        const { taskSchema } = await import("../core/eval/tasks/mod.ts");
+        return console.log(JSON.stringify(taskSchema(), null, 2));
+      }
       const { configSchema } = await import("../core/train/mod.ts");
       console.log(JSON.stringify(configSchema(command), null, 2));
     });
@@ -121,6 +129,12 @@ type Checked =
 async function check(file: string, isSilent: boolean): Promise<Checked> {
   const { doubtsOf } = await import("../core/train/mod.ts");
   try {
+    if (await isTask(file)) {
+      const { taskOpener } = await import("../core/eval/tasks/mod.ts");
+      const { builtinTasks } = await import("./builtin_tasks.ts");
+      await taskOpener(builtinTasks)([file]);
+      return { file, valid: true, notes: [] };
+    }
     const say = (line: string) => isSilent || console.error(line);
     const config = await loadNamedAny(file, say);
     return { file, valid: true, notes: doubtsOf(config).map((doubt) => `note: ${doubt}`) };
@@ -130,4 +144,20 @@ async function check(file: string, isSilent: boolean): Promise<Checked> {
     const help = hint === undefined ? "" : `\n  hint: ${hint}`;
     return { file, valid: false, message: `${place}${message}${help}` };
   }
+}
+
+/** Whether a file is there and meant to be a task of `quern eval`. */
+async function isTask(file: string): Promise<boolean> {
+  const text = await Deno.readTextFile(file).catch(() => ""); // loading it says what is wrong
+  const { isTaskFile } = await import("../core/eval/tasks/mod.ts");
+  return isTaskFile(text);
+}
+
+/** A task's file that quern carries: its text, and as it is understood. */
+async function builtinTask(name: string) {
+  const { builtinTasks } = await import("./builtin_tasks.ts");
+  const found = builtinTasks.find((task) => task.name === name || task.file === name);
+  if (!found) return undefined;
+  const { parseTask } = await import("../core/eval/tasks/mod.ts");
+  return { text: found.text, config: parseTask(found) };
 }

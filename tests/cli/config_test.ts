@@ -60,6 +60,19 @@ Deno.test("quern config check: faults of all files, with their places; a code fo
   });
 });
 
+Deno.test("quern config show and check: tasks, too", async () => {
+  await withTempDir(async (dir) => {
+    const { stdout } = await run(dir, "config", "show", "piqa");
+    assert.match(stdout, /^# PIQA: /);
+    await Deno.writeTextFile(join(dir, "mine.yaml"), stdout);
+    await Deno.writeTextFile(join(dir, "bad.yaml"), stdout.replace("{{sol1}}", "{{sol1 | up}}"));
+    const checked = await attempt(dir, "config", "check", "mine.yaml", "bad.yaml");
+    assert.equal(checked.code, 2);
+    assert.equal(checked.stdout, "mine.yaml: ok\n");
+    assert.match(checked.stderr, /^bad\.yaml:8:\d+: doc_to_choice.*: there is no function "up"/m);
+  });
+});
+
 Deno.test("quern config schema: prints what configs/schema.json holds", async () => {
   const { code, stdout } = await quern(["config", "schema"]);
   assert.equal(code, 0);

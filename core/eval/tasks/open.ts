@@ -39,7 +39,7 @@ export function catalog(carried: readonly CarriedTask[]): Catalog {
   const tasks = new Map<string, Task>(), groups = new Map<string, TaskGroup>();
   const joined: GroupConfig[] = [];
   for (const source of carried) {
-    const config = parse(source);
+    const config = parseTask(source);
     if ("group" in config) joined.push(config);
     else add(config, source.file, { tasks, groups });
   }
@@ -49,8 +49,13 @@ export function catalog(carried: readonly CarriedTask[]): Catalog {
   return { tasks, groups };
 }
 
+/** Whether a text is meant to be a task's file, or a group's. */
+export function isTaskFile(text: string): boolean {
+  return /^["']?(output_type|group)["']?\s*:/m.test(text);
+}
+
 /** A file that names a group is one; so faults are told of what it is meant to be. */
-function parse(source: Omit<CarriedTask, "name">): GroupConfig | TaskConfig {
+export function parseTask(source: Omit<CarriedTask, "name">): GroupConfig | TaskConfig {
   const isGroup = /^["']?group["']?\s*:/m.test(source.text);
   return isGroup ? parseConfig(groupConfig, source) : parseConfig(taskConfig, source);
 }
@@ -74,7 +79,7 @@ function selected(name: string, { tasks, groups }: Catalog): TaskSelection {
 }
 
 async function readFile(path: string, known: Catalog): Promise<TaskSelection> {
-  const config = parse({ file: path, text: await readConfigText(path) });
+  const config = parseTask({ file: path, text: await readConfigText(path) });
   if (!("group" in config)) {
     const { tasks, group } = makeTasks(config, path);
     return { tasks, groups: group ? [group] : [] };

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { builtinTasks } from "../../../cli/builtin_tasks.ts";
-import { catalog, taskOpener } from "../../../core/eval/tasks/mod.ts";
+import { catalog, taskOpener, taskSchema } from "../../../core/eval/tasks/mod.ts";
 import { UserError } from "../../../core/io/errors.ts";
 import { root, withTempDir } from "../../support.ts";
 
@@ -15,6 +15,18 @@ Deno.test("task files: quern carries every file of configs/tasks, under the name
   );
   const { tasks, groups } = catalog(builtinTasks);
   for (const { name } of builtinTasks) assert.ok(tasks.has(name) || groups.has(name), name);
+});
+
+Deno.test("task files: schema.json is what `quern config schema eval` prints, and each file names it", async () => {
+  const folder = `${root}configs/tasks`;
+  assert.deepEqual(
+    JSON.parse(await Deno.readTextFile(`${folder}/schema.json`)),
+    JSON.parse(JSON.stringify(taskSchema())),
+    "run: quern config schema eval > configs/tasks/schema.json, then deno fmt",
+  );
+  for (const { name, text } of builtinTasks) {
+    assert.match(text, /^# yaml-language-server: \$schema=schema\.json\n# .*\.\n/, name);
+  }
 });
 
 Deno.test("task files: groups stand for their tasks, and a task may be named in two ways", async () => {
