@@ -262,8 +262,9 @@ function inBits(bitsPerByte: number): string {
 }
 
 /** The text indented under its step. Bytes that a terminal would obey are shown, not sent. */
-function sampleText({ step, prompt, text, seed }: SampleEvent): string {
-  const lines = (prompt + text).replace(
+function sampleText({ step, prompt, form, text, seed }: SampleEvent): string {
+  const whole = form === "answer" ? `user: ${prompt}\nassistant: ${text}` : prompt + text;
+  const lines = whole.replace(
     /(?!\n)\p{Cc}/gu,
     (control) => control < " " ? String.fromCharCode(0x2400 + control.charCodeAt(0)) : "\ufffd",
   );

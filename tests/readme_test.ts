@@ -105,6 +105,9 @@ Deno.test("README: its quern commands work, one after the other", async () => {
       `${cwd}/tinyshakespeare.txt`,
       `ROMEO: JULIET: ${documents.join("\n")}`,
     );
+    const chat = ["Where is the hat?", "Who is there?", "What did Tom find?", "Is it a red one?"]
+      .map((question, i) => JSON.stringify({ question, answer: ["Here.", "Romeo."][i % 2] }));
+    await Deno.writeTextFile(`${cwd}/chat.jsonl`, Array(10).fill(chat.join("\n")).join("\n"));
     await Deno.symlink(`${root}configs`, `${cwd}/configs`);
     await using hub = startHub(hubRepos);
     const env = { HF_ENDPOINT: hub.endpoint, HF_HOME: `${cwd}/huggingface`, NO_PROXY: "127.0.0.1" };

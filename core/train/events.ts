@@ -32,7 +32,10 @@ export interface StepEvent {
 export interface SampleEvent {
   readonly kind: "sample";
   readonly step: number;
+  /** What is continued; where texts are conversations, what a user says. */
   readonly prompt: string;
+  /** Where the text is an answer to it. */
+  readonly form?: "answer";
   /** What came after the prompt. */
   readonly text: string;
   readonly reason: StopReason;

@@ -273,8 +273,8 @@ export function appendMetrics(run: string, record: StepRecord): void {
 }
 
 /** Adds a line to a run's samples. */
-export function appendSample(run: string, { kind: _, ...record }: SampleEvent): void {
-  append(run, samplesFile, record);
+export function appendSample(run: string, { kind: _, form, ...record }: SampleEvent): void {
+  append(run, samplesFile, { ...record, ...(form && { form }) });
 }
 
 /** The run folder that a path means: itself, or that of a checkpoint. */

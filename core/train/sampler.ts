@@ -90,7 +90,9 @@ export class Sampler implements Disposable {
       const seed = (first + i) >>> 0;
       const sampling = { temperature, topK, topP, minP, seed, penalties: penalty };
       const options = { maxTokens: samples.max_tokens, sampling, stops: stop };
-      yield { kind: "sample", step, prompt, ...await this.#textAfter(prompt, options), seed };
+      const made = await this.#textAfter(prompt, options);
+      const form = this.open.template && { form: "answer" as const };
+      yield { kind: "sample", step, prompt, ...form, ...made, seed };
     }
   }
 
