@@ -242,10 +242,11 @@ function sessionCard({ started, from_step, device, version, command, from }: Ses
 /** Folders by the paths of the config; where they lie on a disk is nobody's business. */
 function dataRows(data: unknown): [string, string][] {
   const sources = isTable(data) && Array.isArray(data.sources) ? data.sources : [data];
-  return sources.filter(isTable).map(({ path, sha256 }) => [
-    "data",
-    `${String(path ?? "")} ${shortHash(sha256)}`,
-  ]);
+  return sources.filter(isTable).map(({ path, sha256, ...rest }) => {
+    const counts = Object.entries(rest).filter(([, count]) => typeof count === "number")
+      .map(([name, count]) => `${name.replaceAll("_", " ")} ${shortNumber(Number(count))}`);
+    return ["data", [`${String(path ?? "")} ${shortHash(sha256)}`, ...counts].join(", ")];
+  });
 }
 
 function isTable(value: unknown): value is Record<string, unknown> {

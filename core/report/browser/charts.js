@@ -99,7 +99,7 @@ globalThis.quernCharts = (() => {
           drag: { x: true, y: false },
           points: { size: 7 },
         },
-        scales: { x: { time: false }, y: state.log ? { distr: 3 } : {} },
+        scales: { x: { time: false }, y: state.log ? { distr: 3 } : { range: rangeOf } },
         axes: [
           { ...axis, values: values4, space: 64, size: 26 },
           { ...axis, values: values4, size: sizeOf },
@@ -140,6 +140,12 @@ globalThis.quernCharts = (() => {
         plot.setSeries(i + 1, { show: shown[i] });
       };
     });
+  }
+
+  /** Of a line that is zero throughout, too. */
+  function rangeOf(_, least, most) {
+    if (least === null || (least === 0 && most === 0)) return [0, 1];
+    return uPlot.rangeNum(least, most, 0.1, true);
   }
 
   /** Room for the longest tick. */

@@ -34,6 +34,7 @@ Deno.test("report: a run's page has its curves, samples, checkpoints, config and
         "hidden_size: 8",
         "quern pretrain tiny",
         "an imagined device",
+        "data/mine (sha256 cdcdcdcdcdcd…), held out 4",
         "step-3",
         "2026-01-02 03:04:05 UTC",
       ]

@@ -48,7 +48,10 @@ export async function writeRun(run: string, shape: RunShape): Promise<void> {
   );
   const manifest = {
     ...{ format: "quern-run", seed: 0, tokenizer: { kind: "character", sha256: "ab".repeat(32) } },
-    data: { path: "data/mine", absolute_path: "/home/somebody/data", sha256: "cd".repeat(32) },
+    data: {
+      ...{ path: "data/mine", absolute_path: "/home/somebody/data", sha256: "cd".repeat(32) },
+      held_out: 4,
+    },
     sessions: [0, 2].map((from_step) => ({
       ...{ started: "2026-01-01T00:00:00.000Z", from_step, version: "0.1.0" },
       ...{ command: ["quern", "pretrain", "tiny"], device: { name: "an imagined device" } },
