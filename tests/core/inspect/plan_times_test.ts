@@ -42,7 +42,7 @@ async function withSimulated<T>(
       outputs: () => Promise.resolve([]),
       [Symbol.dispose]() {},
     });
-  const nothing = { entries: [], bytes: 0, write() {}, read: () => Promise.reject() };
+  const nothing = { entries: [], bytes: 0, write() {}, fill() {}, read: () => Promise.reject() };
   try {
     return await use({
       target,

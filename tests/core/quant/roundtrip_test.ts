@@ -33,6 +33,8 @@ function ourTensors({ tensors }: VectorCase, prefix: string) {
     files: [],
     tensors: infos,
     read: (name) => given.get(name)!.values as Float32Array,
+    readInto: (name, into, at) =>
+      into.set((given.get(name)!.values as Float32Array).subarray(at, at + into.length)),
     [Symbol.dispose]() {},
   });
 }
