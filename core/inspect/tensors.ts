@@ -1,6 +1,6 @@
 /** What numbers the tensors of a file hold, read a part at a time. */
 
-import { SafetensorsFile, type TensorData, type TensorInfo } from "../io/safetensors.ts";
+import { SafetensorsFile, type TensorArray, type TensorInfo } from "../io/safetensors.ts";
 import type { Tensors } from "../io/tensors.ts";
 import type { NamedParam } from "../model/mod.ts";
 import type { Role } from "../nn/mod.ts";
@@ -26,20 +26,35 @@ export function* tensorStats(
 ): Generator<TensorStats> {
   const byPath = new Map(params.map((param) => [param.path, param.role]));
   for (const [name, info] of file.tensors) {
-    const parts = file instanceof SafetensorsFile ? file.chunks(name) : [file.read(name)];
-    yield { name, role: byPath.get(name), ...info, ...summed(parts, info) };
+    yield { name, role: byPath.get(name), ...info, ...summed(partsOf(file, name, info)) };
   }
+}
+
+const partLength = 2 ** 18;
+
+/** A tensor's values, some at a time where its file can. Each part is valid until the next. */
+function* partsOf(
+  file: Tensors,
+  name: string,
+  { dtype, shape }: TensorInfo,
+): Generator<TensorArray> {
+  const count = shape.reduce((product, size) => product * size, 1);
+  if (file.readInto && ["F32", "F16", "BF16"].includes(dtype)) {
+    const part = new Float32Array(Math.min(partLength, count));
+    for (let at = 0; at < count; at += partLength) {
+      const values = part.subarray(0, Math.min(partLength, count - at));
+      file.readInto(name, values, at);
+      yield values;
+    }
+  } else if (file instanceof SafetensorsFile) yield* file.chunks(name, partLength);
+  else yield file.read(name);
 }
 
 type Sums = Pick<TensorStats, "count" | "rms" | "max" | "mean" | "zeros" | "nonFinite">;
 
-function summed(
-  parts: Iterable<TensorData | Float32Array>,
-  { dtype }: Pick<TensorInfo, "dtype">,
-): Sums {
+function summed(parts: Iterable<TensorArray>): Sums {
   let count = 0, nonFinite = 0, zeros = 0, sum = 0, squares = 0, max = 0;
-  for (const part of parts) {
-    const values = dtype === "BF16" && part instanceof Uint16Array ? fromBf16(part) : part;
+  for (const values of parts) {
     count += values.length;
     for (let i = 0; i < values.length; i++) {
       const x = Number(values[i]), size = Math.abs(x);
@@ -60,11 +75,6 @@ function summed(
     mean: sum / finite,
     rms: Math.sqrt(squares / finite),
   };
-}
-
-/** bf16 is the upper half of an f32. */
-function fromBf16(bits: Uint16Array): Float32Array {
-  return new Float32Array(Uint32Array.from(bits, (half) => half << 16).buffer);
 }
 
 /** Tensors whose names differ in numbers alone, such as those of all layers, in one line. */

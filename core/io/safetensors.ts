@@ -160,9 +160,8 @@ export class SafetensorsFile implements Disposable {
   }
 
   /** The values of one tensor, some at a time, so that its size does not matter. */
-  *chunks(name: string, elements = 2 ** 18): Generator<TensorData> {
-    const entry = this.#entries.get(name);
-    if (entry === undefined) throw broken(this.path, `there is no tensor named ${name}`);
+  *chunks(name: string, elements: number): Generator<TensorData> {
+    const entry = this.#entry(name);
     const values = arrays[entry.dtype], bytes = elements * values.BYTES_PER_ELEMENT;
     for (let at = entry.begin; at < entry.end; at += bytes) {
       const length = Math.min(bytes, entry.end - at);
