@@ -57,7 +57,7 @@ export async function exportHuggingface(job: HuggingfaceJob): Promise<Exported> 
   const layout = layoutOf(opened, job.form), params = namedParams(model.params);
   const tensors = params.map(({ path, shape }): TensorSource => ({
     name: layout.names.get(path)!,
-    shape,
+    shape: shape.length === 0 ? [1] : shape, // FSDP shards no parameter without an axis
     dtype: exportDtypes[dtype],
     data: () => converted(file.read(path) as Float32Array, dtype, path),
   }));

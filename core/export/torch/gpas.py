@@ -5,7 +5,7 @@ class Gpas(nn.Module):
         super().__init__()
         self.mixer_norm, self.mlp_norm = make_norm(c["norm"], dims), make_norm(c["norm"], dims)
         for name in ["gate"] if c["gates"] == "shared" else ["mixer_gate", "mlp_gate"]:
-            setattr(self, name, nn.Parameter(torch.zeros(())))
+            setattr(self, name, nn.Parameter(torch.zeros(1)))
 
     def scaled(self, x, half):
         gate = self.gate if hasattr(self, "gate") else getattr(self, half + "_gate")

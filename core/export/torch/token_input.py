@@ -5,7 +5,7 @@ class ProjectedTable(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(rows, size)
         self.projection = nn.Linear(size, out, bias=False)
-        self.scale = nn.Parameter(torch.tensor(float(scale)))
+        self.scale = nn.Parameter(torch.full((1,), float(scale)))
 
     def forward(self, ids):
         return self.projection(self.embedding(ids)) * self.scale

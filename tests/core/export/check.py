@@ -93,6 +93,7 @@ for folder in sys.argv[1:]:
     module = importlib.import_module("modeling_quern")
     sys.path.pop(0)
     model = module.load_quern(model_folder)
+    assert all(p.dim() > 0 for p in model.parameters()), "FSDP shards no parameter without an axis"
     segments = expected["segment_ids"].long()
     with torch.no_grad():
         logits = model(ids, segment_ids=segments).logits
