@@ -19,6 +19,7 @@ A folder in Hugging Face's layout says itself what it is: Llama, Mistral, Qwen2,
 wrote. For others --config and --tokenizer say it.
 Every parameter of the config's model must be in the file in its size, and nothing else: what is missing, too many
 or misshapen is named. F16, BF16 and F64 become f32. Of tied weights a file may hold one or both names.
+PyTorch files (.pt, .pth, .bin) hold dicts of tensors: the model's is taken, others are named. Nothing in a file is run.
 Weights, tokenizer and config become a run that quern generate reads, and quern pretrain --from begins with.
 Schedules, such as a router's temperature, stand where --step says.
 
@@ -36,10 +37,13 @@ export function importCommand(): CommandUnknownOpts {
   return new Command("import")
     .summary("make a run of a published checkpoint")
     .description(
-      "Makes a run of a published checkpoint: a Hugging Face folder of a plain decoder or of quern's own, or safetensors " +
+      "Makes a run of a published checkpoint: a Hugging Face folder of a plain decoder or of quern's own, or weights " +
         "of PolyGLU, Veronica, NeoLLM or Recycled-core.",
     )
-    .argument("<checkpoint>", "safetensors file, an index of several, or a folder with either")
+    .argument(
+      "<checkpoint>",
+      "safetensors or PyTorch file, an index of several, or a folder with either",
+    )
     .option(
       "--config <config>",
       "what the model is: YAML file, or a name of quern config list (default: the folder's config.json)",
@@ -119,7 +123,7 @@ function refuseOthers(options: Readonly<Record<string, unknown>>): void {
 }
 
 async function print(imported: Imported, out: string | undefined, step: number | undefined) {
-  const { mapping: { table, origins, dropped }, params, files } = imported;
+  const { mapping: { table, origins, dropped }, params, files, leftOut } = imported;
   if (out === undefined) {
     for (const origin of origins) {
       printFolded(await lineOf(origin, imported));
@@ -129,7 +133,8 @@ async function print(imported: Imported, out: string | undefined, step: number |
     `${out ?? "would be imported"}: ${plural(origins.length, "tensor")}, ` +
     `${formatCount(params)} parameters, as ${table.name}` +
     (files.length > 1 ? `, from ${plural(files.length, "file")}` : ""),
-    ...dropped.map(({ name, why }) => `  dropped ${name}: ${why}`),
+    ...[...dropped, ...leftOut.slice(0, 12)].map(({ name, why }) => `  dropped ${name}: ${why}`),
+    ...leftOut.length > 12 ? [`  and ${leftOut.length - 12} more that are no weights`] : [],
     `  schedules stand at step ${formatCount(imported.step)}` +
     (step === undefined ? " = the config's length" : ""),
   ];
@@ -146,7 +151,7 @@ async function lineOf({ param, theirs, steps }: Origin, { tensors }: Imported): 
 /** What `--json` prints; the names are stable. */
 async function recordOf(imported: Imported, out: string | undefined) {
   const { describeStep } = await import("../core/import/mod.ts");
-  const { mapping: { table, origins, dropped }, tensors, params, files, step } = imported;
+  const { mapping: { table, origins, dropped }, tensors, params, files, step, leftOut } = imported;
   return {
     ...(out !== undefined && { out }),
     format: table.name,
@@ -154,7 +159,7 @@ async function recordOf(imported: Imported, out: string | undefined) {
     step,
     tensors: origins.length,
     parameters: params,
-    dropped,
+    dropped: [...dropped, ...leftOut],
     mapping: origins.map(({ param: { path, shape }, theirs, steps }) => ({
       path,
       shape,

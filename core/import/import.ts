@@ -22,7 +22,7 @@ import { importTables } from "./tables/mod.ts";
 import { openWeights, type Weights } from "./weights.ts";
 
 export interface ImportJob {
-  /** A safetensors file, an index of several, or a folder that holds them. */
+  /** A file of tensors, an index of several, or a folder that holds them. */
   readonly from: string;
   readonly config: PretrainConfig;
   readonly tokenizer: Tokenizer;
@@ -39,6 +39,8 @@ export interface Imported {
   readonly mapping: Mapping;
   readonly tensors: Weights["tensors"];
   readonly files: readonly string[];
+  /** What the files hold besides tensors of the model. */
+  readonly leftOut: Weights["leftOut"];
   readonly step: number;
   readonly params: number;
 }
@@ -74,6 +76,7 @@ export async function importCheckpoint(job: ImportJob): Promise<Imported> {
     mapping,
     tensors: weights.tensors,
     files: weights.files,
+    leftOut: weights.leftOut,
     step,
     params: countAll(mapping.origins.map(({ param }) => param)),
   };

@@ -1,16 +1,11 @@
-/** The weights of a published checkpoint: a safetensors file, or several that an index joins. */
+/** The weights of a published checkpoint: a file of tensors, or several that an index joins. */
 
 import { dirname, extname, join } from "node:path";
-import { unpackHalves } from "../graph/mod.ts";
+import { sizeOf } from "../graph/mod.ts";
 import { exists } from "../io/atomic.ts";
 import { exitCodes, jsonFault, UserError } from "../io/errors.ts";
-import {
-  openSafetensors,
-  type SafetensorsFile,
-  type TensorData,
-  type TensorInfo,
-} from "../io/safetensors.ts";
-import { shellWord } from "../io/words.ts";
+import type { TensorInfo } from "../io/safetensors.ts";
+import { type LeftOut, openTensorFile, type TensorFile } from "../io/tensors.ts";
 
 /** Open tensors by name; close them with `using`. */
 export interface Weights extends Disposable {
@@ -18,14 +13,22 @@ export interface Weights extends Disposable {
   readonly files: readonly string[];
   /** What stands before the names in the files is left out here: see `wrappers`. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
+  /** What else the files hold. */
+  readonly leftOut: readonly LeftOut[];
   /** A tensor's numbers as f32; what is not finite is refused. The last one read is kept. */
   read(name: string): Float32Array;
   /** The same of those from element `at` on, as many as `into` holds, which is not kept. */
   readInto(name: string, into: Float32Array, at: number): void;
 }
 
-const indexName = "model.safetensors.index.json", fileName = "model.safetensors";
-const pickles = [".bin", ".ckpt", ".pt", ".pth", ".pkl"];
+/** What a folder's weights are called, the first that is there being taken. */
+const names = ["model.safetensors", "pytorch_model.bin"];
+const indexOf = (name: string) => `${name}.index.json`;
+/** What else may be the weights, where a folder has just one. */
+const kinds = [
+  { of: "safetensors", endings: [".safetensors"] },
+  { of: "PyTorch", endings: [".bin", ".ckpt", ".pt", ".pth"] },
+];
 
 /** What frameworks put before the names of a model that they wrap. */
 const wrappers = /^(?:module\.|_orig_mod\.|model\.)+/;
@@ -34,9 +37,9 @@ const wrappers = /^(?:module\.|_orig_mod\.|model\.)+/;
 export async function openWeights(path: string): Promise<Weights> {
   const files = await filesOf(path);
   using stack = new DisposableStack();
-  const places = new Map<string, { file: SafetensorsFile; name: string }>();
+  const places = new Map<string, { file: TensorFile; name: string }>();
   for (const file of files) {
-    const opened = stack.use(openSafetensors(file));
+    const opened = stack.use(await openTensorFile(file));
     for (const name of opened.tensors.keys()) {
       const plain = name.replace(wrappers, ""), other = places.get(plain);
       if (other) throw twice(plain, file, other);
@@ -49,7 +52,7 @@ export async function openWeights(path: string): Promise<Weights> {
   let last: { readonly name: string; readonly data: Float32Array } | undefined;
   const requireFinite = (
     data: Float32Array,
-    { file, name }: { file: SafetensorsFile; name: string },
+    { file, name }: { file: TensorFile; name: string },
   ) => {
     if (isFiniteAll(data)) return;
     throw new UserError(`${name} holds numbers that are not finite, or too large for f32`, {
@@ -64,10 +67,14 @@ export async function openWeights(path: string): Promise<Weights> {
     tensors: new Map(
       [...places].map(([plain, { file, name }]) => [plain, file.tensors.get(name)!]),
     ),
+    leftOut: [...new Set(places.values().map(({ file }) => file))].flatMap((file) =>
+      file.leftOut ?? []
+    ),
     read(plain) {
       if (last?.name === plain) return last.data;
       const { file, name } = places.get(plain)!;
-      const data = asF32(file.read(name), file.tensors.get(name)!);
+      const data = new Float32Array(sizeOf(file.tensors.get(name)!.shape));
+      file.readInto(name, data, 0);
       requireFinite(data, { file, name });
       last = { name: plain, data };
       return data;
@@ -87,7 +94,7 @@ export async function openWeights(path: string): Promise<Weights> {
 /** Numbers that are looked at while the processor still has them. */
 const looked = 2 ** 18;
 
-function twice(name: string, file: string, other: { file: SafetensorsFile; name: string }) {
+function twice(name: string, file: string, other: { file: TensorFile; name: string }) {
   return new UserError(`${name} comes twice: as ${other.name} in ${other.file.path}, and here`, {
     where: file,
     exitCode: exitCodes.failed,
@@ -107,16 +114,6 @@ function isFiniteAll(data: Float32Array): boolean {
   return a + b + c + d === 0;
 }
 
-function asF32(data: TensorData, { dtype }: TensorInfo): Float32Array {
-  if (data instanceof Float32Array) return data;
-  if (dtype === "BF16" && data instanceof Uint16Array) {
-    const words = new Uint32Array(Math.ceil(data.length / 2));
-    new Uint16Array(words.buffer).set(data);
-    return unpackHalves("bf16", words, data.length);
-  }
-  return Float32Array.from(data as Float64Array);
-}
-
 /** The files that a path means. */
 async function filesOf(path: string): Promise<string[]> {
   const info = await Deno.stat(path).catch((error) => {
@@ -124,23 +121,24 @@ async function filesOf(path: string): Promise<string[]> {
     throw new UserError("there is no such file or folder", { where: path });
   });
   if (!info.isDirectory) {
-    await refusePickle(path);
     return extname(path) === ".json" ? await indexedFiles(path) : [path];
   }
-  if (await exists(join(path, indexName))) return await indexedFiles(join(path, indexName));
-  if (await exists(join(path, fileName))) return [join(path, fileName)];
-  const names = (await Array.fromAsync(Deno.readDir(path))).map(({ name }) => name).toSorted();
-  const own = names.filter((name) => extname(name) === ".safetensors");
-  if (own.length === 1) return [join(path, own[0])];
-  if (own.length > 1) {
-    throw new UserError(`several safetensors files and no ${indexName} that joins them`, {
+  for (const name of names) {
+    const file = join(path, name), index = join(path, indexOf(name));
+    if (await exists(index)) return await indexedFiles(index);
+    if (await exists(file)) return [file];
+  }
+  const there = (await Array.fromAsync(Deno.readDir(path))).map(({ name }) => name).toSorted();
+  for (const [i, { of, endings }] of kinds.entries()) {
+    const own = there.filter((name) => endings.includes(extname(name)));
+    if (own.length === 1) return [join(path, own[0])];
+    if (own.length === 0) continue;
+    throw new UserError(`several ${of} files and no ${indexOf(names[i])} that joins them`, {
       where: path,
       hint: "name one of them, or fetch the index, too",
     });
   }
-  const pickle = names.find((name) => pickles.includes(extname(name)));
-  if (pickle) await refusePickle(join(path, pickle));
-  throw new UserError("it holds no safetensors file", { where: path });
+  throw new UserError("it holds no safetensors file, nor one of PyTorch's", { where: path });
 }
 
 async function indexedFiles(path: string): Promise<string[]> {
@@ -153,10 +151,10 @@ async function indexedFiles(path: string): Promise<string[]> {
   }
   const map = typeof index === "object" && index !== null ? Reflect.get(index, "weight_map") : null;
   const isMap = typeof map === "object" && map !== null &&
-    Object.values(map).every((name) => typeof name === "string" && /^[^\\/]+$/.test(name));
+    Object.values(map).every((name) => typeof name === "string" && isFileName(name));
   if (!isMap) {
     throw new UserError(
-      "not an index of safetensors files: weight_map is to name a file for each",
+      "not an index of weights: weight_map is to name a file beside it for each tensor",
       {
         where: path,
         exitCode: exitCodes.failed,
@@ -174,7 +172,7 @@ async function indexedFiles(path: string): Promise<string[]> {
     });
   }
   for (const name of names) {
-    using file = openSafetensors(join(folder, name));
+    using file = await openTensorFile(join(folder, name));
     const [gone] = entries.find(([key, of]) => of === name && !file.tensors.has(key)) ?? [];
     if (gone === undefined) continue;
     throw new UserError(`${gone} is not in ${name}, where it is said to be`, {
@@ -185,19 +183,7 @@ async function indexedFiles(path: string): Promise<string[]> {
   return names.map((name) => join(folder, name));
 }
 
-/** PyTorch's own format is a program that makes the tensors: it is not run. */
-async function refusePickle(path: string): Promise<void> {
-  using file = await Deno.open(path);
-  const head = new Uint8Array(4);
-  await file.read(head);
-  const isZip = head[0] === 0x50 && head[1] === 0x4b, isPickle = head[0] === 0x80 && head[1] < 6;
-  if (!isZip && !(isPickle && pickles.includes(extname(path)))) return;
-  const target = path.slice(0, path.length - extname(path).length) + ".safetensors";
-  const script = "import sys, torch, safetensors.torch as s; " +
-    "d = torch.load(sys.argv[1], map_location='cpu', weights_only=True); " +
-    "s.save_file({k: v.clone().contiguous() for k, v in d.items()}, sys.argv[2])";
-  throw new UserError("a PyTorch pickle, which can run anything when it is opened", {
-    where: path,
-    hint: `convert it: python -c "${script}" ${shellWord(path)} ${shellWord(target)}`,
-  });
+/** Nothing that leads elsewhere. */
+function isFileName(name: string): boolean {
+  return /^[^\\/:]+$/.test(name) && name !== "." && name !== "..";
 }

@@ -6,26 +6,15 @@
  *
  * @module
  */
-import { exitCodes, UserError } from "./errors.ts";
 import { writeAllBytes } from "./atomic.ts";
-
-/** Each dtype's bytes an element and the array its values come as; bf16 comes as its raw bits. */
-const arrays = {
-  F64: Float64Array,
-  I64: BigInt64Array,
-  F32: Float32Array,
-  I32: Int32Array,
-  U32: Uint32Array,
-  F16: Float16Array,
-  BF16: Uint16Array,
-  U8: Uint8Array,
-} as const;
+import { type Dtype, dtypeArrays, dtypeBytes, isDtype, type TensorData } from "./dtypes.ts";
+import { exitCodes, jsonFault, UserError } from "./errors.ts";
+import { RangeFile } from "./ranges.ts";
 
 /** An element type of the format, by the format's own name. */
-export type SafetensorsDtype = keyof typeof arrays;
+export type SafetensorsDtype = Dtype;
 
-/** The values of a tensor; `BF16` as a `Uint16Array` of bit patterns. */
-export type TensorData = InstanceType<typeof arrays[SafetensorsDtype]>;
+export type { TensorData } from "./dtypes.ts";
 
 /** The same over any memory. */
 export type TensorArray = TensorData | Float32Array;
@@ -51,7 +40,7 @@ const maxHeaderBytes = 100_000_000; // the format's own limit
 
 /** The bytes that a tensor's values take. */
 export function tensorBytes({ dtype, shape }: TensorInfo): number {
-  return shape.reduce((product, size) => product * size, arrays[dtype].BYTES_PER_ELEMENT);
+  return shape.reduce((product, size) => product * size, dtypeBytes(dtype));
 }
 
 /**
@@ -63,7 +52,7 @@ export async function writeSafetensors(
   tensors: readonly TensorSource[],
   metadata: Record<string, string> = {},
 ): Promise<void> {
-  const width = (t: TensorSource) => arrays[t.dtype].BYTES_PER_ELEMENT;
+  const width = (t: TensorSource) => dtypeBytes(t.dtype);
   const ordered = [...tensors].sort((a, b) => width(b) - width(a)); // stable: else as given
   using file = await Deno.open(path, { write: true, create: true, truncate: true });
   await writeAllBytes(file, encodeHeader(ordered, metadata));
@@ -111,20 +100,17 @@ export class SafetensorsFile implements Disposable {
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;
   readonly #entries: ReadonlyMap<string, Entry>;
-  readonly #file: Deno.FsFile;
+  readonly #file: RangeFile;
   readonly #dataStart: number;
 
   constructor(readonly path: string) {
-    this.#file = Deno.openSync(path);
-    try {
-      const header = readHeader(path, this.#file);
-      this.metadata = header.metadata;
-      this.#dataStart = header.dataStart;
-      this.tensors = this.#entries = header.entries;
-    } catch (error) {
-      this.#file.close();
-      throw error;
-    }
+    using stack = new DisposableStack();
+    this.#file = stack.use(new RangeFile(path));
+    const header = readHeader(this.#file);
+    this.metadata = header.metadata;
+    this.#dataStart = header.dataStart;
+    this.tensors = this.#entries = header.entries;
+    stack.move();
   }
 
   #entry(name: string): Entry {
@@ -136,41 +122,27 @@ export class SafetensorsFile implements Disposable {
   /** The values of one tensor, read now into memory of their own. */
   read(name: string): TensorData {
     const { begin, end, dtype } = this.#entry(name);
-    const bytes = readAt(this.path, this.#file, this.#dataStart + begin, end - begin);
-    return new arrays[dtype](bytes.buffer);
+    return this.#file.values(this.#dataStart + begin, dtype, (end - begin) / dtypeBytes(dtype));
   }
 
   /** The values from element `at` on of a tensor of floats, as f32, as many as `into` holds. */
   readInto(name: string, into: Float32Array, at: number): void {
-    const { begin, end, dtype } = this.#entry(name), width = arrays[dtype].BYTES_PER_ELEMENT;
+    const { begin, end, dtype } = this.#entry(name), width = dtypeBytes(dtype);
     if ((at + into.length) * width > end - begin) throw new RangeError(`${name} ends before`);
-    const first = this.#dataStart + begin + at * width;
-    const fill = (bytes: Uint8Array, from: number) =>
-      fillFrom(this.path, this.#file, first + from, bytes);
-    if (dtype === "F32") {
-      return fill(new Uint8Array(into.buffer, into.byteOffset, into.byteLength), 0);
-    }
-    const piece = new Uint8Array(width * Math.min(pieceLength, into.length));
-    for (let done = 0; done < into.length; done += pieceLength) {
-      const count = Math.min(pieceLength, into.length - done);
-      const bytes = piece.subarray(0, width * count);
-      fill(bytes, width * done);
-      widen(new arrays[dtype](bytes.buffer, 0, count), dtype, into.subarray(done, done + count));
-    }
+    this.#file.floats(this.#dataStart + begin + at * width, dtype, into);
   }
 
   /** The values of one tensor, some at a time, so that its size does not matter. */
   *chunks(name: string, elements: number): Generator<TensorData> {
-    const entry = this.#entry(name);
-    const values = arrays[entry.dtype], bytes = elements * values.BYTES_PER_ELEMENT;
-    for (let at = entry.begin; at < entry.end; at += bytes) {
-      const length = Math.min(bytes, entry.end - at);
-      yield new values(readAt(this.path, this.#file, this.#dataStart + at, length).buffer);
+    const { begin, end, dtype } = this.#entry(name), bytes = elements * dtypeBytes(dtype);
+    for (let at = begin; at < end; at += bytes) {
+      const count = Math.min(bytes, end - at) / dtypeBytes(dtype);
+      yield this.#file.values(this.#dataStart + at, dtype, count);
     }
   }
 
   [Symbol.dispose](): void {
-    this.#file.close();
+    this.#file[Symbol.dispose]();
   }
 }
 
@@ -179,17 +151,17 @@ export function openSafetensors(path: string): SafetensorsFile {
   return new SafetensorsFile(path);
 }
 
-function readHeader(path: string, file: Deno.FsFile) {
-  const fileBytes = file.statSync().size;
+function readHeader(file: RangeFile) {
+  const { path, bytes: fileBytes } = file;
   if (fileBytes < 8) {
     throw broken(path, `it ends after ${fileBytes} bytes, inside the header's length`);
   }
-  const length = Number(new DataView(readAt(path, file, 0, 8).buffer).getBigUint64(0, true));
+  const length = Number(new DataView(file.read(0, 8).buffer).getBigUint64(0, true));
   if (length > maxHeaderBytes) throw broken(path, `its header claims ${length} bytes`);
   if (8 + length > fileBytes) {
     throw broken(path, `its header claims ${length} bytes but the file ends after ${fileBytes}`);
   }
-  const text = decodeHeader(path, readAt(path, file, 8, length));
+  const text = decodeHeader(path, file.read(8, length));
   const { __metadata__: metadata, ...rest } = parseHeader(path, text);
   const entries = new Map(
     Object.entries(rest)
@@ -215,7 +187,7 @@ function parseHeader(path: string, text: string): Record<string, unknown> {
     header = JSON.parse(text);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    throw broken(path, `its header is not JSON: ${error.message}`);
+    throw broken(path, `its header is ${jsonFault(error)}`);
   }
   if (!isRecord(header)) throw broken(path, "its header is not a JSON object");
   const repeated = repeatedKey(text);
@@ -245,12 +217,12 @@ function checkEntry(path: string, name: string, value: unknown): Entry {
   if (!isDtype(dtype)) {
     throw broken(
       path,
-      `${name} has dtype ${JSON.stringify(dtype)}; known: ${Object.keys(arrays).join(" ")}`,
+      `${name} has dtype ${shown(dtype)}; known: ${Object.keys(dtypeArrays).join(" ")}`,
     );
   }
-  if (!isSizes(shape)) throw broken(path, `${name} has the shape ${JSON.stringify(shape)}`);
+  if (!isSizes(shape)) throw broken(path, `${name} has the shape ${shown(shape)}`);
   if (!isSizes(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) {
-    throw broken(path, `${name} has the offsets ${JSON.stringify(offsets)}`);
+    throw broken(path, `${name} has the offsets ${shown(offsets)}`);
   }
   const [begin, end] = offsets;
   const needed = tensorBytes({ dtype, shape });
@@ -287,34 +259,6 @@ function checkMetadata(path: string, metadata: unknown): Record<string, string> 
   return Object.fromEntries(Object.entries(metadata).map(([key, value]) => [key, String(value)]));
 }
 
-function readAt(path: string, file: Deno.FsFile, position: number, length: number) {
-  const bytes = new Uint8Array(length);
-  fillFrom(path, file, position, bytes);
-  return bytes;
-}
-
-/** Reads until memory, which may be shared, is full. */
-function fillFrom(path: string, file: Deno.FsFile, position: number, bytes: Uint8Array): void {
-  file.seekSync(position, Deno.SeekMode.Start);
-  for (let done = 0; done < bytes.length;) {
-    const count = file.readSync(bytes.subarray(done));
-    if (count === null) throw broken(path, `it ended while being read, at byte ${position + done}`);
-    done += count;
-  }
-}
-
-/** Elements that are converted at once: they are still in the processor's cache. */
-const pieceLength = 2 ** 16;
-
-function widen(values: TensorData, dtype: SafetensorsDtype, into: Float32Array): void {
-  if (dtype === "BF16") {
-    const bits = new Uint32Array(into.buffer, into.byteOffset, into.length);
-    const halves = values as Uint16Array;
-    for (let i = 0; i < halves.length; i++) bits[i] = halves[i] << 16;
-  } else if (dtype === "F16" || dtype === "F64") into.set(values as Float64Array);
-  else throw new RangeError(`${dtype} is no float`);
-}
-
 function broken(path: string, what: string): UserError {
   return new UserError(`not a readable safetensors file: ${what}`, {
     where: path,
@@ -322,12 +266,22 @@ function broken(path: string, what: string): UserError {
   });
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+/** A value of JSON in a message, however long or deep. */
+function shown(value: unknown): string {
+  const text = value === undefined ? "nothing" : shallow(value, 0);
+  return text.length > longestShown ? `${text.slice(0, longestShown)} …` : text;
 }
 
-function isDtype(value: unknown): value is SafetensorsDtype {
-  return typeof value === "string" && Object.hasOwn(arrays, value);
+const longestShown = 80;
+
+function shallow(value: unknown, depth: number): string {
+  if (!Array.isArray(value)) return isRecord(value) ? "{…}" : JSON.stringify(value);
+  if (depth > 2) return "[…]";
+  return `[${value.slice(0, longestShown).map((one) => shallow(one, depth + 1)).join()}]`;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function isSizes(value: unknown): value is number[] {

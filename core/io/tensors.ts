@@ -1,6 +1,9 @@
 /** Tensors by name, wherever they lie. */
 
-import type { TensorArray, TensorInfo } from "./safetensors.ts";
+import type { TensorData } from "./dtypes.ts";
+import { beginningOfFile } from "./ranges.ts";
+import { openSafetensors, type TensorArray, type TensorInfo } from "./safetensors.ts";
+import { openTorch } from "./torch/file.ts";
 
 /** Open tensors whose values are read when they are asked for: a file's, or several files' under other names. */
 export interface Tensors extends Disposable {
@@ -14,4 +17,27 @@ export interface Tensors extends Disposable {
    * is made. What lacks it is read whole.
    */
   readInto?(name: string, into: Float32Array, at: number): void;
+}
+
+/** A part of a file that is no weight, and why it is left out. */
+export interface LeftOut {
+  readonly name: string;
+  readonly why: string;
+}
+
+/** The tensors of one file. */
+export interface TensorFile extends Tensors {
+  read(name: string): TensorData;
+  readInto(name: string, into: Float32Array, at: number): void;
+  /** What it holds besides. */
+  readonly leftOut?: readonly LeftOut[];
+}
+
+/** What a file is, by its first bytes: names do not tell. */
+export async function openTensorFile(path: string): Promise<TensorFile> {
+  const start = await beginningOfFile(path, 9);
+  const isZip = start[0] === 0x50 && start[1] === 0x4b;
+  // a safetensors file's header begins with a brace, after its length
+  const isPickle = start[0] === 0x80 && start[8] !== 0x7b;
+  return isZip || isPickle ? openTorch(path) : openSafetensors(path);
 }

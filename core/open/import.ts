@@ -45,6 +45,7 @@ export async function importFolder({ from, out, session }: FolderImport): Promis
     mapping,
     tensors: weights.tensors,
     files: weights.files,
+    leftOut: weights.leftOut,
     step,
     params: countAll(mapping.origins.map(({ param }) => param)),
     config: opened.config ? "its own" : "a start",

@@ -21,17 +21,8 @@ import { openAny, type OpenedModel } from "../../../core/open/mod.ts";
 import { characterTokenizer } from "../../../core/text/tokenizer.ts";
 import { type PretrainConfig, pretrainConfig } from "../../../core/train/mod.ts";
 import { root, withTempDir } from "../../support.ts";
+import { python } from "../../torch_python.ts";
 import { writeRandomRun } from "./random_run.ts";
-
-/** A Python that has torch; Debian's own comes without being first in the path. */
-const python = ["python3", "/usr/bin/python3"].find((command) => {
-  const look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)";
-  try {
-    return new Deno.Command(command, { args: ["-c", look] }).outputSync().success;
-  } catch {
-    return false;
-  }
-});
 
 interface Case {
   readonly name: string;

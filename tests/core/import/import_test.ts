@@ -32,6 +32,7 @@ import {
 } from "../../../core/train/mod.ts";
 import { root, withTempDir } from "../../support.ts";
 import { checkClose } from "../../vectors.ts";
+import { dict, orderedDict, tensor, torchEntries, type Value, zipOf } from "../io/torch/writer.ts";
 import {
   type Original,
   originalNamed,
@@ -279,4 +280,80 @@ Deno.test("import: every parameter of the carried configs has a name in its arch
     const counted = countAll(origins.map(({ param }) => param));
     assert.equal(counted, countAll(namedParams(model.params)), file);
   }
+});
+
+/** The same tensors as torch.save would write them, matrices turned round in memory. */
+function torchFile(tensors: ReturnType<typeof paramsOf>, rest: Record<string, Value> = {}) {
+  const storages: Record<string, Float32Array<ArrayBuffer>> = {};
+  const state = [...tensors].map(([name, { shape, values }], i) => {
+    const isMatrix = shape.length === 2, [rows, columns] = shape;
+    storages[i] = Float32Array.from(
+      values,
+      (x, at) => isMatrix ? values[at % rows * columns + Math.floor(at / rows)] : x,
+    );
+    let width = 1;
+    const strides = isMatrix
+      ? [1, rows]
+      : shape.toReversed().map((size) => (width *= size) / size).reverse();
+    const place = { type: "FloatStorage", key: String(i), numbers: values.length, shape, strides };
+    return [`module.${name}`, tensor(place)] as const;
+  });
+  const model = orderedDict(Object.fromEntries(state));
+  return zipOf(torchEntries(dict({ model, ...rest }), storages));
+}
+
+Deno.test("import: the originals' checkpoints from torch.save give what their safetensors give", async () => {
+  for (const original of originals) {
+    await withTempDir(async (dir) => {
+      const tensors = paramsOf(original), half = Math.floor(tensors.size / 2);
+      await importing(original, await writeOriginal(dir, original), join(dir, "a"));
+      const one = join(dir, "checkpoint.pt"), rest = { optimizer: dict({ lr: 0.1 }), epoch: 3 };
+      await Deno.writeFile(one, torchFile(tensors, rest));
+      const { leftOut } = await importing(original, one, join(dir, "b"));
+      assert.deepEqual(leftOut.map(({ name }) => name), ["optimizer", "epoch"]);
+      const shards = join(dir, "shards"), weight_map: Record<string, string> = {};
+      await Deno.mkdir(shards);
+      for (const [i, name] of ["pytorch_model-1.bin", "pytorch_model-2.bin"].entries()) {
+        const part = new Map([...tensors].slice(i * half, i === 0 ? half : undefined));
+        for (const key of part.keys()) weight_map[`module.${key}`] = name;
+        await Deno.writeFile(join(shards, name), torchFile(part));
+      }
+      const index = join(shards, "pytorch_model.bin.index.json");
+      await Deno.writeTextFile(index, JSON.stringify({ weight_map }));
+      const { files } = await importing(original, shards, join(dir, "c"));
+      assert.equal(files.length, 2);
+      const weights = (run: string) =>
+        Deno.readFile(join(dir, run, "checkpoints/step-10/model.safetensors"));
+      const [a, b, c] = await Promise.all(["a", "b", "c"].map(weights));
+      assert.deepEqual(b, a, original.format);
+      assert.deepEqual(c, a, original.format);
+      const elsewhere = { ...weight_map, more: "../checkpoint.pt" };
+      for (const bad of [elsewhere, { more: one }, { more: ".." }, { more: "a\\b" }]) {
+        await Deno.writeTextFile(index, JSON.stringify({ weight_map: bad }));
+        await assert.rejects(importing(original, shards, undefined), {
+          name: "UserError",
+          message: /not an index of weights/,
+        });
+      }
+    });
+  }
+});
+
+Deno.test("import: all faults of a .pt file's tensors are one error", async () => {
+  await withTempDir(async (dir) => {
+    const tensors = paramsOf(polyglu), names = [...tensors.keys()], from = join(dir, "x.pth");
+    for (const name of names.slice(0, 20)) {
+      tensors.set(`${name}.more`, tensors.get(name)!);
+      tensors.delete(name);
+    }
+    await Deno.writeFile(from, torchFile(tensors));
+    const { config, tokenizer } = polyglu;
+    const job = { from, config, tokenizer, out: undefined, session, format: "polyglu" };
+    await assert.rejects(importCheckpoint(job), (error: UserError) => {
+      const lines = error.message.split("\n");
+      assert.equal(lines.length, 1 + 12 + 1);
+      assert.match(lines[13], /and 28 more/);
+      return error instanceof UserError;
+    });
+  });
 });

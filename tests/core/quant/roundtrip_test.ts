@@ -31,6 +31,7 @@ function ourTensors({ tensors }: VectorCase, prefix: string) {
   return mappedTensors(mapping, {
     where: prefix,
     files: [],
+    leftOut: [],
     tensors: infos,
     read: (name) => given.get(name)!.values as Float32Array,
     readInto: (name, into, at) =>
