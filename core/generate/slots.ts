@@ -37,6 +37,8 @@ export class Slots implements Disposable {
   #staged: Ids = [];
   #kept: Kept | undefined;
   #isMoved = false;
+  /** Tokens of prompts that were read, without padding. */
+  read = 0;
 
   private constructor(
     readonly model: Model,
@@ -131,6 +133,7 @@ export class Slots implements Disposable {
       const chunk = Int32Array.from({ length }, (_, t) => t < own ? ids[at + t] : 0);
       const stage = await this.#stageOf(length);
       stage.run({ ids: chunk, start: [at], lengths: [own], ...this.#told(1) });
+      this.read += own;
       at += own;
     }
   }
