@@ -1,12 +1,13 @@
 /** Rows of data sets: from folders of the user's, or from the hub and its cache. */
 
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { readRecords } from "../data/read_records.ts";
 import {
   chooseFiles,
   type FetchEvent,
   fetchFiles,
   type Hub,
+  type OpenedRepo,
   openRepo,
   type Repo,
   repoName,
@@ -36,21 +37,45 @@ export interface Rows {
 
 type Asked = Pick<Task, "name" | "dataset">;
 
-/** Reads a split of a task's data, in the order of its files. */
-export async function readSplit(
-  { name, dataset }: Asked,
-  split: string,
-  places: DataPlaces,
-): Promise<Rows> {
-  const files = await filesOf({ name, dataset }, split, places), rows: Doc[] = [];
-  for (const file of files) {
-    for await (const { record } of readRecords(file)) rows.push(record);
-  }
-  if (rows.length > 0) return { rows, files };
-  throw new UserError("it has no rows", { where: files[0], exitCode: exitCodes.failed });
+/** Finds splits, each once; what is on the hub alone is downloaded. */
+export interface DataFinder {
+  /** The files of a split; an error says what is missing and what brings it. */
+  files(task: Asked, split: string): Promise<readonly string[]>;
+  /** The split's rows, in the order of its files. */
+  read(task: Asked, split: string): Promise<Rows>;
 }
 
-async function filesOf(task: Asked, split: string, places: DataPlaces): Promise<readonly string[]> {
+export function dataFinder(places: DataPlaces): DataFinder {
+  const found = new Map<string, Promise<readonly string[]>>();
+  const listings = new Map<string, ReturnType<typeof openRepo>>();
+  const files: DataFinder["files"] = (task, split) => {
+    const { path, name, file } = task.dataset;
+    const key = JSON.stringify([task.name, path, name, file, split]);
+    const known = found.get(key) ?? filesOf(task, split, places, listings);
+    found.set(key, known);
+    return known;
+  };
+  return {
+    files,
+    async read(task, split) {
+      const paths = await files(task, split), rows: Doc[] = [];
+      for (const path of paths) {
+        for await (const { record } of readRecords(path)) rows.push(record);
+      }
+      if (rows.length > 0) return { rows, files: paths };
+      throw new UserError("it has no rows", { where: paths[0], exitCode: exitCodes.failed });
+    },
+  };
+}
+
+type Listings = Map<string, ReturnType<typeof openRepo>>;
+
+async function filesOf(
+  task: Asked,
+  split: string,
+  places: DataPlaces,
+  listings: Listings,
+): Promise<readonly string[]> {
   const { dataset } = task;
   if (dataset.file !== undefined) return ownFile(dataset, split);
   for (const folder of places.folders) {
@@ -60,10 +85,11 @@ async function filesOf(task: Asked, split: string, places: DataPlaces): Promise<
   if (places.folders.length > 0 || dataset.path === undefined || !places.hub) {
     throw missing(task, split, places);
   }
-  return await fetchSplit(places.hub, { kind: "dataset", id: dataset.path, revision: "main" }, {
-    name: dataset.name,
-    split,
-  });
+  const repo = { kind: "dataset", id: dataset.path, revision: "main" } as const;
+  const { hub, cache } = places.hub;
+  const opened = listings.get(repo.id) ?? openRepo(hub, repo, cache);
+  listings.set(repo.id, opened);
+  return await fetchSplit(places.hub, await opened, { name: dataset.name, split });
 }
 
 /** A task's own file holds the split that is tested; shots of another are not in it. */
@@ -84,7 +110,11 @@ async function filesIn(
   if (!await exists(folder)) {
     throw new UserError("there is no such folder", { where: folder, hint: "--data names it" });
   }
-  const stems = [`${task}_${split}`, `${task}.${split}`, ...split === test_split ? [task] : []];
+  // a data set of one configuration may go by its own name
+  const names = path === undefined || name !== undefined ? [task] : [task, basename(path)];
+  const stems = names.flatMap((
+    each,
+  ) => [`${each}_${split}`, `${each}.${split}`, ...split === test_split ? [each] : []]);
   for (const stem of stems) {
     for (const ending of endings) {
       const file = join(folder, stem + ending);
@@ -131,10 +161,10 @@ async function* recordFiles(folder: string, depth: number): AsyncGenerator<strin
 /** From the cache, or downloaded into it. */
 async function fetchSplit(
   { hub, cache, onEvent }: NonNullable<DataPlaces["hub"]>,
-  repo: Repo,
+  { listing }: OpenedRepo,
   ref: SplitRef,
 ): Promise<readonly string[]> {
-  const { listing } = await openRepo(hub, repo, cache);
+  const { repo } = listing;
   const include = splitFiles(listing.files.map(({ path }) => path), ref);
   if (include.length === 0) {
     throw new UserError(`it has no parquet or jsonl files of the split ${ref.split}`, {

@@ -3,7 +3,7 @@
 import type { Device } from "../device/types.ts";
 import type { OpenedModel } from "../open/mod.ts";
 import type { ChatTemplate } from "../text/chat/mod.ts";
-import type { DataPlaces } from "./datasets.ts";
+import { dataFinder, type DataPlaces } from "./datasets.ts";
 import { lenient, type LenientTokenizer } from "./lenient.ts";
 import type { Prompt, Reader, Tokenization } from "./prompts.ts";
 import { type FinishedTask, type Results, resultsOf } from "./results/results.ts";
@@ -15,6 +15,7 @@ import {
   generatedAnswer,
   type PreparedTask,
   prepareTask,
+  requireData,
   rowsOf,
   sampleOf,
   scoredAnswers,
@@ -76,6 +77,8 @@ export type EvalEvent =
 export async function* evaluate(job: EvalJob): AsyncGenerator<EvalEvent, void> {
   const { opened, device, selection, out, signal } = job, began = performance.now();
   const tokenizer = lenient(opened.tokenizer), reader = readerOf(job, tokenizer);
+  const data = dataFinder(job.places);
+  await requireData(selection.tasks, job.settings, data);
   const settings = await settingsFile(job);
   using stack = new DisposableStack();
   let scorer: Scorer | undefined;
@@ -84,7 +87,7 @@ export async function* evaluate(job: EvalJob): AsyncGenerator<EvalEvent, void> {
   for (
     const task of [...selection.tasks].sort((a, b) => Number(generates(a)) - Number(generates(b)))
   ) {
-    const prepared = await prepareTask(task, job.settings, job.places, reader);
+    const prepared = await prepareTask(task, job.settings, data, reader);
     await settings?.join(task.name, prepared.hash);
     await using log = await openSampleLog(out && samplesPath(out, task.name));
     yield startOf(prepared, log);

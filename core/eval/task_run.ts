@@ -2,7 +2,8 @@
 
 import { createHash } from "node:crypto";
 import { exitCodes, UserError } from "../io/errors.ts";
-import { type DataPlaces, readSplit } from "./datasets.ts";
+import { plural } from "../io/words.ts";
+import type { DataFinder } from "./datasets.ts";
 import { type Prompt, promptOf, type Reader } from "./prompts.ts";
 import type { Sample } from "./results/samples.ts";
 import type { RowScore } from "./score/scorer.ts";
@@ -42,25 +43,25 @@ export interface PreparedTask {
 export async function prepareTask(
   task: Task,
   settings: TaskSettings,
-  places: DataPlaces,
+  data: DataFinder,
   reader: Reader,
 ): Promise<PreparedTask> {
-  const { test_split, fewshot_split } = task.dataset;
-  const { rows, files } = await readSplit(task, test_split, places);
+  const { test_split } = task.dataset;
+  const { rows, files } = await data.read(task, test_split);
   const all = naming(files, () => task.documents(rows));
   const documents = all.slice(0, settings.limit);
-  const count = settings.num_fewshot ?? task.num_fewshot;
-  const pool = count === 0 || task.fewshot_docs
+  const count = shotsOf(task, settings), split = shotSplit(task, settings);
+  const pool = split === undefined
     ? task.fewshot_docs ?? []
-    : fewshot_split === test_split
+    : split === test_split
     ? all
-    : await shotPool(task, count, places);
+    : await readShots(task, split, data);
   const chosen = naming([task.name], () =>
     chooseShots(pool, documents, {
       sampler: task.fewshot_sampler ?? settings.fewshot,
       count,
       seed: settings.seed,
-      isSameSplit: fewshot_split === test_split && !task.fewshot_docs,
+      isSameSplit: split === test_split,
     }));
   const questions = documents.map((doc, i): Question => {
     const shots = chosen[i].map((shot) => task.shot(shot));
@@ -81,14 +82,45 @@ export async function prepareTask(
   };
 }
 
-async function shotPool(task: Task, count: number, places: DataPlaces): Promise<readonly Doc[]> {
+/** Finds the files of tasks, so that what is missing is said before any work. */
+export async function requireData(
+  tasks: readonly Task[],
+  settings: TaskSettings,
+  data: DataFinder,
+): Promise<void> {
+  for (const task of tasks) {
+    await data.files(task, task.dataset.test_split);
+    const split = shotSplit(task, settings);
+    if (split !== undefined) await forShots(task, settings, () => data.files(task, split));
+  }
+}
+
+const shotsOf = ({ num_fewshot }: Task, settings: TaskSettings) =>
+  settings.num_fewshot ?? num_fewshot;
+
+/** Where shots come from, where they are asked for and the task does not bring them. */
+function shotSplit(task: Task, settings: TaskSettings): string | undefined {
+  return shotsOf(task, settings) === 0 || task.fewshot_docs
+    ? undefined
+    : task.dataset.fewshot_split;
+}
+
+async function readShots(task: Task, split: string, data: DataFinder): Promise<readonly Doc[]> {
+  const { rows, files } = await data.read(task, split);
+  return naming(files, () => task.documents(rows));
+}
+
+async function forShots<T>(
+  task: Task,
+  settings: TaskSettings,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
-    const { rows, files } = await readSplit(task, task.dataset.fewshot_split, places);
-    return naming(files, () => task.documents(rows));
+    return await work();
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     const { message, where, hint, exitCode } = error;
-    throw new UserError(`${message} (for its ${count} shots)`, {
+    throw new UserError(`${message} (for its ${plural(shotsOf(task, settings), "shot")})`, {
       ...(where !== undefined && { where }),
       hint: `${hint === undefined ? "" : `${hint}; or `}ask without shots: --num-fewshot 0`,
       exitCode,

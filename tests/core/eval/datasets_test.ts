@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { splitFiles } from "../../../core/eval/dataset_files.ts";
-import { readSplit } from "../../../core/eval/datasets.ts";
+import { dataFinder, type DataPlaces } from "../../../core/eval/datasets.ts";
 import type { DatasetRef } from "../../../core/eval/types.ts";
 import { withTempDir } from "../../support.ts";
 
@@ -14,6 +14,12 @@ const arc: DatasetRef = {
   fewshot_split: "train",
 };
 const jsonl = '{"id":"a","n":1}\n\n{"id":"b","n":2}\n';
+
+const readSplit = (
+  task: { name: string; dataset: DatasetRef },
+  split: string,
+  places: DataPlaces,
+) => dataFinder(places).read(task, split);
 
 async function write(path: string, data: string | Uint8Array): Promise<void> {
   await Deno.mkdir(dirname(path), { recursive: true });
@@ -82,6 +88,21 @@ Deno.test("data sets: several folders are asked in turn; what is missing is name
     await assert.rejects(
       readSplit(asked, "test", { folders: [join(dir, "empty")] }),
       /it has no rows/,
+    );
+  }));
+
+Deno.test("data sets: one of a single configuration also goes by its own name", () =>
+  withTempDir(async (dir) => {
+    const dataset = { path: "HuggingFaceH4/MATH-500", test_split: "test", fewshot_split: "test" };
+    await write(join(dir, "MATH-500.jsonl"), jsonl);
+    for (const name of ["math500", "minerva_math500"]) {
+      const { rows } = await readSplit({ name, dataset }, "test", { folders: [dir] });
+      assert.equal(rows.length, 2);
+    }
+    await write(join(dir, "ai2_arc.jsonl"), jsonl);
+    await assert.rejects(
+      readSplit({ name: "arc_easy", dataset: arc }, "test", { folders: [dir] }),
+      /is not there/,
     );
   }));
 

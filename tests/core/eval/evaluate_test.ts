@@ -223,6 +223,27 @@ Deno.test("evaluate: samples say what was asked, what came and what it is worth"
     assert.equal(made.tokens[0] <= 6, true);
   }));
 
+Deno.test("evaluate: data that are missing are said before any work", () =>
+  withTempDir(async (dir) => {
+    const files = await writeTasks(dir), events: EvalEvent[] = [];
+    const absent = join(dir, "absent.yaml");
+    const hub = "dataset_path: somebody/absent\nfewshot_split: train\nnum_fewshot: 2";
+    await Deno.writeTextFile(
+      absent,
+      choices.replace("task: choices", "task: absent").replace("data_file: choices.jsonl", hub),
+    );
+    const attempt = () =>
+      evaluateFiles(
+        [...files, absent],
+        { places: { folders: [dir] } },
+        (event) => events.push(event),
+      );
+    await assert.rejects(attempt, /absent: the split test of somebody\/absent is not there/);
+    await Deno.copyFile(join(dir, "choices.jsonl"), join(dir, "absent.jsonl"));
+    await assert.rejects(attempt, /the split train .* is not there \(for its 2 shots\)/);
+    assert.deepEqual(events, []);
+  }));
+
 Deno.test("evaluate: characters that a tokenizer does not know are left out, and told", () =>
   withTempDir(async (dir) => {
     const [file] = await writeTasks(dir);
