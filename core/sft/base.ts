@@ -24,6 +24,7 @@ import { loadTokenizer } from "../text/load.ts";
 import { withSpecialTokens } from "../text/special_tokens.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { trainingDisagreements } from "../train/agreements.ts";
+import { readSftConfig } from "../train/run_config.ts";
 import type { FirstWeights } from "../train/beginning.ts";
 import type { SftConfig, SftFacts } from "./config.ts";
 import type { ConversationForm } from "./prepare.ts";
@@ -83,9 +84,9 @@ export async function openBase(
   };
 }
 
-/** Of a run that goes on: all is in its folder. */
+/** Of a run that goes on: all is in its folder, whatever the config says that it goes on with. */
 export async function reopenBase(run: string, config: SftConfig): Promise<SftBase> {
-  const { model, from, template: name } = config;
+  const stored = await readSftConfig(run), { model, from, template: name } = stored;
   if (model?.vocab_size === undefined || from === undefined || name === undefined) {
     throw new UserError("config.yaml says nothing of the model", {
       where: run,
@@ -93,7 +94,7 @@ export async function reopenBase(run: string, config: SftConfig): Promise<SftBas
     });
   }
   const tokenizer = await loadTokenizer(run), template = await openChatTemplate(run);
-  const { beginning = null } = config;
+  const { beginning = stored.beginning ?? null } = config;
   return {
     form: formOf(template, tokenizer, beginning),
     facts: { from, model: model as CompleteModelConfig, template: name, beginning },

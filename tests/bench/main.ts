@@ -77,6 +77,10 @@ const benches: Readonly<Record<string, Bench>> = {
     what: "many prompts in the rows of one batch beside one after the other",
     run: script("eval"),
   },
+  sft: {
+    what: "fine-tuning on GSM8K: what a minute learns, and its time a token beside pretraining's",
+    run: script("sft"),
+  },
   loader: {
     what: "making rows beside a training step on them; less than 1 % is asked",
     run: script("loader"),

@@ -17,7 +17,7 @@ samples: { every: 5, prompts: ["1+1?"], max_tokens: 4, temperature: 0 }
 log_every: 1
 `;
 
-const tune = (...args: string[]) => ["sft", ...args, ...cpuOptions];
+const tune = (...args: string[]) => ["sft", ...args];
 
 Deno.test("quern sft: from a run to a chat; says what it decided, goes on, and refuses what is not its own", () =>
   withTempDir(async (dir) => {
@@ -30,7 +30,7 @@ Deno.test("quern sft: from a run to a chat; says what it decided, goes on, and r
     assert.equal(nothing.code, 2);
     assert.match(nothing.stderr, /^error: from: what is to be tuned\?$/m);
 
-    const shown = await run(dir, "sft", "chat.yaml", "--from", "base", "--show", "2");
+    const shown = await run(dir, ...tune("chat.yaml", "--from", "base", "--show", "2"));
     assert.match(shown.stdout, /<\|im_start\|>assistant\n⟦0<\|im_end\|>⟧/);
     assert.match(shown.stdout, /2 conversations read: 2 whole/);
 

@@ -47,7 +47,7 @@ export function attempt(dir: string, ...args: string[]): Promise<CommandResult> 
 }
 
 function deviceOf([command]: string[]): string[] {
-  const computes = ["pretrain", "generate", "eval", "quickstart"].includes(command);
+  const computes = ["pretrain", "sft", "generate", "eval", "quickstart"].includes(command);
   return computes ? cpuOptions : [];
 }
 

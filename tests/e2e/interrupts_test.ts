@@ -6,3 +6,12 @@ import { withTempDir } from "../support.ts";
 Deno.test("replay: Automodel 3261: kill -9 at any moment, and the run goes on bit for bit", {
   ignore: Deno.build.os === "windows",
 }, () => withTempDir(async (dir) => void await killOften(dir, { kills: 5, seed: 3 })));
+
+Deno.test(
+  "quern sft: kill -9 at any moment, and the run goes on bit for bit",
+  {
+    ignore: Deno.build.os === "windows",
+  },
+  () =>
+    withTempDir(async (dir) => void await killOften(dir, { kills: 3, seed: 5, command: "sft" })),
+);

@@ -6,9 +6,12 @@ import { join } from "node:path";
 import { philox, unitInterval } from "../../core/graph/mod.ts";
 import { startQuern } from "../support.ts";
 import { cpuOptions, makeProject, run } from "../cli/tiny_project.ts";
+import { sums, tinyTuning, writePairs } from "../core/sft/tiny_sft.ts";
 
 export interface KillingOptions {
   readonly kills: number;
+  /** What trains; pretraining unless given. */
+  readonly command?: "pretrain" | "sft";
   /** Of the moments. How far a process comes by then is the machine's business. */
   readonly seed: number;
   readonly say?: (line: string) => void;
@@ -40,18 +43,20 @@ const settings = (steps: number) =>
 
 /** Trains once in peace and once under fire, and asserts that both come to the same bits. */
 export async function killOften(dir: string, options: KillingOptions): Promise<Killed> {
-  const { kills, seed, say = () => {} } = options;
+  const { kills, seed, command = "pretrain", say = () => {} } = options;
   const steps = 10 + 5 * kills; // more than a process does before it is killed
   await makeProject(dir);
-  const args = ["tiny.yaml", "--resume", "auto", ...settings(steps)];
+  const config = command === "sft" ? await makeTuning(dir) : "tiny.yaml";
+  const args = [config, "--resume", "auto", ...settings(steps)];
   const began = performance.now();
-  await run(dir, "pretrain", ...args, "--out", "peace");
+  await run(dir, command, ...args, "--out", "peace");
   say(`undisturbed: ${steps} steps in ${((performance.now() - began) / 1000).toFixed(1)} s`);
   const checkpoints = join(dir, "war/checkpoints");
   const met = { inSaves: 0, atPointers: 0, beforeFirst: 0 };
   for (let i = 0; i < kills; i++) {
     const [first, second] = uniforms(seed, i);
-    const shot = { dir, args: [...args, "--out", "war"], ...aimOf(i, first), delay: second };
+    const line = [command, ...args, "--out", "war"];
+    const shot = { dir, args: line, ...aimOf(i, first), delay: second };
     await killOnce(shot);
     const names = namesIn(checkpoints);
     const saved = names.filter((name) => name.startsWith("step-"));
@@ -60,10 +65,20 @@ export async function killOften(dir: string, options: KillingOptions): Promise<K
     else if (await isAtPointer(checkpoints, names)) met.atPointers++;
     if ((i + 1) % 10 === 0) say(`${i + 1} kills, at ${newest(saved) ?? "no checkpoint"}`);
   }
-  await run(dir, "pretrain", ...args, "--out", "war");
+  await run(dir, command, ...args, "--out", "war");
   const [peace, war] = [await contentsOf(join(dir, "peace")), await contentsOf(join(dir, "war"))];
   assert.deepEqual(war, peace);
   return { kills, ...met, steps, weights: peace[`checkpoints/step-${steps}/model.safetensors`] };
+}
+
+/** A base of two updates and conversations beside it; returns the config's name. */
+async function makeTuning(dir: string): Promise<string> {
+  await run(dir, "pretrain", "tiny.yaml", "--out", "base", "--set", "steps=2");
+  const path = await writePairs(join(dir, "chat.jsonl"), sums(30));
+  const { steps: _, ...config } = tinyTuning("base", path);
+  const positions = { sequence_length: 32, samples: { prompts: ["1"] } };
+  await Deno.writeTextFile(join(dir, "chat.yaml"), JSON.stringify({ ...config, ...positions }));
+  return "chat.yaml";
 }
 
 /** Where a kill is aimed: anywhere in a process's start or its work, or at what lies there only while a save is under way. */
@@ -89,7 +104,7 @@ interface Shot {
 
 /** One process, killed at its moment. */
 async function killOnce({ dir, args, aim, saves, delay }: Shot): Promise<void> {
-  const child = startQuern(["pretrain", ...args, ...cpuOptions, "--json"], { cwd: dir });
+  const child = startQuern([...args, ...cpuOptions, "--json"], { cwd: dir });
   const stderr = new Response(child.stderr).text();
   let seen = 0, isOver = false;
   void child.status.then(() => isOver = true);

@@ -93,9 +93,7 @@ export async function tune(
 ): Promise<Tuned> {
   const config = sftConfig.parse(given);
   using beginning = resume ? await resumeRun(run) : newRun(run);
-  using base = resume
-    ? await reopenBase(run, { ...config, ...await storedFacts(run) })
-    : await openBase(config);
+  using base = resume ? await reopenBase(run, config) : await openBase(config);
   const isTrained = beginning.checkpoint !== undefined;
   await using conversations = await openRunConversations(run, { config, form: base.form }, {
     isTrained,
@@ -120,11 +118,4 @@ export async function tune(
     if (event.kind === "step" && event.step === stopAfter) controller.abort();
   }
   return { events, prepared };
-}
-
-/** What a run's config.yaml says beyond the given config. */
-async function storedFacts(run: string) {
-  const { readSftConfig } = await import("../../../core/train/mod.ts");
-  const { model, from, template, beginning } = await readSftConfig(run);
-  return { model, from, template, beginning };
 }
