@@ -3,6 +3,9 @@
  * `N passed, N failed, N skipped`. Arguments are handed on to `deno test`; paths among them
  * replace the whole `tests/` folder.
  *
+ * The whole folder is run in two processes at once, with the type check as a third: tests of commands wait for
+ * processes most of the time, and would leave a core idle.
+ *
  * @module
  */
 
@@ -52,24 +55,61 @@ async function installDriver(): Promise<boolean> {
   return true;
 }
 
-/** Streams `deno test` to our own output and keeps its closing line's counts. */
-async function runTests(args: string[], env: Record<string, string>) {
-  const child = new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", ...args],
-    env,
-    stdout: "piped",
-  })
+/** What a process came to; `counts` are passed, failed and skipped tests, of its closing line. */
+interface Outcome {
+  readonly code: number;
+  readonly counts?: readonly number[] | undefined;
+}
+
+/** Runs `deno` and keeps its closing line's counts. What it prints comes at once, or whole when it is done. */
+async function runDeno(
+  args: readonly string[],
+  env: Record<string, string>,
+  output: "stream" | "whole",
+): Promise<Outcome> {
+  const child = new Deno.Command(Deno.execPath(), { args: [...args], env, stdout: "piped" })
     .spawn();
   let tail = ""; // the closing line is among the last characters; failures above it may be long
-  const decoder = new TextDecoder();
+  const decoder = new TextDecoder(), held: Uint8Array[] = [];
   for await (const bytes of child.stdout) {
-    await writeAll(bytes);
+    if (output === "stream") await writeAll(bytes);
+    else held.push(bytes);
     tail = (tail + decoder.decode(bytes, { stream: true })).slice(-4096);
   }
   const { code } = await child.status;
+  for (const bytes of held) await writeAll(bytes);
   // deno-lint-ignore no-control-regex -- colours, should FORCE_COLOR be set
   const counts = tail.replaceAll(/\x1b\[[0-9;]*m/g, "").match(closingLine);
   return { code, counts: counts?.slice(1, 4).map((count) => Number(count ?? 0)) };
+}
+
+/** Tests that run commands, each in processes of its own. */
+const ofCommands = ["cli", "e2e", "readme_test.ts"];
+
+/** The whole folder, in two parts, and whether it is typed right. */
+async function runAll(args: readonly string[], env: Record<string, string>): Promise<Outcome> {
+  const names = (await Array.fromAsync(Deno.readDir("tests"))).filter(({ name, isDirectory }) =>
+    isDirectory || name.endsWith("_test.ts")
+  ).map(({ name }) => name).sort();
+  const test = (names: readonly string[], output: "stream" | "whole") =>
+    runDeno(
+      ["test", "-A", "--no-check", ...args, ...names.map((name) => `tests/${name}`)],
+      env,
+      output,
+    );
+  const [check, ...parts] = await Promise.all([
+    runDeno(["check"], {}, "whole"),
+    test(names.filter((name) => !ofCommands.includes(name)), "stream"),
+    test(ofCommands, "whole"),
+  ]);
+  if (check.code !== 0) say("the type check failed");
+  const isWhole = parts.every(({ counts }) => counts !== undefined);
+  return {
+    code: [check, ...parts].find(({ code }) => code !== 0)?.code ?? 0,
+    counts: isWhole
+      ? [0, 1, 2].map((i) => parts.reduce((sum, { counts }) => sum + counts![i], 0))
+      : undefined,
+  };
 }
 
 async function writeAll(bytes: Uint8Array): Promise<void> {
@@ -89,11 +129,11 @@ async function main(): Promise<number> {
   if (skipsWebgpu) console.error(banner);
   else say(`WebGPU runs on ${adapter}`);
 
-  const paths = Deno.args.some((arg) => arg.startsWith("tests/")) ? [] : ["tests/"];
-  const { code, counts } = await runTests([...Deno.args, ...paths], {
-    ...webgpuEnv,
-    QUERN_TEST_WEBGPU: skipsWebgpu ? "0" : "1",
-  });
+  const isPart = Deno.args.some((arg) => arg.startsWith("tests/"));
+  const env = { ...webgpuEnv, QUERN_TEST_WEBGPU: skipsWebgpu ? "0" : "1" };
+  const { code, counts } = isPart
+    ? await runDeno(["test", "-A", ...Deno.args], env, "stream")
+    : await runAll(Deno.args, env);
   if (skipsWebgpu) console.error(banner);
   if (counts === undefined) {
     say(`deno test ended with code ${code} and no closing line`);
