@@ -24,6 +24,8 @@ export interface StateStore extends Disposable {
    * often. On the cpu device the room is the entry itself.
    */
   fill(name: string, give: (into: Float32Array, at: number) => void): void;
+  /** The same of an entry of bf16, with room for its bits. */
+  fillBf16(name: string, give: (into: Uint16Array, at: number) => void): void;
   read(name: string): Promise<HostArray>;
 }
 

@@ -28,6 +28,11 @@ export function mappedTensors({ origins }: Mapping, weights: Weights): Tensors {
       if (steps.length === 0) weights.readInto(theirs, into, at);
       else into.set(read(name).subarray(at, at + into.length));
     },
+    storesBf16(name) {
+      const { theirs, steps } = byPath.get(name)!;
+      return steps.length === 0 && weights.storesBf16(theirs);
+    },
+    readBf16Into: (name, into, at) => weights.readBf16Into(byPath.get(name)!.theirs, into, at),
     [Symbol.dispose]: () => weights[Symbol.dispose](),
   };
 }

@@ -19,6 +19,9 @@ export interface Weights extends Disposable {
   read(name: string): Float32Array;
   /** The same of those from element `at` on, as many as `into` holds, which is not kept. */
   readInto(name: string, into: Float32Array, at: number): void;
+  /** Whether a tensor is stored as bf16, whose bits `readBf16Into` reads as they are, finite too. */
+  storesBf16(name: string): boolean;
+  readBf16Into(name: string, into: Uint16Array, at: number): void;
 }
 
 /** What a folder's weights are called, the first that is there being taken. */
@@ -51,10 +54,10 @@ export async function openWeights(path: string): Promise<Weights> {
   }
   let last: { readonly name: string; readonly data: Float32Array } | undefined;
   const requireFinite = (
-    data: Float32Array,
+    data: Float32Array | Uint16Array,
     { file, name }: { file: TensorFile; name: string },
   ) => {
-    if (isFiniteAll(data)) return;
+    if (data instanceof Float32Array ? isFiniteAll(data) : isFiniteBf16(data)) return;
     throw new UserError(`${name} holds numbers that are not finite, or too large for f32`, {
       where: file.path,
       exitCode: exitCodes.failed,
@@ -87,8 +90,26 @@ export async function openWeights(path: string): Promise<Weights> {
         requireFinite(piece, place);
       }
     },
+    storesBf16(plain) {
+      const { file, name } = places.get(plain)!;
+      return file.storesBf16?.(name) ?? false;
+    },
+    readBf16Into(plain, into, at) {
+      const place = places.get(plain)!;
+      for (let done = 0; done < into.length; done += looked) {
+        const piece = into.subarray(done, done + looked);
+        place.file.readBf16Into!(place.name, piece, at + done);
+        requireFinite(piece, place);
+      }
+    },
     [Symbol.dispose]: () => owned.dispose(),
   };
+}
+
+/** By the exponent's bits. */
+function isFiniteBf16(bits: Uint16Array): boolean {
+  for (let i = 0; i < bits.length; i++) if ((bits[i] & 0x7f80) === 0x7f80) return false;
+  return true;
 }
 
 /** Numbers that are looked at while the processor still has them. */

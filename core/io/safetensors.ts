@@ -141,6 +141,19 @@ export class SafetensorsFile implements Disposable {
     }
   }
 
+  /** Whether a tensor is bf16, so that `readBf16Into` reads it as it is. */
+  storesBf16(name: string): boolean {
+    return this.#entry(name).dtype === "BF16";
+  }
+
+  readBf16Into(name: string, into: Uint16Array, at: number): void {
+    const { begin, end, dtype } = this.#entry(name);
+    if (dtype !== "BF16") throw new RangeError(`${name} is ${dtype}`);
+    if (2 * (at + into.length) > end - begin) throw new RangeError(`${name} ends before`);
+    const bytes = new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
+    this.#file.fill(bytes, this.#dataStart + begin + 2 * at);
+  }
+
   [Symbol.dispose](): void {
     this.#file[Symbol.dispose]();
   }

@@ -17,6 +17,9 @@ export interface Tensors extends Disposable {
    * is made. What lacks it is read whole.
    */
   readInto?(name: string, into: Float32Array, at: number): void;
+  /** The same as bf16 bits, of tensors that are stored so: `storesBf16` says it. */
+  readBf16Into?(name: string, into: Uint16Array, at: number): void;
+  storesBf16?(name: string): boolean;
 }
 
 /** A part of a file that is no weight, and why it is left out. */

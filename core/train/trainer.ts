@@ -337,7 +337,10 @@ export function fillState(
 
 /** Copies one tensor into an entry, without a second copy on the way where the file can. */
 export function fillEntry(state: StateStore, entry: string, file: Tensors, name: string): void {
-  if (file.readInto) state.fill(entry, (into, at) => file.readInto!(name, into, at));
+  const isBf16 = state.entries.find((one) => one.name === entry)?.dtype === "bf16";
+  if (isBf16 && file.storesBf16?.(name)) {
+    state.fillBf16(entry, (into, at) => file.readBf16Into!(name, into, at));
+  } else if (file.readInto) state.fill(entry, (into, at) => file.readInto!(name, into, at));
   else state.write(entry, file.read(name) as Float32Array);
 }
 

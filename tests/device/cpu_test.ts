@@ -330,4 +330,7 @@ Deno.test("state is filled in place, halves piece by piece", async () => {
     assert.ok((await store.read(name)).every((x, i) => x === i % 255), name);
   }
   assert.throws(() => store.fill("i32", () => {}), /no filling i32/);
+  store.fillBf16("bf16", (into) => into.fill(0xbf80));
+  assert.ok((await store.read("bf16")).every((x) => x === -1));
+  assert.throws(() => store.fillBf16("f32", () => {}), /state f32 is/);
 });

@@ -292,4 +292,6 @@ webgpuTest("webgpu: state is filled piece by piece, halves too", async () => {
       name === "f32" ? [1, 2, 3, 4, 5] : [1, 2, 3, 4, 5, 6, 7],
     );
   }
+  store.fillBf16("bf16", (into, at) => into.fill(0xbf80 + at));
+  assert.deepEqual(Array.from(await store.read("bf16")), Array(7).fill(-1));
 });

@@ -136,6 +136,11 @@ class CpuDevice {
         writeAt(shared.buffer, place, values);
       },
       fill: (name, give) => fillAt(shared.buffer, placeOf(name), give),
+      fillBf16(name, give) {
+        const { offset, spec } = placeOf(name);
+        if (spec.dtype !== "bf16") throw new Error(`state ${name} is ${describeSpec(spec)}`);
+        give(new Uint16Array(shared.buffer, offset, sizeOf(spec.shape)), 0);
+      },
       read: (name) => Promise.resolve(readAt(shared.buffer, placeOf(name))),
       [Symbol.dispose]: release,
     };

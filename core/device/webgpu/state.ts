@@ -80,6 +80,21 @@ export class GpuStateStore implements StateStore {
     }
   }
 
+  fillBf16(name: string, give: (into: Uint16Array, at: number) => void): void {
+    const { spec, buffer } = this.#find(name),
+      size = sizeOf(spec.shape),
+      { queue } = this.#device.gpu;
+    if (spec.dtype !== "bf16") throw new Error(`state ${name} is ${describeSpec(spec)}`);
+    for (let at = 0; at < size; at += FILL_ELEMENTS) {
+      const count = Math.min(FILL_ELEMENTS, size - at);
+      const halves = new Uint16Array(count + count % 2); // whole words are written
+      give(halves.subarray(0, count), at);
+      queue.writeBuffer(buffer, 2 * at, halves.buffer, 0, halves.byteLength);
+      if (count === FILL_ELEMENTS) queue.submit([]); // as in `write`
+      this.#device.wrote(halves.byteLength);
+    }
+  }
+
   async read(name: string): Promise<HostArray> {
     const { spec, buffer } = this.#find(name), total = bytesOf(spec);
     const whole = new Uint8Array(total);

@@ -169,5 +169,11 @@ Deno.test("safetensors: floats of any width are read into memory of the caller's
       assert.throws(() => file.readInto(name, few, count - 4), /ends before/);
     }
     assert.throws(() => file.readInto("I32", new Float32Array(1), 0), /no float/);
+    const halves = new Uint16Array(count - 2);
+    file.readBf16Into("BF16", halves, 2);
+    assert.deepEqual([file.storesBf16("BF16"), file.storesBf16("F16")], [true, false]);
+    assert.deepEqual(halves, bits.slice(2));
+    assert.throws(() => file.readBf16Into("BF16", halves, 3), /ends before/);
+    assert.throws(() => file.readBf16Into("F16", halves, 0), /F16 is F16/);
   });
 });

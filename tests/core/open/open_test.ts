@@ -129,3 +129,40 @@ Deno.test("openAny: what a config.json asks for and quern has not is one error",
     await assert.rejects(openAny(dir, { average: "ema" }), { message: /one set of weights/ });
   });
 });
+
+Deno.test("openModel: bf16 weights of a bf16 file are its own bits; what is not finite is refused in each form", async () => {
+  await withTempDir(async (dir) => {
+    await using device = await openDevice({ device: "cpu", threads: 1 });
+    const plain = plainModelOf(llamaShape), at = (name: string) => `${dir}/${name}`;
+    await writeForeign(at("BF16"), plain, { dtype: "BF16" });
+    await writeForeign(at("F32"), plain);
+    const texts: string[] = [];
+    for (const name of ["BF16", "F32"]) {
+      using model = await openModel(at(name), device, { weights: "bf16", outputs: "logits" });
+      const sampling = { temperature: 0, topK: 0, topP: 1, seed: 0 };
+      const options = { maxTokens: 3, sampling, alternatives: 3 };
+      const events = await Array.fromAsync(generate(model, "abc", options));
+      texts.push(JSON.stringify(events.filter(({ kind }) => kind === "token")));
+    }
+    // gains are bf16 in one file, f32 in the other, and begin as 1 in both
+    assert.equal(texts[0], texts[1]);
+    for (const dtype of ["BF16", "F32"] as const) {
+      await writeForeign(at(`bad ${dtype}`), plain, {
+        dtype,
+        change: (all) =>
+          all.map((one) =>
+            one.name !== "model.layers.1.mlp.up_proj.weight" ? one : {
+              ...one,
+              data: () =>
+                dtype === "F32"
+                  ? new Float32Array(384).fill(NaN, 383)
+                  : new Uint16Array(384).fill(0xff80, 383),
+            }
+          ),
+      });
+      await assert.rejects(openModel(at(`bad ${dtype}`), device, { weights: "bf16" }), {
+        message: /up_proj\.weight holds numbers that are not finite/,
+      });
+    }
+  });
+});
