@@ -59,20 +59,32 @@ export async function compareTwo(
 }
 
 function describe(compared: readonly ComparedMetric[], [a, b]: readonly [string, string]): string {
-  const most = Math.max(...compared.filter(isShare).map(reach));
+  const metricOf = ({ metric }: ComparedMetric) =>
+    metric.replace(/,none$/, "").replace(/,(.*)/, " ($1)");
   const rows = compared.map((one, i) => [
     one.task === compared[i - 1]?.task ? "" : one.task,
-    one.metric.replace(/,none$/, "").replace(/,(.*)/, " ($1)"),
+    metricOf(one),
     shown(one.a),
     shown(one.b),
     `${one.delta < 0 ? "" : "+"}${shown(one.delta)}`,
     Number.isFinite(one.stderr) ? `± ${shown(one.stderr)}` : "",
     verdict(one),
-    one.by,
-    isShare(one) ? bar(one, most) : "",
+    one.by === "paired" ? "" : one.by,
   ]);
-  const heads = ["task", "metric", "a", "b", "b − a", "± stderr", "", "by", ""];
-  return [`a: ${a}`, `b: ${b}`, columns([heads, ...rows], [2, 3, 4])].join("\n");
+  const heads = ["task", "metric", "a", "b", "b − a", "± stderr", "", ""];
+  const isPaired = compared.some(({ by }) => by === "paired");
+  const shares = compared.filter(isShare), most = Math.max(...shares.map(reach));
+  const bars = shares.map((one) => [`${one.task} ${metricOf(one)}`, bar(one, most)]);
+  return [
+    `a: ${a}`,
+    `b: ${b}`,
+    "",
+    columns([heads, ...rows], [2, 3, 4]),
+    ...isPaired ? ["errors are of the same documents, pair by pair, unless independent"] : [],
+    ...bars.length > 0
+      ? ["", columns([["b − a", `${shown(-most)}  0  ${shown(most)}`], ...bars], [])]
+      : [],
+  ].join("\n");
 }
 
 /** Beyond two standard errors. */
@@ -85,7 +97,8 @@ function verdict({ delta, stderr, higher_is_better }: ComparedMetric): string {
 /** Parts of a whole share a scale; perplexities would dwarf them. */
 const isShare = ({ a, b }: ComparedMetric) => a >= 0 && a <= 1 && b >= 0 && b <= 1;
 
-const half = 12;
+/** Cells to either side. */
+const half = 20;
 
 const reach = ({ delta, stderr }: ComparedMetric) =>
   Math.abs(delta) + (Number.isFinite(stderr) ? stderr : 0);

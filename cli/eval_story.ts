@@ -95,7 +95,7 @@ function sharedText({ computed, tokens }: ProgressEvent): string {
 /** A line for each metric of each task, groups before their tasks. */
 export function describeResults(results: Results, { groups }: TaskSelection): string {
   const inGroup = new Set(groups.flatMap(({ tasks }) => tasks));
-  const rows: string[][] = [["task", "shots", "documents", "metric", "value", "± stderr"]];
+  const rows: string[][] = [["task", "shots", "docs", "metric", "value", "± stderr"]];
   const add = (name: string, row: ResultRow, label: string, members: readonly string[]) => {
     const shots = [...new Set(members.map((task) => results["n-shot"][task]))];
     const count = members.reduce((sum, task) => sum + results["n-samples"][task].effective, 0);

@@ -25,7 +25,7 @@ Deno.test("quern eval --tasks: a table, JSON in the harness's shape, samples to 
     const table = await run(dir, ...colours, "--out", "evals/a");
     assert.match(
       table.stdout,
-      /^task +shots +documents +metric +value +± stderr\ncolours +0 +5 +acc +\d\.\d{4} +± 0\.\d{4}\n$/,
+      /^task +shots +docs +metric +value +± stderr\ncolours +0 +5 +acc +\d\.\d{4} +± 0\.\d{4}\n$/,
     );
     assert.match(
       table.stderr,
@@ -44,7 +44,7 @@ Deno.test("quern eval --tasks: a table, JSON in the harness's shape, samples to 
     const compared = await run(dir, "eval", "--compare", "evals/a", "evals/b", "--html", "c.html");
     assert.match(
       compared.stdout,
-      /^a: evals\/a\nb: evals\/b\ntask .*\ncolours +acc +\d\.\d+ +\d\.\d+ +[+-]\d\.\d+ +± \d\.\d+ +paired/,
+      /^a: evals\/a\nb: evals\/b\n\ntask .*\ncolours +acc +\d\.\d+ +\d\.\d+ +[+-]\d\.\d+ +± \d\.\d+.*\nerrors are of the same documents.*\n\n.*\ncolours acc .*│/,
     );
     assert.match(await Deno.readTextFile(join(dir, "c.html")), /<figure/);
 
