@@ -3,7 +3,7 @@
 import { bytesOf, leavesOf, type Spec } from "../graph/mod.ts";
 import { type Continuation, continuation } from "../generate/continuation.ts";
 import { commonLength, Slots } from "../generate/slots.ts";
-import type { Device } from "../device/types.ts";
+import { type Device, OutOfMemoryError } from "../device/types.ts";
 import type { OpenedModel } from "../open/mod.ts";
 import type { GenerateAll, GenerateRequest } from "./types.ts";
 
@@ -39,9 +39,9 @@ export const generateAll: GenerateAll = async function* (opened, device, request
   const capacity = model.dims.max_position_embeddings;
   const waiting = inOrder(requests, capacity).reverse();
   if (waiting.length === 0) return;
-  const batch = Math.min(waiting.length, options.batch ?? batchFor(opened, device));
-  const layout = { batch, capacity, weights: "f32" } as const, most = burst[device.info.kind];
-  using slots = await Slots.create(opened, device, layout, most);
+  const most = burst[device.info.kind];
+  using slots = await slotsFor(opened, device, waiting.length, options.batch);
+  const { batch } = slots.layout;
   const taken = new Map<number, Row>();
   for (;;) {
     for (let slot = 0; slot < batch && waiting.length > 0; slot++) {
@@ -78,6 +78,25 @@ function push(row: Row, id: number): void {
 
 const isDone = ({ continuation, tokens, limit }: Row) =>
   continuation.ended !== undefined || tokens >= limit;
+
+/** So many rows as are asked for; else as many as help, and fewer where the device has less memory than was thought. */
+async function slotsFor(
+  opened: OpenedModel,
+  device: Device,
+  prompts: number,
+  wanted: number | undefined,
+): Promise<Slots> {
+  const capacity = opened.model.dims.max_position_embeddings;
+  for (let batch = Math.min(prompts, wanted ?? batchFor(opened, device));; batch >>= 1) {
+    const layout = { batch, capacity, weights: "f32" } as const;
+    try {
+      return await Slots.create(opened, device, layout, burst[device.info.kind]);
+    } catch (error) {
+      const isTooMuch = error instanceof OutOfMemoryError;
+      if (!isTooMuch || wanted !== undefined || batch === 1) throw error;
+    }
+  }
+}
 
 /**
  * As many rows as there is room for. A processor whose cache holds the weights is slowed down by states that it does not

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Device, openDevice } from "../../../core/device/mod.ts";
+import { type Device, openDevice, OutOfMemoryError } from "../../../core/device/mod.ts";
 import { generateAll } from "../../../core/eval/generate.ts";
 import type { Generated, GenerateRequest } from "../../../core/eval/types.ts";
 import { generateBatch, openModel } from "../../../core/generate/mod.ts";
@@ -117,6 +117,27 @@ Deno.test("generate all: texts end at stops, at ids, at their number of tokens, 
     const [{ tokens }] = await collect(generateAll(opened, device, most));
     assert.equal(tokens, 64);
     assert.deepEqual(await collect(generateAll(opened, device, [])), []);
+  }));
+
+Deno.test("generate all: a device with less memory makes fewer texts at once, unless it is told how many", () =>
+  withRun(attention, async (opened, device) => {
+    const requests = requestsFor(opened), tried: number[] = [];
+    const small = new Proxy(device, {
+      get(_, name) {
+        const found = Reflect.get(device, name, device);
+        if (name !== "createState") return typeof found === "function" ? found.bind(device) : found;
+        return (entries: Parameters<Device["createState"]>[0]) => {
+          const rows = entries.find(({ name }) => name === "start")!.shape[0];
+          tried.push(rows);
+          if (rows > 2) throw new OutOfMemoryError("too much");
+          return device.createState(entries);
+        };
+      },
+    });
+    const expected = await collect(generateAll(opened, device, requests));
+    assert.deepEqual(await collect(generateAll(opened, small, requests)), expected);
+    assert.deepEqual(tried, [texts.length, 4, 2]);
+    await assert.rejects(collect(generateAll(opened, small, requests, { batch: 3 })), /too much/);
   }));
 
 Deno.test("generate all: what is asked to stop, stops", () =>
