@@ -16,7 +16,7 @@ import { version } from "./version.ts";
 
 const help = `
 A folder in Hugging Face's layout says itself what it is: Llama, Mistral, Qwen2, Qwen3, or what quern export
-wrote. For others --config and --tokenizer say it.
+wrote. So does a GGUF file of Llama, Qwen2 or Qwen3 (f32, f16, bf16, q8_0). For others --config and --tokenizer say it.
 Every parameter of the config's model must be in the file in its size, and nothing else: what is missing, too many
 or misshapen is named. F16, BF16 and F64 become f32. Of tied weights a file may hold one or both names.
 PyTorch files (.pt, .pth, .bin) hold dicts of tensors: the model's is taken, others are named. Nothing in a file is run.
@@ -26,6 +26,7 @@ Schedules, such as a router's temperature, stand where --step says.
 Examples:
   quern import exported/shakespeare --out runs/back
   quern import model.safetensors --config polyglu-0.6b --tokenizer tokenizer.json --out runs/polyglu
+  quern import model.gguf --out runs/llama
   quern import checkpoint/ --config neollm-110m --tokenizer tokenizer.json --dry-run
   quern pretrain my.yaml --from runs/polyglu --out runs/mine`;
 
@@ -42,7 +43,7 @@ export function importCommand(): CommandUnknownOpts {
     )
     .argument(
       "<checkpoint>",
-      "safetensors or PyTorch file, an index of several, or a folder with either",
+      "safetensors, PyTorch or GGUF file, an index of several, or a folder",
     )
     .option(
       "--config <config>",
@@ -79,9 +80,11 @@ export function importCommand(): CommandUnknownOpts {
       const target = dryRun ? undefined : out,
         say = (line: string) => json || quiet || console.error(line);
       if (options.config === undefined) {
-        refuseOthers({ tokenizer: name, ...options });
-        const { importFolder } = await import("../core/open/mod.ts");
-        const imported = await importFolder({ from, out: target, session });
+        const { importFolder, isGgufFile } = await import("../core/open/mod.ts");
+        const mayReplace = await isGgufFile(from);
+        refuseOthers({ ...options, ...!mayReplace && { tokenizer: name } });
+        const tokenizer = name === undefined ? undefined : await tokenizerNamed(name);
+        const imported = await importFolder({ from, tokenizer, out: target, session });
         if (json) console.log(JSON.stringify(await recordOf(imported, target)));
         else if (!quiet) await print(imported, target, imported.step);
         if (target !== undefined && imported.config === "a start") {
@@ -94,13 +97,11 @@ export function importCommand(): CommandUnknownOpts {
         return;
       }
       const config = await loadNamed(options.config, options.set ?? [], say);
-      const { loadTokenizer } = await import("../core/text/load.ts");
-      const { byteTokenizer } = await import("../core/text/tokenizer.ts");
       const { importCheckpoint } = await import("../core/import/mod.ts");
       const imported = await importCheckpoint({
         from,
         config,
-        tokenizer: name === "byte" ? byteTokenizer() : await loadTokenizer(name ?? from),
+        tokenizer: await tokenizerNamed(name ?? from),
         out: target,
         format: options.format,
         step: options.step,
@@ -109,6 +110,12 @@ export function importCommand(): CommandUnknownOpts {
       if (json) console.log(JSON.stringify(await recordOf(imported, target)));
       else if (!quiet) await print(imported, target, options.step);
     });
+}
+
+async function tokenizerNamed(name: string) {
+  const { loadTokenizer } = await import("../core/text/load.ts");
+  const { byteTokenizer } = await import("../core/text/tokenizer.ts");
+  return name === "byte" ? byteTokenizer() : await loadTokenizer(name);
 }
 
 /** What a folder says itself cannot be said otherwise. */

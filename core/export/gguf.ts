@@ -1,6 +1,6 @@
 /** A plain decoder as a GGUF file, which llama.cpp runs. */
 
-import { plainFields, type PlainKind } from "../import/mod.ts";
+import { ggufTable, originsOf, plainFields, type PlainKind } from "../import/mod.ts";
 import { isTaken, writeFileAtomic } from "../io/atomic.ts";
 import { UserError } from "../io/errors.ts";
 import { type GgufTensor, type GgufType, type GgufValue, writeGguf } from "../io/gguf.ts";
@@ -30,28 +30,6 @@ export interface GgufExported {
 /** llama.cpp's `general.file_type`. */
 const fileTypes = { f32: 0, f16: 1, q8_0: 7, bf16: 32 } as const;
 
-/** Our paths and theirs; `N` is the layer. */
-const names: readonly (readonly [ours: RegExp, theirs: string])[] = [
-  [/^input\.embedding$/, "token_embd.weight"],
-  [/^norm\.gain$/, "output_norm.weight"],
-  [/^head\.weight$/, "output.weight"],
-  [/^layers\.(\d+)\.residual\.mixer_norm\.gain$/, "blk.N.attn_norm.weight"],
-  [/^layers\.(\d+)\.residual\.mlp_norm\.gain$/, "blk.N.ffn_norm.weight"],
-  [/^layers\.(\d+)\.mixer\.([qkv])$/, "blk.N.attn_P.weight"],
-  [/^layers\.(\d+)\.mixer\.([qkv])_bias$/, "blk.N.attn_P.bias"],
-  [/^layers\.(\d+)\.mixer\.o$/, "blk.N.attn_output.weight"],
-  [/^layers\.(\d+)\.mixer\.([qk])_norm$/, "blk.N.attn_P_norm.weight"],
-  [/^layers\.(\d+)\.mlp\.(gate|up|down)$/, "blk.N.ffn_P.weight"],
-];
-
-function nameOf(path: string): string {
-  for (const [pattern, theirs] of names) {
-    const found = path.match(pattern);
-    if (found) return theirs.replace("N", found[1]).replace("P", found[2]);
-  }
-  throw new Error(`gguf: no name for ${path}`);
-}
-
 export async function exportGguf({ opened, out, type, name }: GgufJob): Promise<GgufExported> {
   if (await isTaken(out)) throw new UserError("it exists already", { where: out });
   const { model, file, tokenizer, beginning } = opened, plain = plainFields(model);
@@ -72,11 +50,11 @@ export async function exportGguf({ opened, out, type, name }: GgufJob): Promise<
     ...ggufTexts(settings, { begin: beginning, end: endOf(opened, settings) }),
   ]);
   const params = namedParams(model.params), wide: string[] = [];
-  const tensors = params.map((param): GgufTensor => {
+  const tensors = originsOf(ggufTable(kind), model).map(({ param, theirs }): GgufTensor => {
     const stored = typeOf(param, type);
     if (stored !== type && param.shape.length > 1) wide.push(param.path);
     return {
-      name: nameOf(param.path),
+      name: theirs,
       shape: param.shape,
       type: stored,
       data: () => {
@@ -121,10 +99,7 @@ function sizesOf(kind: PlainKind, fields: Fields): [string, GgufValue][] {
   ];
 }
 
-/**
- * llama.cpp turns channels 2i and 2i + 1 of Llama together, not i and i + half as here: rows of queries and keys lie so,
- * within each head. (Its Qwens turn them as here.)
- */
+/** Rows of queries and keys as llama.cpp has them: see `ggufTable`. */
 function permuted(
   values: Float32Array,
   { path, shape: [rows, width = 1] }: NamedParam,

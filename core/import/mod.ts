@@ -1,3 +1,4 @@
+export * from "./gguf.ts";
 export * from "./import.ts";
 export * from "./mapped.ts";
 export * from "./mapping.ts";

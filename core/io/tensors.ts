@@ -1,6 +1,7 @@
 /** Tensors by name, wherever they lie. */
 
 import type { TensorData } from "./dtypes.ts";
+import { openGguf } from "./gguf_file.ts";
 import { beginningOfFile } from "./ranges.ts";
 import { openSafetensors, type TensorArray, type TensorInfo } from "./safetensors.ts";
 import { openTorch } from "./torch/file.ts";
@@ -39,8 +40,14 @@ export interface TensorFile extends Tensors {
 /** What a file is, by its first bytes: names do not tell. */
 export async function openTensorFile(path: string): Promise<TensorFile> {
   const start = await beginningOfFile(path, 9);
+  if (isGguf(start)) return openGguf(path);
   const isZip = start[0] === 0x50 && start[1] === 0x4b;
   // a safetensors file's header begins with a brace, after its length
   const isPickle = start[0] === 0x80 && start[8] !== 0x7b;
   return isZip || isPickle ? openTorch(path) : openSafetensors(path);
+}
+
+/** Whether a file begins as those of llama.cpp do. */
+export function isGguf(start: Uint8Array): boolean {
+  return new TextDecoder().decode(start.subarray(0, 4)) === "GGUF";
 }

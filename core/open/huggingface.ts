@@ -49,10 +49,14 @@ export async function openHuggingface(folder: string): Promise<OpenedModel> {
   return (await openFolder(folder)).opened;
 }
 
-/** The same, with where each of its tensors comes from; closing the model closes the weights. */
-export async function openFolder(
-  folder: string,
-): Promise<{ opened: OpenedModel; mapping: Mapping; weights: Weights }> {
+/** A model with where each of its tensors comes from; closing the model closes the weights. */
+export interface OpenedFolder {
+  readonly opened: OpenedModel;
+  readonly mapping: Mapping;
+  readonly weights: Weights;
+}
+
+export async function openFolder(folder: string): Promise<OpenedFolder> {
   const where = join(folder, hfConfigFile), json = await readJson(where);
   const own = ownRecord(json, where), { model, table } = modelIn(json, where, own);
   const tokenizer = own.tokenizer === undefined

@@ -1,4 +1,4 @@
-/** A folder in Hugging Face's layout as a run of ours. */
+/** A folder in Hugging Face's layout, or a GGUF file, as a run of ours. */
 
 import { join } from "node:path";
 import { type Imported, sourcesOf } from "../import/mod.ts";
@@ -6,13 +6,17 @@ import { exists, isTaken, writeFolderAtomic } from "../io/atomic.ts";
 import { UserError } from "../io/errors.ts";
 import { countAll } from "../model/mod.ts";
 import { tokenizerConfigName } from "../text/chat/mod.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import { type AnyConfig, pretrainConfig, saveWeights, writeImportedRun } from "../train/mod.ts";
+import { isGgufFile, openGgufModel } from "./gguf.ts";
 import { openFolder } from "./huggingface.ts";
 import { readJson } from "./json.ts";
 import type { OpenedModel } from "./open.ts";
 
 export interface FolderImport {
   readonly from: string;
+  /** In place of a GGUF file's own. */
+  readonly tokenizer?: Tokenizer | undefined;
   /** The run's folder; undefined looks and writes nothing. */
   readonly out: string | undefined;
   readonly session: { readonly version: string; readonly command: readonly string[] };
@@ -24,11 +28,15 @@ export interface ImportedFolder extends Imported {
 }
 
 /** Writes the run whole or not at all; whatever is at `out` already is an error. */
-export async function importFolder({ from, out, session }: FolderImport): Promise<ImportedFolder> {
+export async function importFolder(
+  { from, tokenizer: given, out, session }: FolderImport,
+): Promise<ImportedFolder> {
   if (out !== undefined && await isTaken(out)) {
     throw new UserError("it exists already", { where: out, hint: "choose another --out" });
   }
-  const { opened, mapping, weights } = await openFolder(from);
+  const { opened, mapping, weights, settings } = await isGgufFile(from)
+    ? await openGgufModel(from, given)
+    : { ...await openFolder(from), settings: undefined };
   using _ = opened;
   const { tokenizer, step } = opened, format = mapping.table.name;
   const config = runConfigOf(opened);
@@ -36,7 +44,8 @@ export async function importFolder({ from, out, session }: FolderImport): Promis
     await writeFolderAtomic(out, async (folder) => {
       const imported = { from, format };
       await writeImportedRun(folder, config, tokenizer, { ...session, imported });
-      await keepTokenizerConfig(opened, folder);
+      if (settings) await writeSettings(settings, folder);
+      else await keepTokenizerConfig(opened, folder);
       const state = { step, tokenizer_sha256: tokenizer.hash, imported };
       await saveWeights(folder, state, sourcesOf(mapping, weights));
     });
@@ -86,6 +95,10 @@ export async function keepTokenizerConfig(
     add_bos_token: name !== undefined,
     ...(name !== undefined && { bos_token: name }),
   };
-  if (!kept) return;
-  await Deno.writeTextFile(join(to, tokenizerConfigName), `${JSON.stringify(kept, null, 2)}\n`);
+  if (kept) await writeSettings(kept, to);
+}
+
+async function writeSettings(settings: object, folder: string): Promise<void> {
+  const text = `${JSON.stringify(settings, null, 2)}\n`;
+  await Deno.writeTextFile(join(folder, tokenizerConfigName), text);
 }

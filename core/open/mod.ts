@@ -1,5 +1,6 @@
 export * from "./average.ts";
 export { tokenName } from "./beginning.ts";
+export * from "./gguf.ts";
 export * from "./huggingface.ts";
 export * from "./import.ts";
 export { readJson } from "./json.ts";

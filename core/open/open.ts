@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { exists } from "../io/atomic.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import type { Tensors } from "../io/tensors.ts";
+import { shellWord } from "../io/words.ts";
 import {
   buildModel,
   completeModel,
@@ -29,6 +30,7 @@ import {
 } from "../train/mod.ts";
 import { artifactAt, openArtifact } from "./artifact.ts";
 import { beginningOf } from "./beginning.ts";
+import { isGgufFile } from "./gguf.ts";
 import { isHuggingface, openHuggingface } from "./huggingface.ts";
 
 /** A model and its weights, not yet on a device; close it with `using`. */
@@ -62,7 +64,15 @@ export async function openAny(
   const isOurs = await isCheckpoint(path) || await isRun(path);
   const artifact = isOurs ? undefined : await artifactAt(path);
   const isElsewhere = artifact !== undefined || !isOurs && await isHuggingface(path);
-  if (!isElsewhere) return await openRun(path, which);
+  if (!isElsewhere) {
+    if (await isGgufFile(path)) {
+      throw new UserError("a GGUF file, which is for llama.cpp", {
+        where: path,
+        hint: `make a run of it: quern import ${shellWord(path)} --out RUN`,
+      });
+    }
+    return await openRun(path, which);
+  }
   const { average, checkpoint } = which;
   for (const [option, value] of Object.entries({ average, checkpoint })) {
     if (value === undefined) continue;

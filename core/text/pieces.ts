@@ -82,6 +82,22 @@ export function preTokenizerName(stage: unknown): string | undefined {
   return isAlone ? wordPatterns.get((first.pattern as { Regex: string }).Regex) : undefined;
 }
 
+/** The `pre_tokenizer` that a name of llama.cpp's stands for; undefined where it is not known here. */
+export function preTokenizerStage(name: string): object | undefined {
+  const byteLevel = (use_regex: boolean) => (
+    { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex }
+  );
+  const inTurn = (...pretokenizers: object[]) => ({ type: "Sequence", pretokenizers });
+  if (name === "gpt-2") return byteLevel(true);
+  if (name === "smollm") {
+    return inTurn({ type: "Digits", individual_digits: true }, byteLevel(true));
+  }
+  const [Regex] = [...wordPatterns].find(([, known]) => known === name) ?? [];
+  if (Regex === undefined) return undefined;
+  const split = { type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false };
+  return inTurn(split, byteLevel(false));
+}
+
 /** How a known `pre_tokenizer` cuts. */
 export interface KnownCutter {
   readonly cut: Cutter;

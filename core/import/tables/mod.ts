@@ -11,4 +11,5 @@ export const importTables: Readonly<Record<string, ImportTable>> = Object.fromEn
 );
 
 export { llama };
+export * from "./gguf.ts";
 export * from "./quern.ts";

@@ -42,7 +42,14 @@ async function withSimulated<T>(
       outputs: () => Promise.resolve([]),
       [Symbol.dispose]() {},
     });
-  const nothing = { entries: [], bytes: 0, write() {}, fill() {}, read: () => Promise.reject() };
+  const nothing = {
+    entries: [],
+    bytes: 0,
+    write() {},
+    fill() {},
+    fillBf16() {},
+    read: () => Promise.reject(),
+  };
   try {
     return await use({
       target,

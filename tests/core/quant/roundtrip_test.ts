@@ -36,6 +36,8 @@ function ourTensors({ tensors }: VectorCase, prefix: string) {
     read: (name) => given.get(name)!.values as Float32Array,
     readInto: (name, into, at) =>
       into.set((given.get(name)!.values as Float32Array).subarray(at, at + into.length)),
+    storesBf16: () => false,
+    readBf16Into() {},
     [Symbol.dispose]() {},
   });
 }

@@ -1,0 +1,193 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { exportGguf, type GgufExported } from "../../../core/export/mod.ts";
+import { type GgufValue, writeGguf } from "../../../core/io/gguf.ts";
+import { openGguf } from "../../../core/io/gguf_file.ts";
+import { namedParams } from "../../../core/model/mod.ts";
+import { importFolder, openAny, openGgufModel } from "../../../core/open/mod.ts";
+import { parseTokenizer } from "../../../core/text/load.ts";
+import { cutterOf, preTokenizerName, preTokenizerStage } from "../../../core/text/pieces.ts";
+import { byteTokenizer, characterTokenizer, type Tokenizer } from "../../../core/text/tokenizer.ts";
+import { bpeFile } from "../../../core/text/train_bpe.ts";
+import { pretrainConfig } from "../../../core/train/mod.ts";
+import { withTempDir } from "../../support.ts";
+import { writeRandomRun } from "../export/random_run.ts";
+
+const session = { version: "test", command: ["test"] };
+const plain = {
+  hidden_size: 64,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  intermediate_size: 32,
+  vocab_size: 272,
+};
+const models = {
+  llama: plain,
+  qwen3: { ...plain, qk_norm: true, head_dim: 32, tie_word_embeddings: false },
+  qwen2: {
+    hidden_size: 64,
+    vocab_size: 272,
+    blocks: [{
+      repeat: 2,
+      mixer: { kind: "attention", num_attention_heads: 4, attention_bias: true },
+      mlp: { kind: "swiglu", intermediate_size: 64 },
+    }],
+  },
+};
+const byteBpe = await parseTokenizer(
+  bpeFile([
+    { left: 84, right: 72, joined: 256 }, // bytes 0x54 and 0x48
+    { left: 256, right: 69, joined: 257 },
+  ]),
+  "tokenizer.json",
+);
+
+/** A random run and what it is exported as. */
+async function withExport(
+  model: object,
+  tokenizer: Tokenizer,
+  type: "f32" | "f16" | "bf16" | "q8_0",
+  use: (dir: string, file: string, exported: GgufExported) => Promise<void>,
+): Promise<void> {
+  await withTempDir(async (dir) => {
+    const run = join(dir, "run"), out = join(dir, "model.gguf");
+    const config = pretrainConfig.parse({
+      model,
+      data: { path: "data" },
+      sequence_length: 32,
+      batch_size: 2,
+      steps: 10,
+      optimizer: { kind: "adamw", learning_rate: 0.001 },
+    });
+    await writeRandomRun(run, config, tokenizer, 3);
+    using opened = await openAny(run);
+    await use(dir, out, await exportGguf({ opened, out, type, name: "it" }));
+  });
+}
+
+Deno.test("gguf: a run that llama.cpp could run comes back to the bit, with its tokenizer", async () => {
+  for (const [kind, model] of Object.entries(models)) {
+    await withExport(model, byteBpe, "f32", async (dir, from, exported) => {
+      assert.equal(exported.architecture, kind);
+      const back = join(dir, "back");
+      const imported = await importFolder({ from, out: back, session });
+      assert.equal(imported.mapping.table.name, `gguf ${kind}`);
+      using before = await openAny(join(dir, "run"));
+      using after = await openAny(back);
+      assert.deepEqual(after.model.dims, before.model.dims);
+      assert.deepEqual(after.beginning, before.beginning);
+      for (const { path } of namedParams(before.model.params)) {
+        assert.deepEqual(after.file.read(path), before.file.read(path), `${kind} ${path}`);
+      }
+      const text = "THE other\n TH  12 É", { tokenizer } = after;
+      assert.deepEqual(tokenizer.encode(text), byteBpe.encode(text));
+      assert.equal(tokenizer.decode(tokenizer.encode(text)), text);
+      assert.deepEqual([...tokenizer.specialTokens], [...byteBpe.specialTokens]);
+      assert.equal(tokenizer.endOfText, byteBpe.endOfText);
+    });
+  }
+});
+
+Deno.test("gguf: halves and q8_0 are read as what they stand for, any part of them", async () => {
+  for (const type of ["f16", "bf16", "q8_0"] as const) {
+    await withExport(plain, byteBpe, type, async (dir, path) => {
+      using run = await openAny(join(dir, "run"));
+      const { opened } = await openGgufModel(path);
+      using model = opened;
+      const name = "layers.1.mlp.up", exact = run.file.read(name) as Float32Array;
+      const values = model.file.read(name) as Float32Array;
+      const most = exact.reduce((a, x) => Math.max(a, Math.abs(x)), 0);
+      const near = { f16: 2 ** -11, bf16: 2 ** -8, q8_0: 0.6 / 127 }[type] * most;
+      values.forEach((x, i) => assert.ok(Math.abs(x - exact[i]) <= near, `${type} ${i}`));
+      for (const [at, count] of [[0, 1], [31, 2], [45, 700], [values.length - 33, 33]]) {
+        const part = new Float32Array(count);
+        model.file.readInto!(name, part, at);
+        assert.deepEqual(part, values.slice(at, at + count), `${type} ${at}`);
+      }
+    });
+  }
+});
+
+Deno.test("gguf: a tokenizer that cannot be read from the file may be given", async () => {
+  await withExport(plain, characterTokenizer("abc e"), "f16", async (dir, from) => {
+    const job = { from, out: join(dir, "back"), session };
+    await assert.rejects(importFolder(job), /of the 256 bytes are not in its vocabulary/);
+    await importFolder({ ...job, tokenizer: byteTokenizer() });
+    using after = await openAny(join(dir, "back"));
+    assert.equal(after.tokenizer.kind, "byte");
+    await assert.rejects(openAny(from), { hint: /quern import .*model\.gguf --out RUN/ });
+  });
+});
+
+Deno.test("gguf: names of ways of cutting texts lead back to them", () => {
+  for (const name of ["gpt-2", "llama-bpe", "qwen2", "gpt-4o", "smollm"]) {
+    const stage = preTokenizerStage(name);
+    assert.equal(preTokenizerName(stage), name);
+    assert.ok(cutterOf(stage), name);
+  }
+  assert.equal(preTokenizerStage("deepseek-llm"), undefined);
+});
+
+const metadata = new Map<string, GgufValue>([
+  ["general.architecture", { type: "string", value: "llama" }],
+]);
+const one = { name: "w", shape: [2, 32], type: "f32" as const, data: () => new Float32Array(64) };
+
+/** What opening a file is refused with, whose bytes may be changed first. */
+async function refuses(
+  message: RegExp,
+  change: (bytes: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer> | void,
+  values = metadata,
+): Promise<void> {
+  await withTempDir(async (dir) => {
+    const path = join(dir, "x.gguf");
+    await writeGguf(path, values, [one, { ...one, name: "v", type: "f32" }]);
+    const bytes = await Deno.readFile(path);
+    await Deno.writeFile(path, change(bytes) ?? bytes);
+    assert.throws(() => openGguf(path)[Symbol.dispose](), {
+      name: "UserError",
+      message,
+      where: path,
+    });
+  });
+}
+
+/** Where a text stands in bytes, from its first letter. */
+function placeOf(bytes: Uint8Array, text: string): number {
+  return new TextDecoder("latin1").decode(bytes).indexOf(text);
+}
+
+Deno.test("gguf: headers are held against the file, and against what can be", async () => {
+  const setter = (at: (bytes: Uint8Array) => number, value: bigint | number) =>
+  (
+    bytes: Uint8Array<ArrayBuffer>,
+  ) => {
+    const view = new DataView(bytes.buffer);
+    if (typeof value === "bigint") view.setBigUint64(at(bytes), value, true);
+    else view.setUint32(at(bytes), value, true);
+  };
+  // behind a tensor's name of one letter: axes, two sizes, type, offset
+  const w = (bytes: Uint8Array) => placeOf(bytes, "w\u0002\0\0\0") + 1,
+    v = (bytes: Uint8Array) => placeOf(bytes, "v\u0002\0\0\0") + 1;
+  await refuses(/begin with GGUF/, setter(() => 0, 0));
+  await refuses(/version is 1/, setter(() => 4, 1));
+  await refuses(/claims .* tensors/, setter(() => 8, 1n << 60n));
+  await refuses(/its header does not end: truncated/, (bytes) => bytes.slice(0, 60));
+  await refuses(/a text in its header claims/, setter(() => 24, 1n << 40n));
+  await refuses(/w has 9 axes/, setter(w, 9));
+  await refuses(/w is \[2,0\]/, setter((bytes) => w(bytes) + 4, 0n));
+  await refuses(/v begins at byte 256/, setter((bytes) => w(bytes) + 4, 64n));
+  await refuses(/w is f32 \[/, setter((bytes) => w(bytes) + 4, (1n << 53n) - 1n));
+  await refuses(/quern does not read q4_0, as v is stored/, setter((bytes) => v(bytes) + 20, 2));
+  await refuses(/does not read type 77/, setter((bytes) => v(bytes) + 20, 77));
+  await refuses(/v begins at byte 0 of the data, not 256/, setter((bytes) => v(bytes) + 24, 0n));
+  await refuses(/v ends beyond the file: truncated/, (bytes) => bytes.slice(0, -40));
+  await refuses(/32 bytes follow its last tensor/, (bytes) => {
+    const more = new Uint8Array(bytes.length + 32);
+    more.set(bytes);
+    return more;
+  });
+  const odd = new Map(metadata).set("general.alignment", { type: "u32", value: 48 });
+  await refuses(/general.alignment is 48/, () => {}, odd);
+});
