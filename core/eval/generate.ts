@@ -8,7 +8,7 @@ import type { OpenedModel } from "../open/mod.ts";
 import type { GenerateAll, GenerateRequest } from "./types.ts";
 
 /** Rows at once, as many as multiplying gains from; and steps between which rows may change. */
-const mostRows = { cpu: 32, webgpu: 64 }, burst = { cpu: 4, webgpu: 32 };
+const mostRows = { cpu: 24, webgpu: 64 }, burst = { cpu: 4, webgpu: 32 };
 /** Rows that a processor's arithmetic is used by; more gain only where weights come from memory. */
 const fewRows = 8;
 /** What a processor's cache holds, and what states may take of a device, in bytes. */

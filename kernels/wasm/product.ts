@@ -259,7 +259,7 @@ export function gemmJobs({ a, b, c, batch, m, n, k, accumulate = false }: Produc
  * Up to this many rows are multiplied as they lie, by how B is stored: measured, the packed form is
  * not slower from there on.
  */
-const thinRows: Readonly<Record<Dense, number>> = { k: 32, outer: 4 };
+const thinRows: Readonly<Record<Dense, number>> = { k: 24, outer: 4 };
 
 /**
  * The product in its fastest form; `packed` is a buffer for it to use, of the `scratchBytes` it

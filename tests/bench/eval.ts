@@ -82,8 +82,8 @@ const wide = ["hidden_size=512", "intermediate_size=1376", "num_attention_heads=
 for (
   const [name, rows, ...changes] of [
     ["quickstart", 8],
-    ["llama-5m", 32],
-    ["llama-5m", 32, ...wide],
+    ["llama-5m", 24],
+    ["llama-5m", 24, ...wide],
   ] as const
 ) {
   const file = `${root}configs/${name}.yaml`;

@@ -114,8 +114,8 @@ Deno.test("matmul, WASM: a BLAS gets halves as f32, and its results are rounded"
   }
 });
 
-Deno.test("matmul, WASM: a token has the same bits alone and in a batch of up to 32", () => {
-  for (const [m, n, k] of [[5, 70, 99], [2, 9, 3], [32, 12, 38], [31, 5, 256]] as const) {
+Deno.test("matmul, WASM: a token has the same bits alone and in a batch of up to 24", () => {
+  for (const [m, n, k] of [[5, 70, 99], [2, 9, 3], [24, 12, 38], [23, 5, 256]] as const) {
     for (const dtype of ["f32", "bf16"] as const) {
       const weight = sample([n, k], 5, dtype), rows = sample([m, k], 6);
       const together = load(matmulOp, [rows, weight], { transA: false, transB: true })!;
