@@ -1,7 +1,7 @@
 /**
  * Rows of whole conversations, as a pure function of the data, a seed and a cursor. Two ways:
- * - `packed`: several in a row, first-fit in an order that is shuffled anew each epoch; segment ids tell them apart and
- *   positions restart with each. Then the rows are shuffled.
+ * - `packed`: several in a row: the longest first, each goes into the first row that has room, those of a length in an order
+ *   that is shuffled anew each epoch; then the rows are shuffled. Segment ids tell them apart and positions restart with each.
  * - `buckets`: one in a row, padded to the shortest of a few lengths that holds it; rows that are on the device at once have
  *   one length. The lengths take turns, so that all are done at the epoch's end.
  *
@@ -101,7 +101,8 @@ function packedRows(
 ): SourceRows<PackedCursor> {
   const { count } = conversations, rowSeed = seedOf(seed, 2 ** 31);
   const binsOf = lastOf((epoch: number) => {
-    const order = Uint32Array.from({ length: count }, (_, i) => shuffled(i, count, seed, epoch));
+    const order = Uint32Array.from({ length: count }, (_, i) => shuffled(i, count, seed, epoch))
+      .sort((a, b) => placesOf(conversations, b) - placesOf(conversations, a)); // of equal ones as it was
     const bins = firstFit(count, length, (i) => placesOf(conversations, order[i]));
     return { ...bins, members: bins.members.map((i) => order[i]) };
   });

@@ -2,7 +2,7 @@ export { adamWConfig } from "./adamw.ts";
 export { slowAverage } from "./ademamix.ts";
 export * from "./averages.ts";
 export * from "./decay.ts";
-export { freezeConfig } from "./freeze.ts";
+export { freezeConfig, isForGood } from "./freeze.ts";
 export { newtonSchulz } from "./muon.ts";
 export * from "./optimizer.ts";
 export type * from "./record.ts";

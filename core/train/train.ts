@@ -5,7 +5,7 @@ import type { Device } from "../device/types.ts";
 import { atPath, exitCodes, isFullDisk, UserError } from "../io/errors.ts";
 import { plural } from "../io/words.ts";
 import { buildModel, namedParams, withPrecision, withQat } from "../model/mod.ts";
-import { bindOptimizer } from "../optim/mod.ts";
+import { bindOptimizer, isForGood } from "../optim/mod.ts";
 import type { Beginning, FirstWeights } from "./beginning.ts";
 import { openWhole, type WholeCheckpoint } from "./damaged.ts";
 import { hasCheckpoint, openCheckpoint } from "./checkpoint.ts";
@@ -207,6 +207,13 @@ async function requireSameModel(run: string, config: RunConfig): Promise<void> {
     throw new UserError(`${field} cannot change within a run${values}`, {
       where: run,
       hint: "start a new run for it",
+    });
+  }
+  const [then, now] = [before, config].map(({ optimizer }) => optimizer.freeze.filter(isForGood));
+  if (!isDeepStrictEqual(then, now)) {
+    throw new UserError("what is frozen for good cannot change within a run", {
+      where: run,
+      hint: "start a new run for it, --from this one; or freeze until a step",
     });
   }
 }

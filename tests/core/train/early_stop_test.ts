@@ -83,6 +83,11 @@ Deno.test("freeze: what always rests keeps its weights, has no moments, and is n
     for (const [step, loss] of whole) {
       assert.ok(Math.abs(parted.get(step)! / loss - 1) < 1e-5, `step ${step}`);
     }
+    const thawed = { kind: "adamw", learning_rate: 0.01 };
+    await assert.rejects(
+      train({ ...config(1), steps: 4, optimizer: thawed }, { run: runs[0], resume: true }),
+      /what is frozen for good cannot change/,
+    );
     for (const run of runs) {
       const open = (step: number, file: string) =>
         openSafetensors(join(run, "checkpoints", `step-${step}`, `${file}.safetensors`));
