@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { CommandUnknownOpts } from "@commander-js/extra-typings";
+import { type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
 import type { OpenConversations, SftBase, SftConfig } from "../core/sft/mod.ts";
 import type { PlannedConfig } from "../core/train/mod.ts";
 import { wholeNumber } from "./options.ts";
@@ -31,9 +31,11 @@ Examples:
 /** The command with its options. */
 export function sftCommand(): CommandUnknownOpts {
   return trainCommand("sft", "tune this run, checkpoint or folder in Hugging Face's layout")
-    .option(
-      "--freeze <paths...>",
-      "parameters that are not trained, or parts of the model; * stands for any text",
+    .addOption(
+      new Option(
+        "--freeze <path>",
+        "parameters that are not trained, or parts of the model; * stands for any text; repeatable",
+      ).argParser((value: string, before: string[] | undefined) => [...before ?? [], value]),
     )
     .option(
       "--show <n>",
@@ -60,7 +62,7 @@ export function sftCommand(): CommandUnknownOpts {
 }
 
 const tuning: TrainVerb<SftConfig> = {
-  load: (name, overrides, say) => loadNamedAs("sft", name, overrides, say),
+  load: (name, overrides, say) => loadNamedAs("sft", name, withoutEpochs(overrides), say),
   readRun: async (run, overrides) =>
     await (await import("../core/train/mod.ts")).readSftConfig(run, overrides),
   async open(config, opening) {
@@ -98,6 +100,12 @@ const tuning: TrainVerb<SftConfig> = {
   },
   more: (_, step) => `steps=${2 * step}`,
 };
+
+/** Steps from the command line stand in place of a config's epochs. */
+function withoutEpochs(overrides: readonly string[]): readonly string[] {
+  const says = (field: string) => overrides.some((override) => override.startsWith(`${field}=`));
+  return says("steps") && !says("epochs") ? [...overrides, "epochs=null"] : overrides;
+}
 
 /** Prints examples; makes no run and needs no device. */
 async function show(

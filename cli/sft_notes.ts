@@ -82,7 +82,7 @@ function lengthInSteps(
   { steps, batch_size }: PlannedConfig,
   rows: readonly number[],
 ): Derived[] {
-  if (epochs === undefined || steps === undefined) return [];
+  if (epochs == null || steps === undefined) return [];
   const all = rows.reduce((a, b) => a + b, 0);
   const rule = `epochs ${epochs} × ${plural(all, "row")} / batch_size ${batch_size}`;
   return [{ name: "steps", value: steps, rule }];

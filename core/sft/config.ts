@@ -8,7 +8,7 @@ import { UserError } from "../io/errors.ts";
 import { type CompleteModelConfig, modelConfig } from "../model/mod.ts";
 import { completeOptimizer, spanConfig } from "../optim/mod.ts";
 import { type Disagreement, trainingDisagreements } from "../train/agreements.ts";
-import { type BatchSizes, hasAutoSizes, trainingFields } from "../train/config.ts";
+import { type BatchSizes, givenSizes, trainingFields } from "../train/config.ts";
 import { weight } from "../train/data_config.ts";
 import { samplesConfig } from "../train/samples_config.ts";
 
@@ -67,8 +67,8 @@ const forms = z.strictObject({
   beginning: z.string().min(1).nullable().optional(),
   /** Loss on every answer, each as much as its message's weight, or on the last alone. */
   loss_on: z.enum(["all", "last"]).default("all"),
-  /** How often each conversation is seen; says the number of steps. */
-  epochs: z.number().positive().optional(),
+  /** How often each conversation is seen; says the number of steps. null: it is not said so. */
+  epochs: z.number().positive().nullable().optional(),
   ...shared,
   /** Other sizes from a moment on; what a stage leaves out stays as it was before. */
   stages: z.array(z.strictObject({
@@ -104,9 +104,11 @@ export type ResolvedSft =
 const readingDefaults = z.strictObject(readingFields).parse({});
 
 function sftDisagreements(config: SftConfig): Disagreement[] {
-  const { steps, epochs, max_minutes, data, sequence_length } = config;
+  const { steps, max_minutes, data, sequence_length } = config, epochs = config.epochs ?? undefined;
   if (steps !== undefined && epochs !== undefined && config.model === undefined) {
-    return [{ path: ["epochs"], message: "steps says how long the run is, too: one of them only" }];
+    const message =
+      "steps says how long the run is, too: one of them only (--set epochs=null drops it)";
+    return [{ path: ["epochs"], message }];
   }
   if (steps === undefined && epochs === undefined && max_minutes === 0) {
     const message = "how long is the run? epochs, steps or max_minutes says so";
@@ -158,7 +160,7 @@ export function resolveSft(
 ): ResolvedSft {
   const { epochs, ...given } = config, { data, sequence_length } = config;
   // a run has steps; who changes its length may say it in epochs
-  const steps = epochs === undefined ? config.steps : Math.ceil(rowsIn(epochs) / sizes.batch_size);
+  const steps = epochs == null ? config.steps : Math.ceil(rowsIn(epochs) / sizes.batch_size);
   const resolved = {
     ...given,
     ...sizes,
@@ -195,11 +197,4 @@ export function defaultBuckets(sequence_length: number): number[] {
 export function rowLengths({ data, sequence_length }: Pick<SftConfig, "data" | "sequence_length">) {
   if (data.packing === "packed") return [sequence_length];
   return [...data.bucket_lengths ?? defaultBuckets(sequence_length), sequence_length];
-}
-
-function givenSizes(config: SftConfig): BatchSizes {
-  if (hasAutoSizes(config)) {
-    throw new Error("sizes that are auto were not fitted to a device's memory");
-  }
-  return config as BatchSizes;
 }

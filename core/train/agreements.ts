@@ -64,14 +64,14 @@ export interface AnyTraining extends Omit<TrainingConfig, "stages"> {
   readonly model?: ModelConfig | undefined;
   readonly data: WeighedSources;
   readonly stages: readonly (Partial<TrainingConfig["stages"][number]> & { readonly from: Span })[];
-  readonly epochs?: number | undefined;
+  readonly epochs?: number | null | undefined;
 }
 
 /** The config's timeline needs numbers; while some are `auto`, or the length is not known, there is none. */
 function numbersOf(config: AnyTraining): TimelineConfig | undefined {
   const { batch_size, accumulation, epochs, steps } = config;
   if (batch_size === "auto" || accumulation === "auto") return undefined;
-  if (epochs !== undefined && steps === undefined) return undefined;
+  if (epochs != null && steps === undefined) return undefined;
   return { ...config, batch_size, accumulation };
 }
 

@@ -202,7 +202,8 @@ function longestRows({ sequence_length, stages }: PretrainConfig): number {
   return Math.max(sequence_length, ...stages.map((stage) => stage.sequence_length ?? 0));
 }
 
-function givenSizes({ batch_size, accumulation }: PretrainConfig): BatchSizes {
+/** The sizes that a config gives itself. */
+export function givenSizes({ batch_size, accumulation }: GivenSizes): BatchSizes {
   if (batch_size === "auto" || accumulation === "auto") {
     throw new Error("sizes that are auto were not fitted to a device's memory");
   }

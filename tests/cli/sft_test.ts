@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { parse } from "yaml";
 import { sums, writePairs } from "../core/sft/tiny_sft.ts";
 import { quern, withTempDir } from "../support.ts";
 import { attempt, cpuOptions, makeProject, run } from "./tiny_project.ts";
@@ -35,7 +36,12 @@ Deno.test("quern sft: from a run to a chat; says what it decided, goes on, and r
     assert.match(shown.stdout, /2 conversations read: 2 whole/);
 
     const freeze = ["--freeze", "layers.*.mlp"];
-    const dry = await run(dir, ...tune("chat.yaml", "--from", "base", ...freeze, "--dry-run"));
+    const steps = ["--set", "steps=1"]; // in place of the config's epochs
+    const dry = await run(
+      dir,
+      ...tune(...freeze, "chat.yaml", "--from", "base", ...steps, "--dry-run"),
+    );
+    assert.match(dry.stdout, /^the run +1 update:/m);
     assert.match(dry.stdout, /^ +matrix +1,152 +in 3 tensors, frozen, weight decay 0$/m);
     const left = Array.from(Deno.readDirSync(dir), ({ name }) => name);
     assert.deepEqual(left.filter((name) => name === "runs" || name.startsWith(".")), []);
@@ -48,6 +54,9 @@ Deno.test("quern sft: from a run to a chat; says what it decided, goes on, and r
     assert.match(stderr, /^steps \d+ = epochs 2 × \d+ rows \/ batch_size 4$/m);
     assert.match(stderr, /^step 5: sample, seed \d+\n {2}user: 1\+1\?\n {2}assistant: /m);
     assert.match(tuned.stdout, /^tuned: step \d+, validation loss [\d.]+/);
+
+    const { epochs } = parse(await Deno.readTextFile(join(dir, "tuned", "config.yaml")));
+    assert.equal(epochs, undefined, "steps alone say how long a run is: --resume may change them");
 
     const taken = await attempt(dir, ...tune("chat.yaml", "--from", "base", "--out", "tuned"));
     assert.match(taken.stderr, /hint: go on with it: quern sft --resume tuned/);
