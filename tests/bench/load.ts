@@ -6,6 +6,7 @@
  */
 
 import { join } from "node:path";
+import process from "node:process";
 import { openDevice } from "../../core/device/mod.ts";
 import { fillStored, storedSpecs } from "../../core/generate/weights.ts";
 import { llama, originsOf, type Plain, plainFields } from "../../core/import/mod.ts";
@@ -109,7 +110,14 @@ async function load(folder: string, weights: "f32" | "bf16"): Promise<number> {
   return performance.now() - start;
 }
 
-async function measured(name: string, folder: string): Promise<{ ms: number; peak: number }> {
+/** Wall time of the job, processor time and memory of its whole process. */
+interface Measured {
+  readonly ms: number;
+  readonly cpu: number;
+  readonly peak: number;
+}
+
+async function measured(name: string, folder: string): Promise<Measured> {
   const { stdout, success } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--no-check", import.meta.filename!, name, folder],
     stderr: "inherit",
@@ -123,23 +131,26 @@ async function main(): Promise<void> {
   try {
     for (const dtype of ["F32", "BF16"] as const) {
       const folder = join(dir, dtype), size = await writeFolder(folder, dtype);
-      const all = new Map(Object.keys(jobs).map((name) => [name, { ms: [] as number[], peak: 0 }]));
+      const all = new Map(
+        Object.keys(jobs).map((name) => [name, { ms: Infinity, cpu: Infinity, peak: 0 }]),
+      );
       for (let round = 0; round < rounds; round++) {
         for (const [name, kept] of all) {
-          const { ms, peak } = await measured(name, folder);
-          kept.ms.push(ms);
+          const { ms, cpu, peak } = await measured(name, folder);
+          kept.ms = Math.min(kept.ms, ms);
+          kept.cpu = Math.min(kept.cpu, cpu);
           kept.peak = Math.max(kept.peak, peak);
         }
       }
-      const best = (name: string) => Math.min(...all.get(name)!.ms);
       console.log(`the file has ${megabytes(size)}; best of ${rounds}, taking turns`);
-      for (const [name, { peak }] of all) {
-        const ratio = best(name) / best("read");
+      const read = all.get("read")!;
+      for (const [name, { ms, cpu, peak }] of all) {
         console.log(
-          `  ${name.padEnd(13)} ${best(name).toFixed(0).padStart(6)} ms  ${
-            ratio.toFixed(2)
-          } × reading  ` +
-            `peak ${megabytes(peak)}, ${(peak / size).toFixed(2)} × the file`,
+          `  ${name.padEnd(13)} ${ms.toFixed(0).padStart(6)} ms, ${
+            (ms / read.ms).toFixed(2)
+          } × reading  processor ${cpu.toFixed(0).padStart(6)} ms, ${
+            (cpu / read.cpu).toFixed(2)
+          } ×  peak ${megabytes(peak)}, ${(peak / size).toFixed(2)} × the file`,
         );
       }
       await Deno.remove(folder, { recursive: true });
@@ -151,4 +162,7 @@ async function main(): Promise<void> {
 
 const [job, folder] = Deno.args;
 if (job === undefined) await main();
-else console.log(JSON.stringify({ ms: await jobs[job](folder), peak: peakBytes() }));
+else {
+  const ms = await jobs[job](folder), { user, system } = process.cpuUsage();
+  console.log(JSON.stringify({ ms, cpu: (user + system) / 1000, peak: peakBytes() }));
+}
