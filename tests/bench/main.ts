@@ -1,7 +1,7 @@
 /**
- * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision] [polyglu] [router]
- * [start] [tokenize] [artifact] [load] [tiny] [chat] [loader] [webgpu]`. Every figure is a ratio to something measured in the same run: machines
- * differ, and are shared.
+ * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision]
+ * [polyglu] [router] [start] [tokenize] [artifact] [load] [tiny] [chat] [score] [loader] [webgpu]`.
+ * Every figure is a ratio to something measured in the same run: machines differ, and are shared.
  */
 
 import { fileURLToPath } from "node:url";
@@ -72,6 +72,10 @@ const benches: Readonly<Record<string, Bench>> = {
     what:
       "a chat's tokens/s beside quern generate's; the next turn read with a kept cache, and anew",
     run: script("chat"),
+  },
+  score: {
+    what: "choices scored with what their prompts share computed once, and row by row",
+    run: script("score"),
   },
   eval: {
     what: "many prompts in the rows of one batch beside one after the other",
