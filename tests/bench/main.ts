@@ -1,7 +1,8 @@
 /**
  * All benchmarks, or those named: `deno task bench [matmul] [elementwise] [training] [precision]
- * [polyglu] [router] [start] [tokenize] [artifact] [load] [tiny] [chat] [score] [loader] [webgpu]`.
- * Every figure is a ratio to something measured in the same run: machines differ, and are shared.
+ * [polyglu] [router] [start] [tokenize] [artifact] [load] [tiny] [chat] [score] [eval] [loader]
+ * [webgpu]`. Every figure is a ratio to something measured in the same run: machines differ, and are
+ * shared.
  */
 
 import { fileURLToPath } from "node:url";
