@@ -105,7 +105,7 @@ async function obey(
 /** Prints an answer as it comes, and what there is to say of it. */
 async function tell(
   events: AsyncIterable<ChatEvent>,
-  { chat, model, settings: { seed, maxTokens } }: ChatState,
+  { chat, model, settings }: ChatState,
   { format, verbosity }: ChatOutput,
 ): Promise<AnswerEvent> {
   const full = `the model's context of ${plural(model.decoder.room.capacity, "token")} is full`;
@@ -124,23 +124,32 @@ async function tell(
     if (format === "text") print(event.text);
     isBegun ||= event.text !== "";
     if (event.kind === "token") continue;
-    print(format === "text" ? "\n" : `${JSON.stringify(jsonOf(event, seed, chat.forgotten))}\n`);
-    notes.push(...closing(event, full, maxTokens));
+    print(
+      format === "text"
+        ? "\n"
+        : `${JSON.stringify(jsonOf(event, settings.seed, chat.forgotten))}\n`,
+    );
+    notes.push(...closing(event, full, settings));
     say();
     return event;
   }
   throw new Error("the answer has no end");
 }
 
-function closing(event: AnswerEvent, full: string, maxTokens: number): string[] {
+function closing(
+  event: AnswerEvent,
+  full: string,
+  { maxTokens, context }: ChatSettings,
+): string[] {
   const { reason, tokens } = event;
   const why: Partial<Record<AnswerEvent["reason"], string>> = {
     stop: "stopped: a stop text came",
     max_tokens: `stopped after ${plural(maxTokens, "token")}: /set max-tokens ${
       2 * maxTokens
     } allows more`,
-    context:
-      `stopped: ${full}; /clear forgets the conversation, /set context slide its oldest turns`,
+    context: context === "slide"
+      ? `stopped: ${full} of this turn alone`
+      : `stopped: ${full}; /clear forgets the conversation, /set context slide its oldest turns`,
     interrupted: tokens > 0 ? "stopped; what was said is kept" : "stopped: nothing was said",
   };
   return [timing(event), ...(why[reason] === undefined ? [] : [why[reason]])];

@@ -10,10 +10,18 @@ const fieldSeparator = "\n\n";
 
 /** A record that cannot be used. */
 export function recordFault(message: string, where: string, help = mend): UserError {
+  return new UserError(message, { where, hint: help, exitCode: exitCodes.failed });
+}
+
+/** The fault of a record where there is an option to leave such records out; `option` says how it is called. */
+export function orLeaveOut(fault: UserError, option: string): UserError {
+  const { message, where, hint, exitCode, cause } = fault;
+  const leave = `leave such records out with ${option}`;
   return new UserError(message, {
-    where,
-    hint: `${help}, or leave such records out with --on-error skip`,
-    exitCode: exitCodes.failed,
+    ...(where !== undefined && { where }),
+    hint: hint === undefined ? leave : `${hint}, or ${leave}`,
+    exitCode,
+    cause,
   });
 }
 

@@ -14,6 +14,7 @@ import { type BlockSizes, blockSizes, errorOf } from "./blocks.ts";
 import { readBatches, type ReadOptions } from "./documents.ts";
 import { requireOnce } from "./inputs.ts";
 import { placeDocuments } from "./place.ts";
+import { orLeaveOut } from "./record.ts";
 import type { ShardIndex } from "./shard_index.ts";
 import { type ShardTarget, writeShards } from "./shard_writer.ts";
 import { type Done, workOn } from "./threads.ts";
@@ -95,7 +96,7 @@ export async function tokenizeFiles(
   const encoded = workOn("encode", { reading, valFraction, tokenizer }, batches, threads);
   const placed = placeDocuments(encoded, job, {
     onFault(fault) {
-      if (reading.onError === "stop") throw fault;
+      if (reading.onError === "stop") throw orLeaveOut(fault, "--on-error skip");
       told.skipped++;
       events.onSkip?.(fault);
     },
@@ -131,7 +132,9 @@ async function learnCharacters(
 ): Promise<Tokenizer> {
   const seen = new Set<string>();
   for await (const { result: { texts, faults } } of batches) {
-    if (onError === "stop" && faults.length > 0) throw errorOf(faults[0]);
+    if (onError === "stop" && faults.length > 0) {
+      throw orLeaveOut(errorOf(faults[0]), "--on-error skip");
+    }
     for (const character of texts) seen.add(character);
   }
   return characterTokenizer(seen);

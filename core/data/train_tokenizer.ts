@@ -13,6 +13,7 @@ import { cutBetweenWords } from "../text/cuts.ts";
 import { type BlockSizes, blockSizes, errorOf } from "./blocks.ts";
 import { readBatches, type ReadOptions } from "./documents.ts";
 import { requireOnce } from "./inputs.ts";
+import { orLeaveOut } from "./record.ts";
 import { workOn } from "./threads.ts";
 import type { TokenizeEvents, TokenizeProgress } from "./tokenize.ts";
 
@@ -80,7 +81,7 @@ export async function trainTokenizer(
     done.documents += result.documents;
     done.bytes += result.bytes;
     for (const fault of result.faults.map((fault) => errorOf(fault))) {
-      if (reading.onError === "stop") throw fault;
+      if (reading.onError === "stop") throw orLeaveOut(fault, "--on-error skip");
       skipped++;
       onSkip?.(fault);
     }

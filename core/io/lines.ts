@@ -86,8 +86,7 @@ function invalidByte(bytes: Uint8Array, at: number, origin: BytesOrigin): UserEr
     `not valid UTF-8: byte 0x${byte} at offset ${origin.offset + at} of the file`,
     {
       where: `${origin.file}:${line}`,
-      hint: origin.hint ??
-        "convert the file to UTF-8, or leave such text out with --on-error skip",
+      hint: origin.hint ?? "convert the file to UTF-8",
       exitCode: exitCodes.failed,
     },
   );

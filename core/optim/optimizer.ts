@@ -172,9 +172,10 @@ export function bindOptimizer(
       (buffers[name] ??= {})[param.path] = { shape: param.shape, dtype: "f32" };
     }
   });
-  freeze.forEach((_, i) => {
+  freeze.forEach(({ params }, i) => {
     if ([...entriesOf.values()].some((entries) => entries.includes(i))) return;
-    throw new ShapeError(`optimizer: freeze.${i} fits no parameter`);
+    const said = params === undefined ? "" : ` (${params.join(", ")})`;
+    throw new ShapeError(`optimizer: freeze.${i}${said} fits no parameter`);
   });
   const sizes = groups.map(({ record }) => record.words);
   const starts = sizes.map((_, i) => sizes.slice(0, i).reduce((sum, n) => sum + n, 0));

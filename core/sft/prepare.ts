@@ -12,6 +12,7 @@ import {
 } from "../data/chat/mod.ts";
 import { expandInputs, requireOnce } from "../data/inputs.ts";
 import { sourceNames } from "../data/mixture.ts";
+import { orLeaveOut } from "../data/record.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import { plural } from "../io/words.ts";
 import {
@@ -219,7 +220,8 @@ function outcomeOf(
     return { where, ...encode(messages, config, form) };
   } catch (error) {
     const fault = placed(error, where);
-    if (config.data.on_error === "stop" || !(fault instanceof UserError)) throw fault;
+    if (!(fault instanceof UserError)) throw fault;
+    if (config.data.on_error === "stop") throw orLeaveOut(fault, "--set data.on_error=skip");
     return { where: fault.where ?? "", outcome: "skipped", fault };
   }
 }

@@ -4,7 +4,8 @@ import { bytesInside, freeBytesAt } from "../io/disk.ts";
 import { formatBytes, plural } from "../io/words.ts";
 import { sizeOf } from "../graph/mod.ts";
 import { buildModel, namedParams } from "../model/mod.ts";
-import { averageSpecs, bindOptimizer, type Span } from "../optim/mod.ts";
+import { averageSpecs, type Span } from "../optim/mod.ts";
+import { optimizerOf } from "./optimizer.ts";
 import { checkpointsFolder } from "./checkpoint.ts";
 import type { RunConfig } from "./config.ts";
 import { timelineOf } from "./timeline.ts";
@@ -32,7 +33,7 @@ export function diskUse(config: RunConfig): DiskUse {
 /** Weights, averages of them and all that the optimizer keeps, four bytes each. */
 function checkpointBytesOf({ model, optimizer, averages }: RunConfig): number {
   const params = namedParams(buildModel(model).params);
-  const kept = [bindOptimizer(optimizer, params).buffers, averageSpecs(averages, params)]
+  const kept = [optimizerOf(optimizer, params).buffers, averageSpecs(averages, params)]
     .flatMap((all) => Object.values(all)).flatMap((one) => Object.values(one));
   return 4 * [...params, ...kept].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 }

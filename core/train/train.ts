@@ -5,7 +5,7 @@ import type { Device } from "../device/types.ts";
 import { atPath, exitCodes, isFullDisk, UserError } from "../io/errors.ts";
 import { plural } from "../io/words.ts";
 import { buildModel, namedParams, withPrecision, withQat } from "../model/mod.ts";
-import { bindOptimizer, isForGood } from "../optim/mod.ts";
+import { isForGood } from "../optim/mod.ts";
 import type { Beginning, FirstWeights } from "./beginning.ts";
 import { openWhole, type WholeCheckpoint } from "./damaged.ts";
 import { hasCheckpoint, openCheckpoint } from "./checkpoint.ts";
@@ -16,6 +16,7 @@ import type { Measuring, TrainEvent } from "./events.ts";
 import { withFittingSizes } from "./fit.ts";
 import { Loop } from "./loop.ts";
 import { keepCheckpoints } from "./keeping.ts";
+import { optimizerOf } from "./optimizer.ts";
 import type { Training } from "./plans.ts";
 import { recorded } from "./recorded.ts";
 import { readRunConfig } from "./run_config.ts";
@@ -48,7 +49,7 @@ export function trainingOf(config: RunConfig): Training {
   const { stages } = timelineOf(config);
   return {
     model,
-    optimizer: bindOptimizer(config.optimizer, namedParams(model.params)),
+    optimizer: optimizerOf(config.optimizer, namedParams(model.params)),
     options: {
       loss: { ...config.loss, qat: qat !== undefined },
       averages: config.averages,

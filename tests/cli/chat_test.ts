@@ -394,7 +394,7 @@ Deno.test({
   ignore: !hasScript,
   fn: () =>
     typing(
-      "--max-tokens 8 --no-history",
+      "--temperature 0 --max-tokens 1 --no-history",
       { columns: 24, env: { NO_COLOR: "1" } },
       async (typist, dir) => {
         const { see, type, end } = typist;

@@ -84,7 +84,7 @@ Deno.test("inputs: several fields are joined by a blank line, an empty one adds 
     assert.deepEqual(texts, ["why?\n\nso", "yes"]);
     await assert.rejects(readAll(path, { fields: ["q", "b"] }), {
       message: /there is no field "b"/,
-      hint: "name one with --field: q, a, or leave such records out with --on-error skip",
+      hint: "name one with --field: q, a",
     });
   });
 });

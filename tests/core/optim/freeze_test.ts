@@ -80,7 +80,7 @@ Deno.test("freeze: an entry that fits no parameter is refused", () => {
   });
   assert.throws(() => bindOptimizer(config, params), (error) => {
     assert.ok(error instanceof ShapeError);
-    assert.match(error.message, /freeze\.0 fits no parameter/);
+    assert.match(error.message, /freeze\.0 \(\*\.routre\.\*\) fits no parameter/);
     return true;
   });
 });
