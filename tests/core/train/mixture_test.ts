@@ -195,7 +195,7 @@ Deno.test("mixture: a run keeps its sources; what changed, is missing, new or el
     ]);
     await assert.rejects(
       train(mixed({ short, long }), { run: one, resume: true }),
-      /trained on one folder/,
+      /trained on one source/,
     );
     // folders may move and weights may change
     const moved = join(dir, "moved");
