@@ -10,7 +10,7 @@ import { builtinConfigs } from "./builtin_configs.ts";
 import { builtinTasks } from "./builtin_tasks.ts";
 
 const help = `
-Put the line of your shell where it reads it at each start :
+Put the line of your shell where it reads it at each start:
   bash        source <(quern completions bash)           ~/.bashrc
   zsh         source <(quern completions zsh)            ~/.zshrc, after compinit
   fish        quern completions fish | source            ~/.config/fish/config.fish

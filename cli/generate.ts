@@ -51,7 +51,7 @@ Examples:
   quern generate runs/shakespeare "ROMEO:" --checkpoint best
   quern generate runs/shakespeare "ROMEO:" --json --alternatives 5
   quern generate runs/shakespeare --prompts questions.jsonl --temperature 0 > answers.jsonl
-  echo "Once upon a time" | quern generate runs/quickstart - --top-k 20 --seed 7`;
+  echo "Once upon a time" | quern generate runs/quickstart/model - --top-k 20 --seed 7`;
 
 /** The command with its options. */
 export function generateCommand(): CommandUnknownOpts {

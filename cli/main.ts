@@ -6,11 +6,17 @@
  * @module
  */
 import process from "node:process";
-import { Command, CommanderError, type CommandUnknownOpts } from "@commander-js/extra-typings";
+import {
+  Command,
+  CommanderError,
+  type CommandUnknownOpts,
+  Help,
+  type Option,
+} from "@commander-js/extra-typings";
 import { exitCodes, nearestName, UserError } from "../core/io/errors.ts";
 import { refuseSwallowedFlags } from "./options.ts";
 import { explainError } from "./ui/errors.ts";
-import { columnsOf } from "./ui/terminal.ts";
+import { columnsOf, foldProse } from "./ui/terminal.ts";
 import { version } from "./version.ts";
 
 /** A command's name and its line in `quern --help`, unless scripts alone use it; `load` brings its file. */
@@ -140,8 +146,11 @@ async function buildProgram(args: readonly string[]): Promise<Command> {
     .version(version)
     .enablePositionalOptions() // an option belongs to the command that it follows
     .exitOverride()
-    .configureHelp({ minWidthToWrap: 20 })
-    .configureOutput({ getOutHelpWidth: () => columnsOf(process.stdout) ?? 80 })
+    .configureHelp({ minWidthToWrap: 20, optionDescription: describeOption })
+    .configureOutput({
+      getOutHelpWidth: helpWidth,
+      writeOut: (text) => process.stdout.write(foldProse(text, helpWidth())),
+    })
     .showSuggestionAfterError()
     .showHelpAfterError("(add --help for usage)")
     .addHelpText("after", examples);
@@ -153,6 +162,13 @@ async function buildProgram(args: readonly string[]): Promise<Command> {
     program.addCommand(command.copyInheritedSettings(program), { hidden });
   }
   return program;
+}
+
+const helpWidth = () => columnsOf(process.stdout) ?? 80;
+
+/** As commander has it, without the default that everybody expects: not given. */
+function describeOption(option: Option): string {
+  return new Help().optionDescription(option).replace(/ \(default: (false|\[\])\)$/, "");
 }
 
 /** commander's own help shows the program's where the command is unknown. */

@@ -60,6 +60,17 @@ export function fold(text: string, columns: number): string {
   return text.split("\n").map((line) => foldLine(line, columns)).join("\n");
 }
 
+/**
+ * As `fold`, for help: sentences that go on in the next line are folded as one, indented lines are commands and stay
+ * whole, as commander's own lines do, which it has folded.
+ */
+export function foldProse(text: string, columns: number): string {
+  const lines = text.split("\n");
+  if (lines.every((line) => line.startsWith(" ") || displayWidth(line) <= columns)) return text;
+  return text.replaceAll(/(?<=[^.:\s])\n(?=[^\s])/g, " ").split("\n")
+    .map((line) => line.startsWith(" ") ? line : foldLine(line, columns)).join("\n");
+}
+
 function foldLine(line: string, columns: number): string {
   if (displayWidth(line) <= columns) return line;
   const start = displayWidth(line.match(/^.*\S {2,}(?=\S)|^ */)?.[0] ?? "");

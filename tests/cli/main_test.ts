@@ -20,6 +20,10 @@ Deno.test("quern: help, version and slips", async () => {
   assert.match(bare.stdout, /^Usage: quern/);
   assert.match((await quern(["--version"])).stdout, /^\d+\.\d+\.\d+\n$/);
   assert.match((await quern(["help", "tokenize"])).stdout, /--val-fraction <x>/);
+  const { stdout: help } = await quern(["pretrain", "--help"]);
+  const [said] = help.split("\nExamples:");
+  for (const line of said.split("\n")) assert.ok(line.length <= 80, line);
+  assert.doesNotMatch(help, /default: (false|\[\])/);
   const slip = await quern(["tokenise"]);
   assert.equal(slip.code, 2);
   assert.match(slip.stderr, /unknown command 'tokenise'\n\(Did you mean tokenize\?\)/);
