@@ -59,11 +59,16 @@ async function quern(cwd: string, ...args: string[]): Promise<void> {
   if (!success) throw new Error(new TextDecoder().decode(stderr));
 }
 
-/** A short pretraining on the problems' file as plain text, so that bytes are no news to the model. */
+/** A short pretraining on the same problems as plain documents: as long as the conversations, so that attention costs the same. */
 async function makeBase(dir: string, text: string): Promise<void> {
   await tokenizeFiles({
     inputs: [text],
-    reading: { format: "jsonl", fields: ["question"], separator: undefined, onError: "stop" },
+    reading: {
+      format: "jsonl",
+      fields: ["question", "answer"],
+      separator: undefined,
+      onError: "stop",
+    },
     tokenizer: "byte",
     valFraction: 0.01,
     seed: 0,
