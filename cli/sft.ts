@@ -4,6 +4,7 @@
  * @module
  */
 import { type CommandUnknownOpts, Option } from "@commander-js/extra-typings";
+import { UserError } from "../core/io/errors.ts";
 import type { OpenConversations, SftBase, SftConfig } from "../core/sft/mod.ts";
 import type { PlannedConfig } from "../core/train/mod.ts";
 import { wholeNumber } from "./options.ts";
@@ -48,6 +49,9 @@ export function sftCommand(): CommandUnknownOpts {
     .addHelpText("after", help)
     .action(async (config, options, command) => {
       const { json, quiet, freeze = [], from } = options;
+      if (options.ids && options.show === undefined) {
+        throw new UserError("--ids is of what --show shows", { hint: "add --show 3, say" });
+      }
       const set = [
         ...options.set ?? [],
         ...options.resume === undefined && from !== undefined ? [`from=${from}`] : [],

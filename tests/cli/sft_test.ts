@@ -35,6 +35,9 @@ Deno.test("quern sft: from a run to a chat; says what it decided, goes on, and r
     assert.match(shown.stdout, /<\|im_start\|>assistant\n⟦0<\|im_end\|>⟧/);
     assert.match(shown.stdout, /2 conversations read: 2 whole/);
 
+    const ids = await attempt(dir, ...tune("chat.yaml", "--from", "base", "--ids"));
+    assert.match(ids.stderr, /^error: --ids is of what --show shows$/m);
+
     const freeze = ["--freeze", "layers.*.mlp"];
     const steps = ["--set", "steps=1"]; // in place of the config's epochs
     const dry = await run(
