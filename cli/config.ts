@@ -4,6 +4,7 @@
  * @module
  */
 import { Argument, Command, type CommandUnknownOpts } from "@commander-js/extra-typings";
+import { exists } from "../core/io/atomic.ts";
 import { exitCodes, UserError } from "../core/io/errors.ts";
 import { plural } from "../core/io/words.ts";
 import { builtinConfig, builtinConfigs, noSuchConfig, summaryOf } from "./builtin_configs.ts";
@@ -102,7 +103,7 @@ function checkCommand() {
   return new Command("check")
     .summary("say what is wrong with config files")
     .description("Checks config files: every fault with its file, line and column.")
-    .argument("<files...>", "YAML files, or names of quern config list")
+    .argument("<files...>", "YAML files, or names of quern config list or of tasks")
     .option("--json", "one JSON object a line for each file", false)
     .option("--quiet", "say nothing but what is wrong", false)
     .action(async (files, { json, quiet }) => {
@@ -129,7 +130,7 @@ type Checked =
 async function check(file: string, isSilent: boolean): Promise<Checked> {
   const { doubtsOf } = await import("../core/train/mod.ts");
   try {
-    if (await isTask(file)) {
+    if (await isTask(file) || await isCarriedTask(file)) {
       const { taskOpener } = await import("../core/eval/tasks/mod.ts");
       const { builtinTasks } = await import("./builtin_tasks.ts");
       await taskOpener(builtinTasks)([file]);
@@ -144,6 +145,11 @@ async function check(file: string, isSilent: boolean): Promise<Checked> {
     const help = hint === undefined ? "" : `\n  hint: ${hint}`;
     return { file, valid: false, message: `${place}${message}${help}` };
   }
+}
+
+/** Whether it is the name of a task that quern carries, and of nothing else. */
+async function isCarriedTask(name: string): Promise<boolean> {
+  return !await exists(name) && await builtinTask(name) !== undefined;
 }
 
 /** Whether a file is there and meant to be a task of `quern eval`. */

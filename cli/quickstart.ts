@@ -325,6 +325,7 @@ function describe(result: Result): string {
     `training             ${formatCount(parameters)} parameters, ${plural(step, "step")} in ${
       formatDuration(seconds)
     }, ${formatCount(tokensPerSecond)} tokens/s`,
+    `its curves           ${join(run, "report.html")}`,
     "",
     `the model goes on from "Once":`,
     `  ${story}`,

@@ -66,9 +66,9 @@ Deno.test("quern config show and check: tasks, too", async () => {
     assert.match(stdout, /^# PIQA: /);
     await Deno.writeTextFile(join(dir, "mine.yaml"), stdout);
     await Deno.writeTextFile(join(dir, "bad.yaml"), stdout.replace("{{sol1}}", "{{sol1 | up}}"));
-    const checked = await attempt(dir, "config", "check", "mine.yaml", "bad.yaml");
+    const checked = await attempt(dir, "config", "check", "mine.yaml", "gsm8k", "bad.yaml");
     assert.equal(checked.code, 2);
-    assert.equal(checked.stdout, "mine.yaml: ok\n");
+    assert.equal(checked.stdout, "mine.yaml: ok\ngsm8k: ok\n");
     assert.match(checked.stderr, /^bad\.yaml:8:\d+: doc_to_choice.*: there is no function "up"/m);
   });
 });

@@ -12,6 +12,7 @@ Deno.test("quickstart: goes the whole way and says what to try next; a second ti
     assert.match(stderr, /^1\. wrote runs\/quickstart\/corpus\.txt: 1\.\d+ MiB/);
     assert.match(stdout, /^held-out loss +\d\.\d{3} nats a character/);
     assert.match(stdout, /^sums never seen +\d+ of 200 right$/m);
+    assert.match(stdout, /^its curves +\S+report\.html$/m);
     const next = stdout.match(/quern generate (\S+) "([^"]+)" --temperature 0/)!;
     await run(dir, "generate", next[1], next[2], "--temperature", "0", "--max-tokens", "4");
     const weights = "checkpoints/step-3/model.safetensors";
