@@ -40,11 +40,16 @@ export function explainError(thrown: unknown): Explanation {
   const place = where === undefined ? "" : `${where}: `;
   const help = hint === undefined
     ? ""
-    : `\n${styleText("dim", "hint:", { stream: process.stderr })} ${hint}`;
+    : `\n${styleText("dim", "hint:", { stream: process.stderr })} ${plain(hint)}`;
   return {
-    text: `${label} ${place}${message}${help}${stack}`,
+    text: `${label} ${plain(place + message)}${help}${stack}`,
     exitCode: exitCode ?? exitCodes.failed,
   };
+}
+
+/** Names from files are shown, and may not move the cursor or colour what follows. */
+function plain(text: string): string {
+  return text.replaceAll(/(?![\n\t])\p{Cc}/gu, "\ufffd");
 }
 
 /** An array that the engine could not make. */

@@ -67,6 +67,12 @@ export function ggufConfig(
   const head_dim = maybe("attention.key_length") ?? width / heads;
   const values = maybe("attention.value_length") ?? head_dim;
   if (values !== head_dim) throw refuse(`keys have ${head_dim} channels, values ${values}`);
+  const shared = maybe("attention.head_count_kv") ?? heads;
+  for (const [name, count] of [["q", heads], ["k", shared]] as const) {
+    const rows = tensors.get(`blk.0.attn_${name}.weight`)?.shape[0];
+    if (rows === count * head_dim) continue;
+    throw refuse(`blk.0.attn_${name} has ${rows} rows, not ${count} heads of ${head_dim} channels`);
+  }
   if ((maybe("expert_count") ?? 0) > 0) throw refuse("quern has no experts");
   const scaling = value(`${architecture}.rope.scaling.type`, "string") ??
     (tensors.has("rope_freqs.weight") ? "llama3" : "none");
@@ -81,7 +87,7 @@ export function ggufConfig(
       intermediate_size: size("feed_forward_length"),
       num_hidden_layers: layers,
       num_attention_heads: heads,
-      num_key_value_heads: maybe("attention.head_count_kv") ?? heads,
+      num_key_value_heads: shared,
       head_dim,
       max_position_embeddings: size("context_length"),
       rms_norm_eps: plainest(size("attention.layer_norm_rms_epsilon")),

@@ -2,7 +2,7 @@
 
 import { z } from "zod";
 import { UserError } from "../io/errors.ts";
-import { blocksOf, type CompleteModelConfig, type Model, modelForms } from "../model/mod.ts";
+import { blocksOf, type CompleteModelConfig, type Model, modelConfig } from "../model/mod.ts";
 
 const size = z.int().positive(), flag = z.boolean();
 
@@ -67,7 +67,7 @@ export function plainModel(json: unknown, where: string): CompleteModelConfig {
       hint: "weights that were trained so give other numbers without it",
     });
   }
-  return ourForm(c, type);
+  return ourForm(c, type, where);
 }
 
 export function unknownType(type: unknown, where: string): UserError {
@@ -94,7 +94,7 @@ function unsupported(c: PlainConfig, type: PlainKind): string[] {
   return found;
 }
 
-function ourForm(c: PlainConfig, type: PlainKind): CompleteModelConfig {
+function ourForm(c: PlainConfig, type: PlainKind, where: string): CompleteModelConfig {
   const { qkBias, qkNorm } = kinds[type], theta = c.rope_theta ?? c.rope_parameters?.rope_theta;
   const head_dim = c.head_dim ?? headWidth[type];
   const { hidden_size, intermediate_size, rms_norm_eps: eps, initializer_range } = c;
@@ -131,7 +131,13 @@ function ourForm(c: PlainConfig, type: PlainKind): CompleteModelConfig {
       norm,
       head: { kind: "linear", tie_word_embeddings },
     };
-  return modelForms.parse(form) as CompleteModelConfig;
+  const { data, error } = modelConfig.safeParse(form);
+  if (data) return data as CompleteModelConfig;
+  const issues = error.issues.flatMap((issue) =>
+    issue.code === "invalid_union" ? issue.errors[isFlat ? 0 : 1] ?? [] : [issue]
+  );
+  const faults = issues.map(({ path, message }) => [...path, message].join(": "));
+  throw new UserError(`no decoder can be so: ${faults.join("; ")}`, { where });
 }
 
 /** A plain decoder's fields, and what it is called. */

@@ -36,6 +36,7 @@ interface Entry extends TensorInfo {
   readonly end: number;
 }
 
+const longestName = 1000, mostAxes = 64;
 const maxHeaderBytes = 100_000_000; // the format's own limit
 
 /** The bytes that a tensor's values take. */
@@ -208,23 +209,47 @@ function parseHeader(path: string, text: string): Record<string, unknown> {
   return header;
 }
 
-/** The first key that a JSON object's text holds twice at its top level; JSON.parse keeps the last. */
+/**
+ * The first key that a JSON object's text holds twice at its top level; JSON.parse keeps the last. A pattern would take
+ * stack for each character of a long text.
+ */
 function repeatedKey(text: string): string | undefined {
   const seen = new Set<string>();
   let depth = 0;
-  for (const [token, colon] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
-    if (token === "{" || token === "[") depth++;
-    else if (token === "}" || token === "]") depth--;
-    else if (depth === 1 && colon !== undefined) {
-      const key: string = JSON.parse(token.slice(0, token.length - colon.length));
-      if (seen.has(key)) return key;
-      seen.add(key);
+  for (let at = 0; at < text.length; at++) {
+    const sign = text[at];
+    if (sign === "{" || sign === "[") depth++;
+    else if (sign === "}" || sign === "]") depth--;
+    else if (sign === '"') {
+      const end = closingQuote(text, at);
+      if (depth === 1 && isBeforeColon(text, end + 1)) {
+        const key: string = JSON.parse(text.slice(at, end + 1));
+        if (seen.has(key)) return key;
+        seen.add(key);
+      }
+      at = end;
     }
   }
   return undefined;
 }
 
+function closingQuote(text: string, from: number): number {
+  for (let at = from + 1;; at++) {
+    if (text[at] === "\\") at++;
+    else if (text[at] === '"') return at;
+  }
+}
+
+function isBeforeColon(text: string, from: number): boolean {
+  let at = from;
+  while (" \t\n\r".includes(text[at])) at++;
+  return text[at] === ":";
+}
+
 function checkEntry(path: string, name: string, value: unknown): Entry {
+  if (name.length > longestName || /\p{Cc}/u.test(name)) {
+    throw broken(path, `it names a tensor ${shown(name)}`);
+  }
   if (!isRecord(value)) throw broken(path, `${name} is not described by an object`);
   const { dtype, shape, data_offsets: offsets } = value;
   if (!isDtype(dtype)) {
@@ -233,7 +258,9 @@ function checkEntry(path: string, name: string, value: unknown): Entry {
       `${name} has dtype ${shown(dtype)}; known: ${Object.keys(dtypeArrays).join(" ")}`,
     );
   }
-  if (!isSizes(shape)) throw broken(path, `${name} has the shape ${shown(shape)}`);
+  if (!isSizes(shape) || shape.length > mostAxes) {
+    throw broken(path, `${name} has the shape ${shown(shape)}`);
+  }
   if (!isSizes(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) {
     throw broken(path, `${name} has the offsets ${shown(offsets)}`);
   }

@@ -41,9 +41,12 @@ const shared = {
   remat: z.boolean().default(false),
 };
 
+/** Each is described on its own: a number from a broken file is no reason to take all memory. */
+const layers = size.max(4096);
+
 const llamaConfig = z.strictObject({
   ...shared,
-  num_hidden_layers: size,
+  num_hidden_layers: layers,
   num_attention_heads: size,
   /** Left out: each query head has its own. */
   num_key_value_heads: size.optional(),
@@ -59,7 +62,7 @@ const llamaConfig = z.strictObject({
 
 const blockConfig = z.strictObject({
   /** So many layers alike, each with its own weights. */
-  repeat: size.default(1),
+  repeat: layers.default(1),
   mixer: mixerConfig,
   mlp: mlpConfig,
   residual: residualConfig.prefault({ kind: "pre_norm" }),

@@ -20,6 +20,8 @@ import { rangeOf } from "./levels.ts";
 
 const magic = "QUERNART";
 const longestHeader = 64 << 20, mostNumbers = 2 ** 40;
+/** What a body may grow to: levels and halves of a trained model become a few times as long. */
+const mostGrowth = 1000, alwaysAllowed = 64 << 20;
 
 export const packings = ["bytes", "bits"] as const;
 export type Packing = typeof packings[number];
@@ -119,6 +121,9 @@ export function decodeArtifact(bytes: Uint8Array, where: string): Artifact {
   const compressed = bytes.subarray(start + length), { body, tensors, packing } = header;
   const fault = faultOf(header);
   if (fault) return refuse(fault);
+  if (body.bytes > Math.max(alwaysAllowed, mostGrowth * compressed.length)) {
+    return refuse(`the artifact's ${compressed.length} bytes are to become ${body.bytes}`);
+  }
   if (sha256(compressed) !== body.sha256) return refuse("the artifact's tensors are damaged");
   try {
     const plain = decompress(compressed, body.compression, body.bytes);

@@ -33,7 +33,14 @@ export function decompress(
   }
   const length = lzmaLength(bytes);
   if (length === undefined || length > most) throw new RangeError(`more than ${most} bytes`);
-  return Uint8Array.from(lzma.decompress(bytes));
+  return Uint8Array.from(lzma.decompress(withDictionary(bytes, length)));
+}
+
+/** Memory is taken for the dictionary that a file claims: one as long as all that it holds is as good. */
+function withDictionary(bytes: Uint8Array, length: number): Uint8Array {
+  const copy = Uint8Array.from(bytes), view = new DataView(copy.buffer), at = 1;
+  view.setUint32(at, Math.min(view.getUint32(at, true), Math.max(length, 4096)), true);
+  return copy;
 }
 
 /** What an .lzma file says that it holds: after one byte of properties and the dictionary's size. */

@@ -90,6 +90,10 @@ function leaves(root: Pickled, path: string): [name: string, value: Pickled][] {
   return found;
 }
 
+/** Not what would move a terminal's cursor. */
 function nameOfKey(key: Pickled): string {
-  return typeof key === "string" || typeof key === "number" ? String(key) : "?";
+  const isName = typeof key === "string" || typeof key === "number";
+  return isName ? String(key).replaceAll(/\p{Cc}/gu, "\ufffd").slice(0, longestName) : "?";
 }
+
+const longestName = 500;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { exportGguf, type GgufExported } from "../../../core/export/mod.ts";
+import { plainModel } from "../../../core/import/mod.ts";
 import { type GgufValue, writeGguf } from "../../../core/io/gguf.ts";
 import { openGguf } from "../../../core/io/gguf_file.ts";
 import { namedParams } from "../../../core/model/mod.ts";
@@ -190,4 +191,29 @@ Deno.test("gguf: headers are held against the file, and against what can be", as
   });
   const odd = new Map(metadata).set("general.alignment", { type: "u32", value: 48 });
   await refuses(/general.alignment is 48/, () => {}, odd);
+});
+
+Deno.test("plain decoders: a config that no model can have is refused, however large its numbers", () => {
+  const good = {
+    model_type: "llama",
+    vocab_size: 10,
+    hidden_size: 32,
+    intermediate_size: 8,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+  };
+  const refused: readonly (readonly [object, RegExp])[] = [
+    [{ num_hidden_layers: 1e9 }, /num_hidden_layers: Too big: expected number to be <=4096/],
+    [{ model_type: "qwen2", num_hidden_layers: 1e9 }, /repeat: Too big/],
+    [{ model_type: "qwen2", num_attention_heads: 3 }, /3 heads do not divide hidden_size 32/],
+    [{ partial_rotary_factor: 7 }, /partial_rotary_factor: Too big/],
+  ];
+  assert.equal(plainModel(good, "config.json").hidden_size, 32);
+  for (const [change, message] of refused) {
+    assert.throws(() => plainModel({ ...good, ...change }, "config.json"), {
+      name: "UserError",
+      message,
+      where: "config.json",
+    });
+  }
 });

@@ -126,6 +126,28 @@ Deno.test("safetensors: damaged files are refused, each with its reason", async 
   await refuses(huge, /its header claims/);
 });
 
+Deno.test("safetensors: headers of any length and depth are read or refused in a line", async () => {
+  const empty = { dtype: "F32", shape: [0], data_offsets: [0, 0] };
+  const long = '"x\\'.repeat(1e6);
+  await withTempDir(async (dir) => {
+    const path = `${dir}/x.safetensors`;
+    await Deno.writeFile(path, fileOf({ __metadata__: { long }, a: empty }, 0));
+    using file = openSafetensors(path);
+    assert.equal(file.metadata.long, long);
+  });
+  const deep = "[".repeat(1e5) + "]".repeat(1e5);
+  const refused: readonly (readonly [string | object, RegExp])[] = [
+    [{ [long]: empty }, /^.{0,80}it names a tensor .{80} …$/],
+    [{ "a\u001b[2J": empty }, /it names a tensor "a\\u001b\[2J"$/],
+    [`{"a":{"dtype":"F32","shape":${deep},"data_offsets":[0,0]}}`, /has the shape \[+…\]+$/],
+    [`{"a":{"dtype":${deep},"shape":[0],"data_offsets":[0,0]}}`, /has dtype \[+…\]+; known/],
+    [{ a: { ...empty, shape: new Array(1e5).fill(0) } }, /has the shape \[[0,]+ …$/],
+    [{ a: { ...empty, shape: [2 ** 53 - 1, 2 ** 53 - 1] } }, /bytes, but has 0$/],
+    [{ a: { ...empty, data_offsets: [2 ** 53, 2 ** 53] } }, /has the offsets/],
+  ];
+  for (const [header, message] of refused) await refuses(fileOf(header, 0), message);
+});
+
 testWithShared("safetensors: a file written by another program is read", [
   "vectors/common/act_silu.safetensors",
 ], ([path]) => {

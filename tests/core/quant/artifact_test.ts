@@ -2,7 +2,12 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { zstdCompressSync } from "node:zlib";
 import { decodeArtifact, encodeArtifact, packings } from "../../../core/quant/artifact.ts";
-import { type Compression, compressions } from "../../../core/quant/compression.ts";
+import {
+  compress,
+  type Compression,
+  compressions,
+  decompress,
+} from "../../../core/quant/compression.ts";
 import { type Form, forms, publishedForms, restore, store } from "../../../core/quant/forms.ts";
 import { UserError } from "../../../core/io/errors.ts";
 
@@ -71,6 +76,14 @@ Deno.test("artifact: a file that claims what it does not hold is refused before 
     [withHeader({ ...header, tensors: [{ ...a, shape: [2 ** 30, 2 ** 30] }] }), /a is \[/],
     [withHeader({ ...header, tensors: [{ ...a, shape: [3, 500] }] }), /take 1506 bytes, .* 21/],
     [withHeader({ ...header, tensors: [a] }), /tensors are damaged/],
+    [
+      withHeader({
+        ...header,
+        tensors: [{ ...a, shape: [2 ** 20, 2 ** 12], form: "int8" }],
+        body: { ...body, bytes: 2 ** 32 + 2 ** 21 },
+      }),
+      /bytes are to become 4297064448/,
+    ],
   ];
   for (const [changed, message] of cases) {
     assert.throws(() => decode(changed), (error) => {
@@ -80,6 +93,15 @@ Deno.test("artifact: a file that claims what it does not hold is refused before 
       return true;
     });
   }
+});
+
+Deno.test("artifact: LZMA takes no more memory for its dictionary than what it holds", () => {
+  const plain = Uint8Array.from({ length: 5000 }, (_, i) => i % 7);
+  const bytes = compress(plain, "lzma");
+  new DataView(bytes.buffer).setUint32(1, 0xffffffff, true);
+  const { external } = Deno.memoryUsage();
+  assert.deepEqual(decompress(bytes, "lzma", plain.length), plain);
+  assert.ok(Deno.memoryUsage().external - external < 2 ** 28);
 });
 
 Deno.test("artifact: of a published model matrices are int5, tables int8, and what is small f16", () => {
