@@ -54,7 +54,7 @@ export function sftCommand(): CommandUnknownOpts {
       }
       const set = [
         ...options.set ?? [],
-        ...options.resume === undefined && from !== undefined ? [`from=${from}`] : [],
+        ...from === undefined ? [] : [`from=${from}`],
         ...freeze.length > 0 ? [`optimizer.freeze=${JSON.stringify([{ params: freeze }])}`] : [],
       ];
       const example = "quern sft sft-chat --from runs/mine";

@@ -49,7 +49,8 @@ Deno.test("quern sft: from a run to a chat; says what it decided, goes on, and r
     const left = Array.from(Deno.readDirSync(dir), ({ name }) => name);
     assert.deepEqual(left.filter((name) => name === "runs" || name.startsWith(".")), []);
 
-    const tuned = await run(dir, ...tune("chat.yaml", "--from", "base", "--out", "tuned"));
+    const auto = ["--resume", "auto"]; // the same line begins and goes on
+    const tuned = await run(dir, ...tune("chat.yaml", "--from", "base", ...auto, "--out", "tuned"));
     const { stderr } = tuned;
     assert.match(stderr, /^chat.jsonl: question_answer$/m);
     assert.match(stderr, /the tokenizer gets <\|im_start\|>, <\|im_end\|>/);
