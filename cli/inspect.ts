@@ -15,8 +15,8 @@ import { printFolded } from "./ui/terminal.ts";
 import { averageOption, checkpointOption } from "./weights_options.ts";
 
 const help = `
-What is given is recognised: a run, one of its checkpoints, a Hugging Face folder or a packed model; a safetensors
-file; a folder of token shards; a tokenizer.json; a config as YAML or by its name. Large files are read a part at
+What is given is recognised: a run, one of its checkpoints, a Hugging Face folder or a packed model; a file
+of tensors (.safetensors, .pt, .pth, .gguf); a folder of token shards; a tokenizer.json; a config as YAML or by its name. Large files are read a part at
 a time. Exit code 1 says that some tensor holds numbers that are not finite.
 
 --routing lets a model read texts (a file, or the text itself), each alone, and shows what goes on inside: how

@@ -61,14 +61,15 @@ export async function viewModel(path: string, options: InspectOptions): Promise<
   };
 }
 
-/** A safetensors file, or those of a folder or an index. */
+/** A file of tensors, or the safetensors of a folder or an index. */
 export async function viewTensors(path: string, options: InspectOptions): Promise<View> {
   const { tensorFiles } = await import("../core/inspect/recognise.ts");
-  const { openSafetensors } = await import("../core/io/safetensors.ts");
+  const { openTensorFile } = await import("../core/io/tensors.ts");
   using stack = new DisposableStack();
-  const files = (await tensorFiles(path)).map((file) => stack.use(openSafetensors(file)));
+  const opened = (await tensorFiles(path)).map((file) => openTensorFile(file));
+  const files = (await Promise.all(opened)).map((file) => stack.use(file));
   const stats = await statsOf(files, [], options);
-  const metadata = Object.assign({}, ...files.map(({ metadata }) => metadata));
+  const metadata = Object.assign({}, ...files.map(({ about }) => about));
   const about: Section = {
     title: path,
     header: ["", ""],
@@ -76,6 +77,9 @@ export async function viewTensors(path: string, options: InspectOptions): Promis
       ["files", files.map(({ path }) => path).join(", ")],
       ["tensors", formatCount(stats.length)],
       ["numbers", formatCount(stats.reduce((sum, { count }) => sum + count, 0))],
+      ...files.flatMap(({ leftOut = [] }) => leftOut).slice(0, 12).map((
+        { name, why },
+      ): Cell[] => [name, why]),
       ...Object.entries(metadata).map((
         [name, value],
       ): Cell[] => [name, String(value).slice(0, 200)]),

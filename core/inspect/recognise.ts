@@ -43,6 +43,9 @@ export async function recognise(path: string): Promise<Subject | undefined> {
 function ofFile(path: string): Subject {
   switch (extname(path).toLowerCase()) {
     case ".safetensors":
+    case ".pt":
+    case ".pth":
+    case ".gguf":
       return "tensors";
     case ".json":
       return /\.safetensors\.index\.json$/i.test(path) ? "tensors" : "tokenizer";
@@ -52,15 +55,16 @@ function ofFile(path: string): Subject {
     default:
       throw new UserError("what this file is cannot be told from its name", {
         where: path,
-        hint: "known are .safetensors, a tokenizer.json, a config as .yaml, and folders: " +
+        hint:
+          "known are .safetensors, .pt, .pth, .gguf, a tokenizer.json, a config as .yaml, and folders: " +
           "runs, checkpoints, token shards",
       });
   }
 }
 
-/** The safetensors files that a path means: itself, those of an index, or those in a folder. */
+/** The files of tensors that a path means: itself, or the safetensors files of an index or in a folder. */
 export async function tensorFiles(path: string): Promise<string[]> {
-  if (/\.safetensors$/i.test(path)) return [path];
+  if (/\.(safetensors|pt|pth|gguf)$/i.test(path)) return [path];
   const folder = /\.json$/i.test(path) ? join(path, "..") : path;
   const files: string[] = [];
   for await (const { name, isFile } of Deno.readDir(folder)) {

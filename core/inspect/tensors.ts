@@ -26,7 +26,14 @@ export function* tensorStats(
 ): Generator<TensorStats> {
   const byPath = new Map(params.map((param) => [param.path, param.role]));
   for (const [name, info] of file.tensors) {
-    yield { name, role: byPath.get(name), ...info, ...summed(partsOf(file, name, info)) };
+    const { dtype, shape } = info; // files know more
+    yield {
+      name,
+      role: byPath.get(name),
+      dtype,
+      shape,
+      ...summed(partsOf(file, name, info)),
+    };
   }
 }
 

@@ -84,6 +84,15 @@ export class GgufFile implements TensorFile {
     stack.move();
   }
 
+  /** The metadata, of arrays only how many values they have. */
+  get about(): Readonly<Record<string, string>> {
+    const said = [...this.metadata].map(([key, value]) => [
+      key,
+      Array.isArray(value) ? `${value.length} values` : String(value),
+    ]);
+    return Object.fromEntries(said);
+  }
+
   #entry(name: string): Entry {
     const entry = this.#entries.get(name);
     if (entry === undefined) throw broken(this.path, `there is no tensor named ${name}`);

@@ -114,6 +114,10 @@ export class SafetensorsFile implements Disposable {
     stack.move();
   }
 
+  get about(): Readonly<Record<string, string>> {
+    return this.metadata;
+  }
+
   #entry(name: string): Entry {
     const entry = this.#entries.get(name);
     if (entry === undefined) throw broken(this.path, `there is no tensor named ${name}`);

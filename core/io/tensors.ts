@@ -33,6 +33,8 @@ export interface LeftOut {
 export interface TensorFile extends Tensors {
   read(name: string): TensorData;
   readInto(name: string, into: Float32Array, at: number): void;
+  /** What it says of itself, in words. */
+  readonly about?: Readonly<Record<string, string>>;
   /** What it holds besides. */
   readonly leftOut?: readonly LeftOut[];
 }

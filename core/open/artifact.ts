@@ -66,10 +66,14 @@ export async function openArtifact(path: string): Promise<OpenedModel> {
       exitCode: exitCodes.failed,
     });
   }
-  const model = buildModel(completeModel(config, {
-    vocab_size: tokenizer.vocabSize,
-    max_position_embeddings: config.max_position_embeddings ?? 0,
-  }));
+  const { vocab_size = tokenizer.vocabSize, max_position_embeddings } = config;
+  if (max_position_embeddings === undefined || vocab_size < tokenizer.vocabSize) {
+    throw new UserError("what the artifact says of its model: its sizes are damaged", {
+      where: path,
+      exitCode: exitCodes.failed,
+    });
+  }
+  const model = buildModel(completeModel(config, { vocab_size, max_position_embeddings }));
   return {
     folder,
     checkpoint: path,

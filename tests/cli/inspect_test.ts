@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { viewTensors } from "../../cli/inspect_model.ts";
+import { recognise } from "../../core/inspect/recognise.ts";
+import { writeGguf } from "../../core/io/gguf.ts";
 import { openSafetensors, writeSafetensors } from "../../core/io/safetensors.ts";
+import { dict, tensor, torchEntries, zipOf } from "../core/io/torch/writer.ts";
 import { withTempDir } from "../support.ts";
 import { attempt, makeProject, run } from "./tiny_project.ts";
 
@@ -77,3 +81,24 @@ Deno.test("quern inspect: runs, configs, tensors, shards and tokenizers, each re
     assert.equal(none.code, 2);
     assert.match(none.stderr, /there is nothing here, .* \(did you mean "polyglu-0\.6b"\?\)/);
   }));
+
+Deno.test("quern inspect: PyTorch's files and GGUF are looked into as safetensors are", async () => {
+  await withTempDir(async (dir) => {
+    const pt = join(dir, "it.pt"), gguf = join(dir, "it.gguf"), values = Float32Array.of(0, 3, -4);
+    const place = { type: "FloatStorage", key: "0", numbers: 3, shape: [3], strides: [1] };
+    const root = dict({ model: dict({ w: tensor(place) }), epoch: 1 });
+    await Deno.writeFile(pt, zipOf(torchEntries(root, { 0: values })));
+    await writeGguf(gguf, new Map([["general.name", { type: "string", value: "it" }]]), [
+      { name: "w", shape: [3], type: "f32", data: () => values },
+    ]);
+    for (const path of [pt, gguf]) {
+      assert.equal(await recognise(path), "tensors");
+      const options = { each: true, quiet: true, samples: 0, seed: 0, limit: 1 } as const;
+      const { text, json } = await viewTensors(path, { ...options, device: "cpu", blas: "off" });
+      const { tensors: [w] } = json() as { tensors: readonly Record<string, unknown>[] };
+      assert.partialDeepStrictEqual(w, { name: "w", dtype: "F32", shape: [3], max: 4, zeros: 1 });
+      assert.equal("storage" in w, false);
+      assert.match(text(), path === pt ? /epoch +the weights are in model/ : /general\.name +it/);
+    }
+  });
+});

@@ -52,6 +52,10 @@ Deno.test("errors: place, message, hint and code; others say how to see where", 
   );
   assert.equal(strip(known.text), "error: a.yaml:1:2: too large\nhint: less");
   assert.equal(known.exitCode, 4);
+  const named = explainError(
+    new UserError("a\u001b[2J\nb", { where: "x\u0007", hint: "\u009b1m" }),
+  );
+  assert.equal(strip(named.text), "error: x\ufffd: a\ufffd[2J\nb\nhint: \ufffd1m");
   const unknown = explainError(new TypeError("x is not a function"));
   assert.equal(unknown.exitCode, 1);
   assert.match(unknown.text, /QUERN_DEBUG=1/);
