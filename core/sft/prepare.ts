@@ -168,7 +168,8 @@ async function prepareSource(
     (isHeld ? val : train).add({ ...conversation, bytes });
   }
   const found = { train: train.finish(), val: val.finish(), counts };
-  requireSome(isMeasured ? found.val : found.train, counts, source.files.join(", "));
+  const where = source.files.join(", ");
+  requireSome(isMeasured ? found.val : found.train, counts, { where, config: job.config });
   return found;
 }
 
@@ -275,12 +276,18 @@ function placed(error: unknown, where: string | undefined): unknown {
 function requireSome(
   { conversations }: { readonly conversations: number },
   counts: ConversationCounts,
-  where: string,
+  { where, config: { sequence_length, data: { overlong } } }: {
+    readonly where: string;
+    readonly config: SftConfig;
+  },
 ): void {
   if (conversations > 0) return;
+  const rows = counts.masked > 0 && overlong === "truncate"
+    ? `; what is cut behind ${plural(sequence_length, "token")} (sequence_length) is not learned`
+    : "";
   throw new UserError("no conversation is left to train on", {
     where,
-    hint: countsText(counts),
+    hint: `${countsText(counts)}${rows}`,
     exitCode: exitCodes.failed,
   });
 }

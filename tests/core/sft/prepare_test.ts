@@ -89,7 +89,10 @@ Deno.test("replay: trl 6668: a prompt longer than the row leaves nothing to lear
     assert.deepEqual([counts.masked, counts.truncated, all.length], [1, 0, 1]);
     assert.ok(all[0].weights.some((weight) => weight > 0));
     await inFile([["Q".repeat(50), "A"]], async (alone) => {
-      await assert.rejects(prepare(alone), /no conversation is left to train on/);
+      await assert.rejects(prepare(alone), {
+        message: /no conversation is left to train on/,
+        hint: /1 left out, without anything to learn; what is cut behind \d+ tokens/,
+      });
     });
   }));
 
