@@ -64,10 +64,11 @@ export function evalCommand(): CommandUnknownOpts {
     .option("--json", "print the result as one JSON object", false)
     .option("--quiet", "show no progress", false)
     .addHelpText("after", help)
-    .action(async (model, own) => {
+    .action(async (model, own, command) => {
       const options = own as typeof own & AddedChoices; // by the functions above
       const { bitsPerByte, tasks, compare } = options;
       requireOne({ "--tasks": tasks, "--compare": compare, "--bits-per-byte": bitsPerByte });
+      refuseOthers(command, tasks ? "Tasks:" : compare ? "Comparison:" : "Bits per byte:");
       if (compare) return await compareTwo(twoPaths(compare, model), options);
       if (tasks?.join() === "list") return await listTasks(options);
       if (model === undefined) {
@@ -91,6 +92,26 @@ type AddedChoices =
 type Asked<Choice, Name extends keyof Choice> =
   & Omit<Choice, Name>
   & { readonly [K in Name]?: Choice[K] | undefined };
+
+/** Refuses options of what is not measured, which would do nothing. */
+function refuseOthers(command: CommandUnknownOpts, heading: string): void {
+  for (const option of command.options) {
+    const { helpGroupHeading: group, long } = option;
+    const isGiven = command.getOptionValueSource(option.attributeName()) === "cli";
+    const asker = group === heading ? undefined : headings.get(group ?? "");
+    if (!isGiven || asker === undefined) continue;
+    throw new UserError(`${long} does nothing here: it goes with ${asker}`, {
+      hint: "leave it out",
+    });
+  }
+}
+
+/** Headings of the help, by the option that asks for what is below. */
+const headings = new Map([
+  ["Tasks:", "--tasks"],
+  ["Comparison:", "--compare"],
+  ["Bits per byte:", "--bits-per-byte"],
+]);
 
 /** Refuses nothing and several things to measure. */
 function requireOne(choices: Readonly<Record<string, unknown>>): void {

@@ -27,6 +27,7 @@ Deno.test("quern eval --bits-per-byte: a text's, for people and as JSON; what ca
 
     const refused: readonly (readonly [RegExp, ...string[]])[] = [
       [/nothing to measure\nhint: .*--bits-per-byte FILE/],
+      [/--limit does nothing here: it goes with --tasks/, "--bits-per-byte", "a.txt", "--limit=1"],
       [/nope\.txt: there is no such file/, "--bits-per-byte", "nope.txt"],
       [/--context: the model reads 32 tokens at most/, "--bits-per-byte", "data", "--context=64"],
     ];
