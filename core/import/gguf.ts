@@ -122,7 +122,8 @@ export function ggufTokenizerFile(header: GgufHeader): string {
   if (kind !== "gpt2") {
     throw refuse(`its tokenizer is ${JSON.stringify(kind)}; read is gpt2, byte-level BPE`, other);
   }
-  const pre = value("tokenizer.ggml.pre", "string") ?? "gpt-2";
+  const pre = value("tokenizer.ggml.pre", "string");
+  if (pre === undefined) throw refuse("its tokenizer does not say how it cuts texts", other);
   const pre_tokenizer = preTokenizerStage(pre);
   if (!pre_tokenizer) {
     throw refuse(`its tokenizer cuts texts as ${JSON.stringify(pre)}, which is not known`, other);

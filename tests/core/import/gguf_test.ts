@@ -1,9 +1,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { exportGguf, type GgufExported } from "../../../core/export/mod.ts";
-import { plainModel } from "../../../core/import/mod.ts";
+import {
+  ggufConfig,
+  ggufSettings,
+  ggufTokenizerFile,
+  plainModel,
+} from "../../../core/import/mod.ts";
 import { type GgufValue, writeGguf } from "../../../core/io/gguf.ts";
-import { openGguf } from "../../../core/io/gguf_file.ts";
+import { type GgufMetadata, openGguf } from "../../../core/io/gguf_file.ts";
 import { namedParams } from "../../../core/model/mod.ts";
 import { importFolder, openAny, openGgufModel } from "../../../core/open/mod.ts";
 import { parseTokenizer } from "../../../core/text/load.ts";
@@ -128,6 +133,87 @@ Deno.test("gguf: names of ways of cutting texts lead back to them", () => {
     assert.ok(cutterOf(stage), name);
   }
   assert.equal(preTokenizerStage("deepseek-llm"), undefined);
+});
+
+Deno.test("gguf: models and tokenizers that quern has not are refused by what they are", () => {
+  const good = new Map<string, GgufMetadata>(Object.entries({
+    "general.architecture": "llama",
+    "llama.context_length": 32,
+    "llama.embedding_length": 8,
+    "llama.block_count": 1,
+    "llama.feed_forward_length": 16,
+    "llama.attention.head_count": 2,
+    "llama.attention.layer_norm_rms_epsilon": Math.fround(1e-6),
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.pre": "qwen2",
+    "tokenizer.ggml.tokens": ["a", "b", "ab", "<|end|>", "[PAD4]"],
+    "tokenizer.ggml.token_type": [1, 1, 1, 3, 5],
+    "tokenizer.ggml.merges": ["a b"],
+    "tokenizer.ggml.eos_token_id": 3,
+  }));
+  const tensors = new Map(
+    ["token_embd", "blk.0.attn_q", "blk.0.attn_k"].map((name) => [
+      `${name}.weight`,
+      { dtype: "F32" as const, shape: [8, 8] },
+    ]),
+  );
+  const header = (change: Record<string, GgufMetadata | undefined>) => {
+    const metadata = new Map(good);
+    for (const [key, value] of Object.entries(change)) {
+      if (value === undefined) metadata.delete(key);
+      else metadata.set(key, value);
+    }
+    return { path: "x.gguf", metadata, tensors };
+  };
+  const { fields } = ggufConfig(header({}));
+  assert.partialDeepStrictEqual(fields, {
+    model_type: "llama",
+    vocab_size: 8,
+    head_dim: 4,
+    rms_norm_eps: 1e-6,
+    rope_theta: 10000,
+    tie_word_embeddings: true,
+  });
+  const file = JSON.parse(ggufTokenizerFile(header({})));
+  assert.deepEqual(file.model.vocab, { a: 0, b: 1, ab: 2 });
+  assert.deepEqual(file.model.merges, [["a", "b"]]);
+  assert.partialDeepStrictEqual(file.added_tokens, [{ id: 3, content: "<|end|>", special: true }]);
+  assert.deepEqual(ggufSettings(header({})), { add_bos_token: false, eos_token: "<|end|>" });
+  const mistral = ggufConfig(header({ "llama.attention.sliding_window": 16 })).fields;
+  assert.partialDeepStrictEqual(mistral, { model_type: "mistral", sliding_window: 16 });
+  const configs: readonly (readonly [Record<string, GgufMetadata | undefined>, RegExp])[] = [
+    [{ "general.architecture": "gemma3" }, /of the architecture "gemma3"/],
+    [{ "llama.block_count": undefined }, /lack llama\.block_count/],
+    [{ "llama.block_count": 1e9 }, /3 tensors for 1000000000 layers/],
+    [{ "llama.block_count": "1" }, /block_count is 1, a number is expected/],
+    [
+      { "llama.attention.head_count": 2 ** 31, "llama.attention.key_length": 4 },
+      /not 2147483648 heads/,
+    ],
+    [{ "llama.attention.head_count": [1, 2] }, /head_count is an array/],
+    [{ "llama.attention.value_length": 8 }, /keys have 4 channels, values 8/],
+    [{ "llama.expert_count": 4 }, /no experts/],
+  ];
+  for (const [change, message] of configs) {
+    assert.throws(() => ggufConfig(header(change)), { name: "UserError", message });
+  }
+  const split = ggufConfig(header({ "llama.attention.head_count": 2 ** 31 })).fields;
+  assert.throws(() => plainModel(split, "x.gguf"), /head_dim: .*expected int/);
+  const scaled = ggufConfig(header({ "llama.rope.scaling.type": "yarn" })).fields;
+  assert.throws(() => plainModel(scaled, "x.gguf"), /no rope_scaling of type yarn/);
+  const tokenizers: readonly (readonly [Record<string, GgufMetadata | undefined>, RegExp])[] = [
+    [{ "tokenizer.ggml.model": "llama" }, /its tokenizer is "llama"/],
+    [{ "tokenizer.ggml.pre": undefined }, /does not say how it cuts texts/],
+    [{ "tokenizer.ggml.pre": "deepseek-llm" }, /cuts texts as "deepseek-llm"/],
+    [{ "tokenizer.ggml.tokens": undefined }, /it has no tokenizer/],
+    [{ "tokenizer.ggml.tokens": [1, 2] }, /no array of strings/],
+    [{ "tokenizer.ggml.tokens": ["a", "a"] }, /the token "a" comes twice/],
+    [{ "tokenizer.ggml.token_type": [1, 6] }, /the token "b" is of type 6/],
+    [{ "tokenizer.ggml.merges": ["ab"] }, /"ab" is no merge/],
+  ];
+  for (const [change, message] of tokenizers) {
+    assert.throws(() => ggufTokenizerFile(header(change)), { name: "UserError", message });
+  }
 });
 
 const metadata = new Map<string, GgufValue>([
