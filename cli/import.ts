@@ -91,7 +91,7 @@ export function importCommand(): CommandUnknownOpts {
           say(
             `${
               join(target, "config.yaml")
-            }: the model is the folder's; data and training are only a start`,
+            }: the model is as imported; data and training are only a start`,
           );
         }
         return;
