@@ -14,7 +14,7 @@ import {
   scalarsOf,
   type Span,
 } from "../optim/mod.ts";
-import { type Checkpoint, saveCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, type Progress, saveCheckpoint } from "./checkpoint.ts";
 import { resumeCommand } from "./config.ts";
 import { afterMeasuring, isOutOfPatience, type Patience } from "./early_stop.ts";
 import type { EndReason, TrainEvent } from "./events.ts";
@@ -302,10 +302,16 @@ export class Loop {
     this.#logged.at += performance.now() - started;
   }
 
+  async #saveIn(run: string, progress: Progress): Promise<string> {
+    const path = await saveCheckpoint(run, progress, this.trainer.tensors());
+    await keepCheckpoints(run, progress.step, this.job.config.checkpoint);
+    return path;
+  }
+
   async *#save(): AsyncGenerator<TrainEvent, void> {
     yield* this.#read(); // what is saved is known to be finite
     if (this.#savedStep === this.step) return;
-    const { config, data, beginning: { run } } = this.job;
+    const { data, beginning: { run } } = this.job;
     const { step } = this, started = performance.now();
     const progress = {
       step,
@@ -317,8 +323,10 @@ export class Loop {
       tokenizer_sha256: data.tokenizer.hash,
     };
     await requireRun(run);
-    const path = await saveCheckpoint(run, progress, this.trainer.tensors());
-    await keepCheckpoints(run, step, config.checkpoint);
+    const path = await this.#saveIn(run, progress).catch(async (error) => {
+      await requireRun(run); // it may have vanished meanwhile, which says more
+      throw error;
+    });
     this.#savedStep = step;
     this.#logged.at += performance.now() - started;
     yield { kind: "checkpoint", step, path };

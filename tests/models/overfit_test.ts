@@ -18,11 +18,11 @@ const pairs = Array.from({ length: 20 }, (_, i) => {
 
 // mlabonne/llm-course 33, trl 734, axolotl PR 3756: the model never learned to stop.
 const models = [
-  { name: "polyglu-tiny", steps: 40, peak: 0.005 },
+  { name: "polyglu-tiny", steps: 50, peak: 0.005 },
   // about 1 / √hidden_size: no pretraining was there to make up for the usual 0.02
-  { name: "veronica-tiny", steps: 45, peak: 0.006, changes: { initializer_range: 0.1 } },
-  { name: "neollm-tiny", steps: 30, peak: 0.005 },
-  { name: "recycled-core-tiny", steps: 45, peak: 0.012 },
+  { name: "veronica-tiny", steps: 55, peak: 0.006, changes: { initializer_range: 0.1 } },
+  { name: "neollm-tiny", steps: 45, peak: 0.005 },
+  { name: "recycled-core-tiny", steps: 55, peak: 0.012 },
 ];
 for (const { name, steps, peak, changes = {} } of models) {
   Deno.test(`replay: llm-course 33: ${name} answers twenty conversations that it learned, and stops`, () =>
@@ -42,8 +42,9 @@ for (const { name, steps, peak, changes = {} } of models) {
           weight_decay: 0,
         },
       });
-      await tune(config, { run, on: { device: "cpu", threads: 2 } });
-      await using device = await openDevice({ device: "cpu" });
+      const on = { device: "cpu", blas: "off", threads: 2 } as const; // a BLAS has other roundings
+      await tune(config, { run, on });
+      await using device = await openDevice(on);
       using open = await openModel(run, device);
       const template = await openChatTemplate(run);
       for (const [question, answer] of pairs) {
