@@ -17,6 +17,20 @@ for (const name of yamlFiles.filter(isTuning)) {
   });
 }
 
+Deno.test("configs: sources of conversations have weights all or none", () => {
+  const faultsOf = (...weights: (number | undefined)[]) => {
+    const sources = weights.map((weight) => ({ path: "c.jsonl", weight }));
+    const config = { kind: "sft", data: { sources }, sequence_length: 8, batch_size: 1, steps: 1 };
+    const optimizer = { kind: "adamw", learning_rate: 0.1 };
+    const { error } = sftConfig.safeParse({ ...config, optimizer });
+    return error?.issues.map(({ path, message }) => `${path.join(".")}: ${message}`) ?? [];
+  };
+  assert.deepEqual([faultsOf(2, 1), faultsOf(undefined, undefined)], [[], []]);
+  assert.deepEqual(faultsOf(2, undefined), [
+    "data.sources.1: weight: missing, where another source has one",
+  ]);
+});
+
 for (const name of yamlFiles.filter((name) => !isTuning(name))) {
   Deno.test(`configs: ${name} is understood, and its run can be planned`, async () => {
     const config = await loadConfig(pretrainConfig, `${root}configs/${name}`);

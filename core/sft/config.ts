@@ -21,7 +21,7 @@ const files = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)])
 const source = z.strictObject({
   path: files,
   ...readingFields,
-  /** The part of the rows that come from it, over the sum of all. Left out: as many as it has. */
+  /** The part of the rows that come from it, over the sum of all. Left out of all: as many as each has. */
   weight: weight.optional(),
 });
 
@@ -126,6 +126,11 @@ function sftDisagreements(config: SftConfig): Disagreement[] {
     );
   if (misplaced) {
     return [{ path: ["data", misplaced], message: "say it in each of the sources" }];
+  }
+  const unweighed = data.sources?.findIndex(({ weight }) => weight === undefined) ?? -1;
+  if (unweighed >= 0 && data.sources!.some(({ weight }) => weight !== undefined)) {
+    const message = "weight: missing, where another source has one";
+    return [{ path: ["data", "sources", unweighed], message }];
   }
   const { packing, bucket_lengths: lengths } = data;
   if (lengths && packing !== "buckets") {

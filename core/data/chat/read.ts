@@ -77,6 +77,7 @@ export async function* conversationsOf(
     const recognise = (names: readonly string[], where: string) => {
       if (found !== undefined) return found;
       found = shapeOf(names, fields) ?? unknownShape(names, where);
+      requireUse(found, fields, where);
       events.onShape?.(file, found);
       return found;
     };
@@ -119,6 +120,16 @@ export async function* readConversations(
 function withSystem(messages: readonly Message[], system: string | undefined): readonly Message[] {
   if (system === undefined || messages.some(({ role }) => role === "system")) return messages;
   return [{ role: "system", content: system }, ...messages];
+}
+
+/** A map of which a recognised shape reads nothing was meant for other data. */
+function requireUse(shape: ShapeName, fields: FieldMap, where: string): void {
+  const given = Object.keys(fields), known = fieldsOf(shape);
+  if (given.length === 0 || given.some((name) => known.includes(name))) return;
+  throw new UserError(`the record is read as ${shape}, which has no field ${given.join(" or ")}`, {
+    where,
+    hint: `leave fields out, say shape, or give such files as a source of their own`,
+  });
 }
 
 function unknownShape(names: readonly string[], where: string): never {

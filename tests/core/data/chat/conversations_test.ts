@@ -103,6 +103,11 @@ Deno.test("conversations: fields may have other names, one system message may be
     () => one(record, { shape: "messages", fields: { question: "x" } }),
     /the shape messages does not have a field "question"/,
   );
+  const said = { messages: wild.conversation.map(({ role, content }) => ({ role, content })) };
+  await assert.rejects(
+    () => one(said, { fields: { question: "q" } }),
+    /read as messages, which has no field question/,
+  );
 });
 
 Deno.test("conversations: messages have weights, and only the completion of a conversational prompt has loss", async () => {
