@@ -61,7 +61,7 @@ export async function exportHuggingface(job: HuggingfaceJob): Promise<Exported> 
     dtype: exportDtypes[dtype],
     data: () => converted(file.read(path) as Float32Array, dtype, path),
   }));
-  const texts = new Map(layout.code), json = tokenizerJson(tokenizer);
+  const texts = new Map(layout.code), json = tokenizerJson(tokenizer, opened.beginning);
   const put = (name: string, value: object) =>
     texts.set(name, `${JSON.stringify(value, null, 2)}\n`);
   if (json !== undefined) texts.set(tokenizerFileName, json);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { parse } from "yaml";
 import { openDevice } from "../../../core/device/mod.ts";
 import { exportHuggingface, figuresOf } from "../../../core/export/mod.ts";
@@ -208,6 +209,22 @@ Deno.test("import: a foreign folder becomes a run with a start of a config, and 
     assert.deepEqual([before.beginning, after.beginning], [256, 256]);
     for (const path of before.file.tensors.keys()) {
       assert.deepEqual(after.file.read(path), before.file.read(path), path);
+    }
+  });
+});
+
+Deno.test("export: other programs' tokenizers put the beginning token before a text, as training did", async () => {
+  await withTempDir(async (dir) => {
+    for (const packing of ["documents", "windows"] as const) {
+      const run = join(dir, packing), folder = join(dir, `hf-${packing}`);
+      await writeRandomRun(run, llamaConfig({ data: { path: "d", packing } }), byteTokenizer(), 3);
+      await exportRun(run, folder);
+      const read = async (name: string) => JSON.parse(await Deno.readTextFile(join(folder, name)));
+      const theirs = new Library(await read("tokenizer.json"), await read("tokenizer_config.json"));
+      const first = packing === "documents" ? [256] : [];
+      assert.deepEqual(theirs.encode("ab").ids, [...first, 97, 98]);
+      using opened = await openAny(folder);
+      assert.equal(opened.beginning, first[0]);
     }
   });
 });
