@@ -1,6 +1,7 @@
 /** Tensors by name, wherever they lie. */
 
 import type { TensorData } from "./dtypes.ts";
+import { exitCodes, UserError } from "./errors.ts";
 import { openGguf } from "./gguf_file.ts";
 import { beginningOfFile } from "./ranges.ts";
 import { openSafetensors, type TensorArray, type TensorInfo } from "./safetensors.ts";
@@ -45,8 +46,14 @@ export async function openTensorFile(path: string): Promise<TensorFile> {
   if (isGguf(start)) return openGguf(path);
   const isZip = start[0] === 0x50 && start[1] === 0x4b;
   // a safetensors file's header begins with a brace, after its length
-  const isPickle = start[0] === 0x80 && start[8] !== 0x7b;
-  return isZip || isPickle ? openTorch(path) : openSafetensors(path);
+  const isSafetensors = start[8] === 0x7b, isPickle = start[0] === 0x80 && !isSafetensors;
+  if (isZip || isPickle) return openTorch(path);
+  if (isSafetensors) return openSafetensors(path);
+  throw new UserError("its first bytes are not those of safetensors, PyTorch or GGUF", {
+    where: path,
+    hint: "copy or download the file again",
+    exitCode: exitCodes.failed,
+  });
 }
 
 /** Whether a file begins as those of llama.cpp do. */

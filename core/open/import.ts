@@ -34,6 +34,13 @@ export async function importFolder(
   if (out !== undefined && await isTaken(out)) {
     throw new UserError("it exists already", { where: out, hint: "choose another --out" });
   }
+  const isFile = (await Deno.stat(from).catch(() => undefined))?.isFile ?? false;
+  if (isFile && !await isGgufFile(from)) {
+    throw new UserError("the file does not say what model it is of, as a GGUF file would", {
+      where: from,
+      hint: "say it with --config and --tokenizer; or give a folder in Hugging Face's layout",
+    });
+  }
   const { opened, mapping, weights, settings } = await isGgufFile(from)
     ? await openGgufModel(from, given)
     : { ...await openFolder(from), settings: undefined };

@@ -121,3 +121,17 @@ Deno.test("quern pretrain --from begins with a run's weights; imported ones cann
     assert.match(other.stderr, /its tokenizer is not the one that the data were made with/);
   });
 });
+
+Deno.test("import: files that are nothing that quern reads are named as that", async () => {
+  await withTempDir(async (dir) => {
+    await Deno.writeTextFile(join(dir, "junk.pt"), "this is no model\n");
+    const checkpoint = ["--config", "polyglu-tiny", "--tokenizer", "byte", "--out", "x"];
+    const outputs = await Promise.all([
+      attempt(dir, "import", "junk.pt", ...checkpoint),
+      attempt(dir, "import", "junk.pt", "--out", "x"),
+    ]);
+    assert.match(outputs[0].stderr, /junk\.pt: its first bytes are not those of safetensors/);
+    assert.match(outputs[1].stderr, /junk\.pt: the file does not say what model it is of/);
+    assert.deepEqual(outputs.map(({ code }) => code), [1, 2]);
+  });
+});
