@@ -200,7 +200,7 @@ Deno.test("chat: what cannot be done is said with its line and what to do", () =
   withTempDir(async (dir) => {
     await makeChatRun(dir, "run", { context: 100, isTuned: true });
     await makeChatRun(dir, "base", { context: 100, isTuned: false });
-    const options = ["--quiet", ...few];
+    const options = ["--quiet", "--seed", "7", ...few];
     const [base, forced, unknown, swallowed] = await Promise.all([
       chat(dir, ["Hi"], "base", ...options),
       chat(dir, ["Hi"], "base", "--template", "chatml", ...options),
