@@ -2,7 +2,7 @@
 
 import { packLevels, widenLevels, wordsOf } from "../../kernels/mod.ts";
 import type { StateStore } from "../device/types.ts";
-import { leavesOf, mapTree, type Spec, spec, type Tensor } from "../graph/mod.ts";
+import { bytesOf, leavesOf, mapTree, type Spec, spec, type Tensor } from "../graph/mod.ts";
 import type { Tensors } from "../io/tensors.ts";
 import { type Model, type ModelTree, namedParams } from "../model/mod.ts";
 import type { ParamDescription, TensorTree } from "../nn/mod.ts";
@@ -93,8 +93,8 @@ function levelsOf(
 
 /** Bytes of the weights as they are stored. */
 export function storedBytes(model: Model, weights: WeightType): number {
-  return leavesOf<Spec>(storedSpecs(model, weights)).reduce((sum, { leaf: { shape, dtype } }) => {
-    const count = shape.reduce((product, n) => product * n, 1);
-    return sum + count * (dtype === "bf16" || dtype === "f16" ? 2 : 4);
-  }, 0);
+  return leavesOf<Spec>(storedSpecs(model, weights)).reduce(
+    (sum, { leaf }) => sum + bytesOf(leaf),
+    0,
+  );
 }

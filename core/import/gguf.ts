@@ -4,6 +4,7 @@ import { exitCodes, UserError } from "../io/errors.ts";
 import type { GgufMetadata } from "../io/gguf_file.ts";
 import type { TensorInfo } from "../io/safetensors.ts";
 import { preTokenizerStage } from "../text/pieces.ts";
+import { bpeModel } from "../text/train_bpe.ts";
 
 /** What of a file is looked at. */
 export interface GgufHeader {
@@ -158,18 +159,7 @@ export function ggufTokenizerFile(header: GgufHeader): string {
     pre_tokenizer,
     post_processor: null,
     decoder: { ...stage, use_regex: false },
-    model: {
-      type: "BPE",
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: pre === "llama-bpe", // as llama.cpp has it
-      vocab: Object.fromEntries(vocab),
-      merges,
-    },
+    model: bpeModel(Object.fromEntries(vocab), merges, pre === "llama-bpe"), // as llama.cpp has it
   };
   return `${JSON.stringify(file)}\n`;
 }

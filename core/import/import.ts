@@ -7,6 +7,7 @@ import { countAll } from "../model/mod.ts";
 import { completeOptimizer } from "../optim/mod.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import {
+  type AnyConfig,
   hasAutoSizes,
   modelOf,
   type PretrainConfig,
@@ -48,9 +49,7 @@ export interface Imported {
 /** Writes the run whole or not at all; whatever is at `out` already is an error. */
 export async function importCheckpoint(job: ImportJob): Promise<Imported> {
   const { config, tokenizer, out, from } = job;
-  if (out !== undefined && await isTaken(out)) {
-    throw new UserError("it exists already", { where: out, hint: "choose another --out" });
-  }
+  await refuseTaken(out);
   requireIds(config, tokenizer);
   const model = modelOf(config, tokenizer.vocabSize), step = job.step ?? lengthOf(config);
   const complete = {
@@ -63,11 +62,37 @@ export async function importCheckpoint(job: ImportJob): Promise<Imported> {
     ? recognize(importTables, weights.tensors, from)
     : tableNamed(job.format);
   const mapping = mapCheckpoint(table, model, weights.tensors, from);
+  if (out !== undefined) requireTwins(mapping, weights);
+  return await writeImport(job, { config: complete, tokenizer, step, mapping, weights });
+}
+
+/** Whatever is there already is an error. */
+export async function refuseTaken(out: string | undefined): Promise<void> {
+  if (out === undefined || !await isTaken(out)) return;
+  throw new UserError("it exists already", { where: out, hint: "choose another --out" });
+}
+
+/** What an import found, as a run of it is written. */
+export interface FoundRun {
+  readonly config: AnyConfig;
+  readonly tokenizer: Tokenizer;
+  readonly step: number;
+  readonly mapping: Mapping;
+  readonly weights: Weights;
+  /** Puts more into the run's folder. */
+  readonly place?: (folder: string) => Promise<void>;
+}
+
+/** Writes the run whole or not at all; none where there is no `out`. */
+export async function writeImport(
+  { from, out, session }: Pick<ImportJob, "from" | "out" | "session">,
+  { config, tokenizer, step, mapping, weights, place }: FoundRun,
+): Promise<Imported> {
   if (out !== undefined) {
+    const imported = { from, format: mapping.table.name };
     await writeFolderAtomic(out, async (folder) => {
-      requireTwins(mapping, weights);
-      const imported = { from, format: table.name };
-      await writeImportedRun(folder, complete, tokenizer, { ...job.session, imported });
+      await writeImportedRun(folder, config, tokenizer, { ...session, imported });
+      await place?.(folder);
       const state = { step, tokenizer_sha256: tokenizer.hash, imported };
       await saveWeights(folder, state, sourcesOf(mapping, weights));
     });
@@ -109,7 +134,7 @@ function tableNamed(name: string): ImportTable {
 }
 
 /** Those of one tensor of theirs stand together, so that each is read once. */
-export function sourcesOf(mapping: Mapping, weights: Weights): TensorSource[] {
+function sourcesOf(mapping: Mapping, weights: Weights): TensorSource[] {
   const groups = Object.values(Object.groupBy(mapping.origins, ({ theirs }) => theirs));
   const { read } = mappedTensors(mapping, weights);
   return groups.flatMap((group) => group ?? []).map(({ param: { path, shape } }) => ({

@@ -45,11 +45,15 @@ export interface PartCount {
   readonly byRole: Readonly<Partial<Record<Role, number>>>;
 }
 
+/** The part of the model that a parameter belongs to: `input`, `layers.*.mixer`, …. */
+export function modelPartOf(path: string): string {
+  return path.replace(/^layers\.\d+/, "layers.*").match(/^layers\.\*\.\w+|^\w+/)![0];
+}
+
 export function countByPart(params: readonly NamedParam[]): PartCount[] {
   const counts = new Map<string, Partial<Record<Role, number>>>();
   for (const { path, role, shape } of params) {
-    const [part] = path.replace(/^layers\.\d+/, "layers.*").match(/^layers\.\*\.\w+|^\w+/)!;
-    const count = counts.get(part) ?? {};
+    const part = modelPartOf(path), count = counts.get(part) ?? {};
     counts.set(part, { ...count, [role]: (count[role] ?? 0) + sizeOf(shape) });
   }
   return [...counts].map(([part, byRole]) => ({

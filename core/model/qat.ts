@@ -34,8 +34,10 @@ export const qatConfig = z.strictObject({
 });
 export type QatConfig = z.output<typeof qatConfig>;
 
-/** As `toLevels` of core/quant has them. */
-const leastScale = { tiny: () => 2 ** -24, reference: (range: number) => 1 / range };
+/** The least scale of a row of levels up to `range`: `tiny` is the smallest that f16 has, 1 / range the published one. */
+export function leastScale(floor: QatConfig["floor"], range: number): number {
+  return floor === "reference" ? 1 / range : 2 ** -24;
+}
 
 /**
  * The matrix [rows, columns] as levels say it, each row with a scale of its own from its largest weight; its gradient goes
@@ -47,7 +49,7 @@ export function roundedToLevels(
   isOn: Tensor | number = 1,
 ): Tensor {
   const range = 2 ** (bits - 1) - 1;
-  const scale = maximum(div(maxLast(abs(weight)), range), leastScale[floor](range));
+  const scale = maximum(div(maxLast(abs(weight)), range), leastScale(floor, range));
   const rounded = mul(roundEvenOf(div(weight, scale)), scale);
   return add(weight, mul(isOn, stopGradient(sub(rounded, weight))));
 }

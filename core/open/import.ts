@@ -1,13 +1,12 @@
 /** A folder in Hugging Face's layout, or a GGUF file, as a run of ours. */
 
 import { join } from "node:path";
-import { type Imported, sourcesOf } from "../import/mod.ts";
-import { exists, isTaken, writeFolderAtomic } from "../io/atomic.ts";
+import { type Imported, refuseTaken, writeImport } from "../import/mod.ts";
+import { exists } from "../io/atomic.ts";
 import { UserError } from "../io/errors.ts";
-import { countAll } from "../model/mod.ts";
 import { tokenizerConfigName } from "../text/chat/mod.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { type AnyConfig, pretrainConfig, saveWeights, writeImportedRun } from "../train/mod.ts";
+import { type AnyConfig, pretrainConfig } from "../train/mod.ts";
 import { isGgufFile, openGgufModel } from "./gguf.ts";
 import { openFolder } from "./huggingface.ts";
 import { readJson } from "./json.ts";
@@ -28,44 +27,26 @@ export interface ImportedFolder extends Imported {
 }
 
 /** Writes the run whole or not at all; whatever is at `out` already is an error. */
-export async function importFolder(
-  { from, tokenizer: given, out, session }: FolderImport,
-): Promise<ImportedFolder> {
-  if (out !== undefined && await isTaken(out)) {
-    throw new UserError("it exists already", { where: out, hint: "choose another --out" });
-  }
+export async function importFolder(job: FolderImport): Promise<ImportedFolder> {
+  const { from, tokenizer: given, out } = job;
+  await refuseTaken(out);
   const isFile = (await Deno.stat(from).catch(() => undefined))?.isFile ?? false;
-  if (isFile && !await isGgufFile(from)) {
+  const isGguf = isFile && await isGgufFile(from);
+  if (isFile && !isGguf) {
     throw new UserError("the file does not say what model it is of, as a GGUF file would", {
       where: from,
       hint: "say it with --config and --tokenizer; or give a folder in Hugging Face's layout",
     });
   }
-  const { opened, mapping, weights, settings } = await isGgufFile(from)
+  const { opened, mapping, weights, settings } = isGguf
     ? await openGgufModel(from, given)
     : { ...await openFolder(from), settings: undefined };
   using _ = opened;
-  const { tokenizer, step } = opened, format = mapping.table.name;
-  const config = runConfigOf(opened);
-  if (out !== undefined) {
-    await writeFolderAtomic(out, async (folder) => {
-      const imported = { from, format };
-      await writeImportedRun(folder, config, tokenizer, { ...session, imported });
-      if (settings) await writeSettings(settings, folder);
-      else await keepTokenizerConfig(opened, folder);
-      const state = { step, tokenizer_sha256: tokenizer.hash, imported };
-      await saveWeights(folder, state, sourcesOf(mapping, weights));
-    });
-  }
-  return {
-    mapping,
-    tensors: weights.tensors,
-    files: weights.files,
-    leftOut: weights.leftOut,
-    step,
-    params: countAll(mapping.origins.map(({ param }) => param)),
-    config: opened.config ? "its own" : "a start",
-  };
+  const { tokenizer, step } = opened, config = runConfigOf(opened);
+  const place = (folder: string) =>
+    settings ? writeSettings(settings, folder) : keepTokenizerConfig(opened, folder);
+  const imported = await writeImport(job, { config, tokenizer, step, mapping, weights, place });
+  return { ...imported, config: opened.config ? "its own" : "a start" };
 }
 
 /** A run's config; where nothing says one, the model and numbers of training that are only a start. */

@@ -12,6 +12,7 @@
 
 import { createHash } from "node:crypto";
 import { z } from "zod";
+import { sizeOf } from "../graph/mod.ts";
 import { exitCodes, jsonFault, messageOf, UserError } from "../io/errors.ts";
 import { packBits, packedBytes, unpackBits } from "./bits.ts";
 import { compress, type Compression, compressions, decompress } from "./compression.ts";
@@ -154,29 +155,25 @@ function faultOf({ tensors, packing, body }: Header): string | undefined {
   for (const { name, shape } of tensors) {
     if (names.has(name)) return `the artifact holds ${name} twice`;
     names.add(name);
-    if (!(numbersOf(shape) <= mostNumbers)) return `the artifact's ${name} is [${shape}]`;
+    if (!(sizeOf(shape) <= mostNumbers)) return `the artifact's ${name} is [${shape}]`;
   }
   const needed = tensors.reduce((sum, one) => sum + plainBytes(one, packing), 0);
   if (needed === body.bytes) return undefined;
   return `the artifact's tensors take ${needed} bytes, but it says ${body.bytes}`;
 }
 
-function numbersOf(shape: readonly number[]): number {
-  return shape.reduce((product, n) => product * n, 1);
-}
-
 function rowsOf(shape: readonly number[]): number {
   const columns = rowLength(shape);
-  return columns === 0 ? 0 : numbersOf(shape) / columns;
+  return columns === 0 ? 0 : sizeOf(shape) / columns;
 }
 
 function plainBytes(tensor: Described, packing: Packing): number {
-  if (tensor.form === "f16") return 2 * numbersOf(tensor.shape);
+  if (tensor.form === "f16") return 2 * sizeOf(tensor.shape);
   return 2 * rowsOf(tensor.shape) + levelBytes(tensor, packing);
 }
 
 function levelBytes({ form, shape }: Pick<Described, "form" | "shape">, packing: Packing): number {
-  const count = numbersOf(shape);
+  const count = sizeOf(shape);
   return form === "f16" ? 0 : packing === "bits" ? packedBytes(count, levelBits(form)) : count;
 }
 
@@ -228,9 +225,7 @@ function tensorsOf(
   tensors: readonly Described[],
   packing: Packing,
 ): Stored[] {
-  const counts = tensors.map(({ form, shape }) =>
-    form === "f16" ? numbersOf(shape) : rowsOf(shape)
-  );
+  const counts = tensors.map(({ form, shape }) => form === "f16" ? sizeOf(shape) : rowsOf(shape));
   const numbers = counts.reduce((sum, n) => sum + n, 0);
   const halves = fromPlanes(plain.subarray(0, 2 * numbers));
   let number = 0, at = 2 * numbers;
@@ -242,7 +237,7 @@ function tensorsOf(
     const bytes = plain.subarray(at, at += levelBytes(tensor, packing));
     const bits = levelBits(form), range = rangeOf(bits), rows = rowsOf(shape);
     const levels = packing === "bits"
-      ? unpackBits(bytes, bits, numbersOf(shape))
+      ? unpackBits(bytes, bits, sizeOf(shape))
       : Int8Array.from(bytes, (code) => {
         if (code > 2 * range) throw new RangeError(`${name} has the level ${code - range}`);
         return code - range;

@@ -1,12 +1,10 @@
 /** A model as an artifact: which form each tensor takes, what that costs, and the file. */
 
-import type { Model } from "../model/mod.ts";
-import { namedParams } from "../model/mod.ts";
+import { type Model, modelPartOf, namedParams } from "../model/mod.ts";
 import type { Tensors } from "../io/tensors.ts";
 import { type Artifact, encodeArtifact, type EncodedArtifact, type Packing } from "./artifact.ts";
 import { type Choice, fitBudget, type Fitted, formCosts, relativeImportance } from "./budget.ts";
-import type { Compression } from "./compression.ts";
-import { compressions } from "./compression.ts";
+import { type Compression, compressions } from "./compression.ts";
 import { type Form, publishedForms, store, type Stored, type Weight } from "./forms.ts";
 import type { LevelOptions } from "./levels.ts";
 
@@ -33,11 +31,6 @@ export interface Packed {
   readonly forms: ReadonlyMap<string, Form>;
   /** With a budget: whether the file keeps to it; `full` where all is as exact as can be, and less than it. */
   readonly outcome: Fitted<unknown>["outcome"] | undefined;
-}
-
-/** The part of a model that a tensor belongs to: layers are taken together. */
-export function partOf(path: string): string {
-  return path.replace(/^layers\.\d+/, "layers.*").match(/^layers\.\*\.\w+|^\w+/)![0];
 }
 
 function weightsOf(model: Model, file: Tensors): (Weight & { readonly role: string })[] {
@@ -83,8 +76,9 @@ export function packModel(
   };
   if (options.matrices !== "fit" || budget === undefined) {
     const forms = givenForms(model, options), made = make(forms, options.compressions);
-    const isOver = budget !== undefined && made.encoded.bytes.length + besides > budget;
-    return { ...made, forms, outcome: budget && (isOver ? "over" : "fits") || undefined };
+    if (budget === undefined) return { ...made, forms, outcome: undefined };
+    const isOver = made.encoded.bytes.length + besides > budget;
+    return { ...made, forms, outcome: isOver ? "over" : "fits" };
   }
   const [first] = compressions.filter((one) => options.compressions.includes(one));
   const { forms, made, outcome } = fitBudget(
@@ -117,22 +111,22 @@ function choicesOf(
 ): Choice[] {
   const least = givenForms(model, options);
   const choices = weightsOf(model, file).map((weight) => {
-    const isSmall = least.get(weight.name) === "f16";
+    const isSmall = least.get(weight.name) === "f16", values = weight.read();
     return {
       name: weight.name,
-      costs: formCosts(weight, isSmall ? ["f16"] : fitting, options),
-      importance: relativeImportance(weight.read()),
+      costs: formCosts({ ...weight, read: () => values }, isSmall ? ["f16"] : fitting, options),
+      importance: relativeImportance(values),
     };
   });
   if (costs.size === 0) return choices;
   // a part's cost is shared out by relative errors: its sum at the least forms is what was measured
   const errors = new Map<string, number>(), most = Math.max(...costs.values());
   for (const { name, costs: [{ error }], importance } of choices) {
-    const part = partOf(name);
+    const part = modelPartOf(name);
     errors.set(part, (errors.get(part) ?? 0) + error * importance);
   }
   return choices.map((choice) => {
-    const part = partOf(choice.name), cost = Math.max(most / 1000, costs.get(part) ?? 0);
+    const part = modelPartOf(choice.name), cost = Math.max(most / 1000, costs.get(part) ?? 0);
     const share = errors.get(part)! > 0 ? cost / errors.get(part)! : 0;
     return { ...choice, importance: choice.importance * share };
   });

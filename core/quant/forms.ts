@@ -1,6 +1,7 @@
 /** What a tensor is stored as in an artifact, and what that costs: in bytes, and in squared error. */
 
 import { z } from "zod";
+import { sizeOf } from "../graph/mod.ts";
 import { fromLevels, type LevelBits, type LevelOptions, type Levels, toLevels } from "./levels.ts";
 
 export const forms = ["f16", "int8", "int6", "int5"] as const;
@@ -87,7 +88,6 @@ export function publishedForms(
   small = publishedSmall,
 ): Map<string, Form> {
   return new Map(params.map(({ name, shape, role }) => {
-    const size = shape.reduce((product, n) => product * n, 1);
-    return [name, size <= small ? "f16" : role === "matrix" ? matrices : "int8"];
+    return [name, sizeOf(shape) <= small ? "f16" : role === "matrix" ? matrices : "int8"];
   }));
 }

@@ -6,6 +6,7 @@
  */
 
 import { roundEven } from "../graph/mod.ts";
+import { leastScale } from "../model/mod.ts";
 
 /** Bits of a level; R is 15, 31 or 127. */
 export type LevelBits = 5 | 6 | 8;
@@ -53,9 +54,6 @@ export function rangeOf(bits: LevelBits): number {
   return kinds[bits].range;
 }
 
-/** The smallest scale that f16 has: a row of zeros has it, too. */
-const tiny = 2 ** -24;
-
 /**
  * Levels of a matrix [rows, columns] in row order. `percentiles` replace those that are tried.
  *
@@ -69,7 +67,7 @@ export function toLevels(
   percentiles: readonly number[] = kinds[bits].percentiles,
 ): Levels {
   const { range, roundsFirst } = kinds[bits], rows = weights.length / columns;
-  const least = floor === "reference" ? 1 / range : tiny;
+  const least = leastScale(floor, range);
   const tries = percentiles.map((): Try => ({
     levels: new Int8Array(search === "row" ? columns : weights.length),
     scales: new Float32Array(search === "row" ? 1 : rows),

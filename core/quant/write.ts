@@ -7,20 +7,13 @@ import { exists, writeFolderAtomic } from "../io/atomic.ts";
 import { exitCodes, UserError } from "../io/errors.ts";
 import { formatBytes } from "../io/words.ts";
 import type { Tensors } from "../io/tensors.ts";
-import { namedParams } from "../model/mod.ts";
+import { modelPartOf, namedParams } from "../model/mod.ts";
 import { type ArtifactFacts, artifactFile, artifactTensors } from "../open/artifact.ts";
 import type { OpenedModel } from "../open/mod.ts";
 import { tokenizerConfigName } from "../text/chat/mod.ts";
 import { tokenizerFileName } from "../text/load.ts";
 import { decodeArtifact } from "./artifact.ts";
-import {
-  givenForms,
-  type Packed,
-  packModel,
-  type PackOptions,
-  type PartCosts,
-  partOf,
-} from "./export.ts";
+import { givenForms, type Packed, packModel, type PackOptions, type PartCosts } from "./export.ts";
 import { estimateBytes, type Form, restore, store } from "./forms.ts";
 
 export interface ArtifactJob {
@@ -122,7 +115,7 @@ function factsOf({ opened, average }: ArtifactJob): Record<string, unknown> {
 /** Parts that are not f16 alone. */
 function partsThatLose({ opened: { model }, options }: ArtifactJob): string[] {
   const forms = [...givenForms(model, options)].filter(([, form]) => form !== "f16");
-  return [...new Set(forms.map(([name]) => partOf(name)))];
+  return [...new Set(forms.map(([name]) => modelPartOf(name)))];
 }
 
 /** The model's tensors, those of one part at their least forms. */
@@ -133,7 +126,7 @@ function withPart({ opened: { model, file }, options }: ArtifactJob, part: strin
     tensors: file.tensors,
     read(name) {
       const form = forms.get(name), values = file.read(name) as Float32Array;
-      if (!form || partOf(name) !== part) return values;
+      if (!form || modelPartOf(name) !== part) return values;
       const { shape } = file.tensors.get(name)!;
       return restore(store({ name, shape, read: () => values }, form, options));
     },
@@ -144,7 +137,7 @@ function withPart({ opened: { model, file }, options }: ArtifactJob, part: strin
 function reportParts({ model, file }: OpenedModel, { artifact }: Packed, costs: PartCosts) {
   const stored = new Map(artifact.tensors.map((one) => [one.name, one]));
   const paths = namedParams(model.params).map(({ path }) => path);
-  const parts = Map.groupBy(paths, partOf);
+  const parts = Map.groupBy(paths, modelPartOf);
   return [...parts].map(([part, paths]): PartReport => {
     const forms: Partial<Record<Form, number>> = {};
     let numbers = 0, bytes = 0, error = 0, squares = 0;

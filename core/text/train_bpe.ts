@@ -190,18 +190,30 @@ export function bpeFile(merges: readonly Merge[]): string {
     pre_tokenizer: { ...byteLevel, use_regex: true },
     post_processor: null,
     decoder: { ...byteLevel, use_regex: true },
-    model: {
-      type: "BPE",
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: false,
-      vocab: Object.fromEntries(tokens.map((token, id) => [token, id])),
-      merges: merges.map(({ left, right }) => [tokens[left], tokens[right]]),
-    },
+    model: bpeModel(
+      Object.fromEntries(tokens.map((token, id) => [token, id])),
+      merges.map(({ left, right }) => [tokens[left], tokens[right]]),
+    ),
   };
   return `${JSON.stringify(file, null, 1)}\n`;
+}
+
+/** The `model` of a tokenizer.json of byte-level BPE, which has a token for every byte and needs none for what is unknown. */
+export function bpeModel(
+  vocab: Readonly<Record<string, number>>,
+  merges: readonly (readonly string[])[],
+  ignore_merges = false,
+): object {
+  return {
+    type: "BPE",
+    dropout: null,
+    unk_token: null,
+    continuing_subword_prefix: null,
+    end_of_word_suffix: null,
+    fuse_unk: false,
+    byte_fallback: false,
+    ignore_merges,
+    vocab,
+    merges,
+  };
 }

@@ -15,8 +15,8 @@ import { store } from "../../core/quant/forms.ts";
 import { parseTokenizer } from "../../core/text/load.ts";
 import { byteTokenizer } from "../../core/text/tokenizer.ts";
 import { bpeFile } from "../../core/text/train_bpe.ts";
-import { pretrainConfig, requireTensors } from "../../core/train/mod.ts";
-import { writeRandomRun } from "../core/export/random_run.ts";
+import { requireTensors } from "../../core/train/mod.ts";
+import { configAround, writeRandomRun } from "../core/export/random_run.ts";
 import {
   dict,
   joined,
@@ -146,16 +146,8 @@ const llama = {
   vocab_size: 264,
 };
 
-function configOf(model: object) {
-  return pretrainConfig.parse({
-    model,
-    data: { path: "data" },
-    sequence_length: 16,
-    batch_size: 1,
-    steps: 1,
-    optimizer: { kind: "adamw", learning_rate: 0.001 },
-  });
-}
+const configOf = (model: object) =>
+  configAround(model, { sequence_length: 16, batch_size: 1, steps: 1 });
 
 async function gguf(dir: string): Promise<Format> {
   const run = join(dir, "gguf-run");

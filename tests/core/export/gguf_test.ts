@@ -4,13 +4,10 @@ import { exportDtypeNames } from "../../../cli/export.ts";
 import { exportDtypes, exportGguf } from "../../../core/export/mod.ts";
 import { ggufTypes } from "../../../core/io/gguf.ts";
 import { openAny } from "../../../core/open/mod.ts";
-import { parseTokenizer } from "../../../core/text/load.ts";
 import { preTokenizerName } from "../../../core/text/pieces.ts";
-import { bpeFile } from "../../../core/text/train_bpe.ts";
 import { byteTokenizer, characterTokenizer, type Tokenizer } from "../../../core/text/tokenizer.ts";
-import { pretrainConfig } from "../../../core/train/mod.ts";
 import { withTempDir } from "../../support.ts";
-import { writeRandomRun } from "./random_run.ts";
+import { byteBpe, configAround, qwen2, writeRandomRun } from "./random_run.ts";
 import { type GgufFile, readGguf } from "./read_gguf.ts";
 
 const plain = {
@@ -21,23 +18,6 @@ const plain = {
   intermediate_size: 48,
   vocab_size: 272,
 };
-const qwen2 = {
-  hidden_size: 64,
-  vocab_size: 272,
-  blocks: [{
-    repeat: 2,
-    mixer: { kind: "attention", num_attention_heads: 4, attention_bias: true },
-    mlp: { kind: "swiglu", intermediate_size: 64 },
-  }],
-};
-
-const byteBpe = await parseTokenizer(
-  bpeFile([
-    { left: 84, right: 72, joined: 256 }, // bytes 0x54 and 0x48
-    { left: 256, right: 69, joined: 257 },
-  ]),
-  "tokenizer.json",
-);
 
 /** What a model is exported as, and the weights that it came from. */
 async function exported(
@@ -48,15 +28,7 @@ async function exported(
 ): Promise<void> {
   await withTempDir(async (dir) => {
     const run = join(dir, "run"), out = join(dir, "model.gguf");
-    const config = pretrainConfig.parse({
-      model,
-      data: { path: "data" },
-      sequence_length: 32,
-      batch_size: 2,
-      steps: 10,
-      optimizer: { kind: "adamw", learning_rate: 0.001 },
-    });
-    await writeRandomRun(run, config, tokenizer, 3);
+    await writeRandomRun(run, configAround(model, { sequence_length: 32 }), tokenizer, 3);
     using opened = await openAny(run);
     const { wide } = await exportGguf({ opened, out, type, name: "it" });
     const read = (path: string) => opened.file.read(path) as Float32Array;

@@ -20,7 +20,7 @@ import { byteTokenizer, characterTokenizer, type Tokenizer } from "../../../core
 import { type PretrainConfig, pretrainConfig } from "../../../core/train/mod.ts";
 import { root, withTempDir } from "../../support.ts";
 import { llamaShape, plainModelOf, writeForeign } from "../open/foreign.ts";
-import { writeRandomRun } from "./random_run.ts";
+import { configAround, writeRandomRun } from "./random_run.ts";
 
 const session = { version: "test", command: ["test"] };
 const letters = characterTokenizer("abcdefghijklmnopqrstuvwxyz .");
@@ -39,16 +39,7 @@ async function exportRun(run: string, out: string, changes: object = {}) {
   });
 }
 
-const llamaConfig = (rest: object = {}) =>
-  pretrainConfig.parse({
-    model: llamaShape,
-    data: { path: "data" },
-    sequence_length: 64,
-    batch_size: 2,
-    steps: 10,
-    optimizer: { kind: "adamw", learning_rate: 0.001 },
-    ...rest,
-  });
+const llamaConfig = (rest: object = {}) => configAround(llamaShape, rest);
 
 /** The likeliest tokens after a text, with all digits of their logits. */
 async function likeliest(path: string): Promise<string> {

@@ -22,7 +22,7 @@ import { characterTokenizer } from "../../../core/text/tokenizer.ts";
 import { type PretrainConfig, pretrainConfig } from "../../../core/train/mod.ts";
 import { root, withTempDir } from "../../support.ts";
 import { python } from "../../torch_python.ts";
-import { writeRandomRun } from "./random_run.ts";
+import { configAround, writeRandomRun } from "./random_run.ts";
 
 interface Case {
   readonly name: string;
@@ -52,15 +52,7 @@ const qwen2 = {
 };
 
 function configOf(model: object, rest: object = {}): PretrainConfig {
-  return pretrainConfig.parse({
-    model,
-    data: { path: "data" },
-    sequence_length: 24,
-    batch_size: 2,
-    steps: 100,
-    optimizer: { kind: "adamw", learning_rate: 0.001 },
-    ...rest,
-  });
+  return configAround(model, { sequence_length: 24, steps: 100, ...rest });
 }
 
 /** Parts that none of the designs has, and what training may add. */

@@ -11,13 +11,10 @@ import { type GgufValue, writeGguf } from "../../../core/io/gguf.ts";
 import { type GgufMetadata, openGguf } from "../../../core/io/gguf_file.ts";
 import { namedParams } from "../../../core/model/mod.ts";
 import { importFolder, openAny, openGgufModel } from "../../../core/open/mod.ts";
-import { parseTokenizer } from "../../../core/text/load.ts";
 import { cutterOf, preTokenizerName, preTokenizerStage } from "../../../core/text/pieces.ts";
 import { byteTokenizer, characterTokenizer, type Tokenizer } from "../../../core/text/tokenizer.ts";
-import { bpeFile } from "../../../core/text/train_bpe.ts";
-import { pretrainConfig } from "../../../core/train/mod.ts";
 import { withTempDir } from "../../support.ts";
-import { writeRandomRun } from "../export/random_run.ts";
+import { byteBpe, configAround, qwen2, writeRandomRun } from "../export/random_run.ts";
 
 const session = { version: "test", command: ["test"] };
 const plain = {
@@ -31,23 +28,8 @@ const plain = {
 const models = {
   llama: plain,
   qwen3: { ...plain, qk_norm: true, head_dim: 32, tie_word_embeddings: false },
-  qwen2: {
-    hidden_size: 64,
-    vocab_size: 272,
-    blocks: [{
-      repeat: 2,
-      mixer: { kind: "attention", num_attention_heads: 4, attention_bias: true },
-      mlp: { kind: "swiglu", intermediate_size: 64 },
-    }],
-  },
+  qwen2,
 };
-const byteBpe = await parseTokenizer(
-  bpeFile([
-    { left: 84, right: 72, joined: 256 }, // bytes 0x54 and 0x48
-    { left: 256, right: 69, joined: 257 },
-  ]),
-  "tokenizer.json",
-);
 
 /** A random run and what it is exported as. */
 async function withExport(
@@ -58,15 +40,7 @@ async function withExport(
 ): Promise<void> {
   await withTempDir(async (dir) => {
     const run = join(dir, "run"), out = join(dir, "model.gguf");
-    const config = pretrainConfig.parse({
-      model,
-      data: { path: "data" },
-      sequence_length: 32,
-      batch_size: 2,
-      steps: 10,
-      optimizer: { kind: "adamw", learning_rate: 0.001 },
-    });
-    await writeRandomRun(run, config, tokenizer, 3);
+    await writeRandomRun(run, configAround(model, { sequence_length: 32 }), tokenizer, 3);
     using opened = await openAny(run);
     await use(dir, out, await exportGguf({ opened, out, type, name: "it" }));
   });

@@ -2,22 +2,12 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { averageModels, openAny } from "../../../core/open/mod.ts";
 import { byteTokenizer, characterTokenizer } from "../../../core/text/tokenizer.ts";
-import { pretrainConfig } from "../../../core/train/mod.ts";
 import { withTempDir } from "../../support.ts";
-import { writeRandomRun } from "../export/random_run.ts";
+import { configAround, writeRandomRun } from "../export/random_run.ts";
 import { llamaShape, plainModelOf, writeForeign } from "./foreign.ts";
 
 const session = { version: "test", command: ["test"] };
-const configOf = (seed: number, model: object = llamaShape) =>
-  pretrainConfig.parse({
-    model,
-    data: { path: "data" },
-    sequence_length: 64,
-    batch_size: 2,
-    steps: 10,
-    optimizer: { kind: "adamw", learning_rate: 0.001 },
-    seed,
-  });
+const configOf = (seed: number, model: object = llamaShape) => configAround(model, { seed });
 
 Deno.test("average: weights are means in double precision, at the latest step; a Hugging Face folder may be one", async () => {
   await withTempDir(async (dir) => {
