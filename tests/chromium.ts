@@ -49,6 +49,7 @@ export interface Tab {
 export async function withChromium<T>(use: (tab: Tab) => Promise<T>): Promise<T> {
   const profile = await Deno.makeTempDir({ prefix: "quern-test-" });
   const browser = new Deno.Command(findChromium()!, {
+    env: { XDG_RUNTIME_DIR: profile }, // it puts settings there
     args: [
       ...["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"],
       ...["--disable-background-networking", "--disable-dev-shm-usage", "--use-mock-keychain"],
